@@ -1,0 +1,26 @@
+/* Paths as text (Go's path.Clean semantics, spec dockerfile.md Appendix A) and folders. */
+#ifndef BASE_PATH_H
+#define BASE_PATH_H
+
+#include <sys/types.h>
+
+#include "base/base.h"
+
+/* path.Clean: "a//b/./c/.." -> "a/b"; rooted paths lose leading ".."; empty gives ".".
+ * Result is malloc'ed; NULL when memory is out. */
+char *path_clean(const char *p);
+char *path_cleann(const char *p, size_t n);
+/* clean(a + "/" + b); b alone when it is absolute. */
+char *path_join(const char *a, const char *b);
+/* Last component, borrowed; "" for "/" and "". */
+const char *path_base(const char *p);
+/* Folder part, malloc'ed; "." when there is none. */
+char *path_dir(const char *p);
+
+/* mkdir -p relative to dirfd, mode for created components; existing folders are fine. */
+int path_mkdirs(int dirfd, const char *p, mode_t mode, struct bld_err *err) MUST_CHECK;
+/* rm -rf relative to dirfd, never following a link, within one file system tree; missing is fine.
+ * Folders without u+rwx are opened up first. */
+int path_remove_tree(int dirfd, const char *p, struct bld_err *err);
+
+#endif

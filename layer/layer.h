@@ -1,0 +1,261 @@
+/* Trees and tar streams: image layers written, read, compared, applied; compression; the table of
+ * contents (TOC) that makes a stored layer readable at random. Knows no store: bytes come from
+ * sources and go to sinks. Format: OCI image-spec layer.md; docs/layers.md.
+ * Threads: MT-Object unless said otherwise. */
+#ifndef LAYER_LAYER_H
+#define LAYER_LAYER_H
+
+#include <sys/types.h>
+
+#include "base/base.h"
+#include "base/cancel.h"
+#include "base/digest.h"
+#include "base/sb.h"
+#include "base/vec.h"
+
+/* ---- streams ---- */
+
+struct ly_sink {
+        int (*write)(void *user, const void *p, size_t n, struct bld_err *err);
+        void *user;
+};
+struct ly_source {
+        /* Up to n bytes into p: > 0 read, 0 end, negative code. */
+        ssize_t (*read)(void *user, void *p, size_t n, struct bld_err *err);
+        void *user;
+};
+/* An fd as either; the fd is borrowed through user (cast of the number). */
+struct ly_sink ly_sink_fd(int fd);
+struct ly_source ly_source_fd(int fd);
+int ly_copy(const struct ly_source *in, const struct ly_sink *out, uint64_t *ret_n,
+            struct bld_err *err) MUST_CHECK;
+
+/* ---- entries ---- */
+
+enum ly_type {
+        LY_FILE,
+        LY_DIR,
+        LY_SYMLINK,
+        LY_HARDLINK, /* link: path of an earlier entry of the same layer */
+        LY_CHAR,
+        LY_BLOCK,
+        LY_FIFO,
+        LY_WHITEOUT, /* path is what is removed; written as ".wh.<name>" */
+        LY_OPAQUE,   /* path is the folder whose lower content is hidden; only ever read */
+};
+
+struct ly_xattr {
+        char *name;
+        unsigned char *value;
+        size_t len;
+};
+
+struct ly_entry {
+        char *path; /* clean, relative, no leading or trailing '/'; "" is the root */
+        enum ly_type type;
+        unsigned mode; /* 07777 */
+        uint32_t uid, gid;
+        uint64_t size;    /* LY_FILE */
+        int64_t mtime_ns; /* since the epoch; written as whole seconds */
+        char *link;       /* LY_SYMLINK: target; LY_HARDLINK: path */
+        uint32_t dev_major, dev_minor;
+        struct ly_xattr *xattrs;
+        size_t nxattrs;
+};
+void ly_entry_done(struct ly_entry *e);
+int ly_entry_copy(const struct ly_entry *e, struct ly_entry *ret) MUST_CHECK;
+
+/* ---- tar out ---- */
+
+struct ly_writer_opts {
+        bool clamp;         /* limit mtimes to clamp_sec */
+        int64_t clamp_sec;
+        bool all_xattrs;    /* else security.capability only, in its v2 form */
+};
+struct ly_writer;
+int ly_writer_new(const struct ly_sink *out, const struct ly_writer_opts *o, struct ly_writer **ret,
+                  struct bld_err *err) MUST_CHECK;
+/* Entries in the caller's order; parents before children is the caller's duty. A LY_FILE of size n
+ * must be followed by exactly n bytes of ly_writer_data. Whiteouts are normalised (mode 0, 0:0,
+ * time 0). A name beginning ".wh." that is not a whiteout is INVALID. */
+int ly_writer_entry(struct ly_writer *w, const struct ly_entry *e, struct bld_err *err) MUST_CHECK;
+int ly_writer_data(struct ly_writer *w, const void *p, size_t n, struct bld_err *err) MUST_CHECK;
+int ly_writer_end(struct ly_writer *w, struct bld_err *err) MUST_CHECK; /* trailer, no padding */
+void ly_writer_free(struct ly_writer *w);
+DEFINE_AUTO_PTR(struct ly_writer, ly_writer_free);
+
+/* ---- tar in ---- */
+
+struct ly_limits {
+        uint64_t bytes;   /* uncompressed; 0: the default 64 GiB */
+        uint64_t entries; /* 0: 5 million */
+        uint64_t ratio;   /* uncompressed : compressed, judged above 1 GiB; 0: 1000 */
+};
+struct ly_reader;
+int ly_reader_new(const struct ly_source *in, const struct ly_limits *lim, struct ly_reader **ret,
+                  struct bld_err *err) MUST_CHECK;
+/* 1 and the next entry (borrowed until the next call), 0 at the end, or CORRUPT/LIMIT. Paths come
+ * out clean: leading '/' and "./" gone, ".." and NUL refused. */
+int ly_reader_next(struct ly_reader *r, const struct ly_entry **ret, struct bld_err *err);
+ssize_t ly_reader_data(struct ly_reader *r, void *p, size_t n, struct bld_err *err);
+/* Where the current file's bytes start in the tar stream. */
+uint64_t ly_reader_data_offset(const struct ly_reader *r);
+void ly_reader_free(struct ly_reader *r);
+DEFINE_AUTO_PTR(struct ly_reader, ly_reader_free);
+
+/* Archives a user gives to ADD: plain or gzip, bzip2, xz, zstd by content. 1 it is a tar, 0 not.
+ * Peeks only; fd is left where it was. */
+int ly_archive_sniff(int fd, struct bld_err *err);
+/* Reader over such an archive (also hostile ones). */
+int ly_archive_open(int fd, const struct ly_limits *lim, struct ly_reader **ret,
+                    struct bld_err *err) MUST_CHECK;
+
+/* ---- compression ---- */
+
+enum ly_codec { LY_CODEC_NONE, LY_CODEC_GZIP, LY_CODEC_ZSTD };
+enum ly_codec ly_codec_sniff(const void *p, size_t n); /* by magic */
+
+struct ly_pack_opts {
+        enum ly_codec codec;
+        int level;         /* 0: default (gzip: the fast engine; zstd: 3) */
+        bool reproducible; /* the engine whose bytes do not depend on the CPU */
+        unsigned threads;  /* 0: as many as this process may use; bytes do not depend on it */
+};
+struct ly_packed {
+        struct digest diff_id, digest;
+        uint64_t tar_size, size;
+        const char *media_type; /* MT_OCI_LAYER_*, static */
+        char engine[32];        /* "isal-2", "libdeflate-6", "zstd-3", for the record */
+};
+/* Tar bytes in, compressed bytes to `out`; digests and the TOC on the way. */
+struct ly_pack;
+struct ly_toc;
+int ly_pack_new(const struct ly_sink *out, const struct ly_pack_opts *o, struct ly_pack **ret,
+                struct bld_err *err) MUST_CHECK;
+int ly_pack_write(struct ly_pack *p, const void *buf, size_t n, struct bld_err *err) MUST_CHECK;
+struct ly_sink ly_pack_sink(struct ly_pack *p);
+/* ret_toc may be NULL. */
+int ly_pack_end(struct ly_pack *p, struct ly_packed *ret, struct ly_toc **ret_toc,
+                struct bld_err *err) MUST_CHECK;
+void ly_pack_free(struct ly_pack *p); /* joins its threads on every path */
+DEFINE_AUTO_PTR(struct ly_pack, ly_pack_free);
+
+/* A compressed (or plain) layer in, tar bytes to `out` (NULL: nowhere), diff ID computed, TOC made
+ * when ret_toc is given. Concatenated members and frames are one stream; trailing garbage is
+ * CORRUPT. */
+int ly_unpack_stream(const struct ly_source *in, const struct ly_sink *out,
+                     const struct ly_limits *lim, struct digest *ret_diff_id,
+                     uint64_t *ret_tar_size, struct ly_toc **ret_toc,
+                     struct bld_err *err) MUST_CHECK;
+
+/* ---- table of contents ---- */
+
+struct ly_toc_entry {
+        struct ly_entry e;
+        uint64_t data_off; /* of the file's bytes in the tar stream */
+};
+struct ly_toc {
+        struct ly_toc_entry *v; /* in stream order */
+        size_t n;
+        bool missing_parents; /* some entry's folder is neither here nor the root */
+        uint64_t tar_size;
+        /* Restart points of the compressed stream: tar offset -> blob offset; none for streams that
+         * must be read from the start. */
+        struct ly_seek {
+                uint64_t tar_off, blob_off;
+        } *seeks;
+        size_t nseeks;
+        enum ly_codec codec;
+        struct digest blob; /* the compressed stream the restart points belong to */
+};
+void ly_toc_free(struct ly_toc *t);
+DEFINE_AUTO_PTR(struct ly_toc, ly_toc_free);
+/* Versioned, checksummed bytes; decode gives CORRUPT for anything else. */
+int ly_toc_encode(const struct ly_toc *t, struct sb *out, struct bld_err *err) MUST_CHECK;
+int ly_toc_decode(const void *p, size_t n, struct ly_toc **ret, struct bld_err *err) MUST_CHECK;
+
+/* Bytes of one tar range out of a stored layer blob, decompressing from the nearest restart point.
+ * Reads in rising order through one handle cost one pass. */
+struct ly_blob_reader;
+int ly_blob_reader_new(int blob_fd /* borrowed */, const struct ly_toc *t,
+                       struct ly_blob_reader **ret, struct bld_err *err) MUST_CHECK;
+int ly_blob_reader_range(struct ly_blob_reader *r, uint64_t off, uint64_t len,
+                         const struct ly_sink *out, struct bld_err *err) MUST_CHECK;
+void ly_blob_reader_free(struct ly_blob_reader *r);
+DEFINE_AUTO_PTR(struct ly_blob_reader, ly_blob_reader_free);
+
+/* ---- the merged view of a chain of layers, from their TOCs ---- */
+
+struct ly_node {
+        const struct ly_entry *e; /* borrowed from the TOC; NULL for a folder no layer names */
+        const struct ly_toc_entry *t; /* the same with its data offset */
+        unsigned layer;           /* index of the layer it comes from */
+        const char *name;         /* last component */
+        struct ly_node *parent;
+        /* children sorted by name are reached through ly_view_children() */
+        void *priv;
+};
+struct ly_view;
+/* tocs bottom first; borrowed and must outlive the view. Whiteouts applied; hard links resolved to
+ * the entry that holds the data (node->t) while keeping their identity. */
+int ly_view_new(const struct ly_toc *const *tocs, size_t n, struct ly_view **ret,
+                struct bld_err *err) MUST_CHECK;
+void ly_view_free(struct ly_view *v);
+DEFINE_AUTO_PTR(struct ly_view, ly_view_free);
+const struct ly_node *ly_view_root(const struct ly_view *v);
+/* Exact path, links not followed. NULL when absent. */
+const struct ly_node *ly_view_get(const struct ly_view *v, const char *path);
+/* Follow symlinks inside the root, the last component too when follow_last. *ret_path: the resolved
+ * path (malloc'ed) even when what it names does not exist (then *ret is NULL). INVALID on a loop. */
+int ly_view_resolve(const struct ly_view *v, const char *path, bool follow_last,
+                    const struct ly_node **ret, char **ret_path, struct bld_err *err) MUST_CHECK;
+/* Children sorted bytewise by name; the array is the view's. */
+const struct ly_node *const *ly_view_children(const struct ly_view *v, const struct ly_node *dir,
+                                              size_t *ret_n);
+
+/* ---- trees on disk; called in the keeper's children ---- */
+
+enum ly_tree_form {
+        LY_TREE_OVERLAY_TRUSTED, /* whiteouts as char 0:0, trusted.overlay.opaque */
+        LY_TREE_OVERLAY_USER,    /* the same with user.overlay.* */
+        LY_TREE_PLAIN,           /* whiteouts delete */
+};
+struct ly_apply_opts {
+        enum ly_tree_form form;
+        struct ly_limits limits;
+        bool keep_owner;   /* chown as the layer says; false: leave ours (one-id levels) */
+        bool tolerate_dev; /* device nodes that cannot be made become nothing, counted */
+        bool all_xattrs;   /* else security.capability only */
+};
+struct ly_apply_stats {
+        uint64_t entries, bytes, skipped_devices, skipped_xattrs;
+};
+/* Apply a tar stream below root_fd. Every path is resolved inside the root; a hostile archive can
+ * reach nothing else. */
+int ly_apply(const struct ly_source *tar, int root_fd, const struct ly_apply_opts *o,
+             struct ly_apply_stats *ret, struct bld_err *err) MUST_CHECK;
+
+/* Names bld itself made in an upper folder (mount points): dropped from the diff when unchanged,
+ * the parents' times put back. */
+struct ly_stub {
+        char path[4096]; /* relative */
+        uint64_t ino;
+        bool is_dir;
+        bool keep; /* stays as an empty folder 0755 (/proc, /sys, /dev that the root lacked) */
+        int64_t parent_mtime_ns;
+};
+struct ly_diff_opts {
+        enum ly_tree_form form;
+        const int *lower_fds; /* snapshots' fs folders, top first: what the upper lies over */
+        size_t nlower;
+        const struct ly_stub *stubs;
+        size_t nstubs;
+        bool clamp;
+        int64_t clamp_sec;
+};
+/* The diff an overlay's upper folder holds, as a tar: docs/layers.md, "Reading an upper folder".
+ * Canonical order; false changes dropped; opaque folders written as explicit whiteouts. */
+int ly_diff_upper(int upper_fd, const struct ly_diff_opts *o, const struct ly_sink *tar,
+                  struct bld_err *err) MUST_CHECK;
+
+#endif

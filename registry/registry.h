@@ -1,0 +1,88 @@
+/* The distribution protocol, client side (OCI distribution-spec 1.1). One engine thread drives all
+ * transfers through one curl multi handle as small state machines; the calls below block the
+ * calling thread only. libcurl is opened at the first request. Hands out streams, knows no store.
+ * Threads: MT-Safe. */
+#ifndef REGISTRY_REGISTRY_H
+#define REGISTRY_REGISTRY_H
+
+#include <sys/types.h>
+
+#include "base/base.h"
+#include "base/cancel.h"
+#include "base/digest.h"
+#include "base/sb.h"
+#include "base/vec.h"
+#include "image/image.h"
+
+struct reg_opts {
+        const char *authfile;          /* NULL: the usual places */
+        const char *creds;             /* "user:password" or NULL */
+        const struct strv *insecure;   /* hosts allowed plain HTTP; loopback always is */
+        const struct strv *cas;        /* "HOST=FILE" trust anchors */
+        bool no_tls_verify;
+        bool offline;                  /* every request fails at once, NETWORK */
+        unsigned retries;              /* after the first attempt; 4 when 0 and !no_retry */
+        bool no_retry;
+        int64_t retry_max_ms;          /* 0: 10 minutes */
+        unsigned parallel;             /* blob transfers per host; 0: 6 */
+        const struct cancel *cancel;   /* borrowed; aborts everything */
+        /* One line per retry or warning, sanitised. From the engine thread. */
+        void (*note)(void *user, const char *text);
+        void *user;
+};
+
+struct reg_client;
+int reg_client_new(const struct reg_opts *o, struct reg_client **ret, struct bld_err *err) MUST_CHECK;
+void reg_client_free(struct reg_client *c); /* joins the engine thread */
+DEFINE_AUTO_PTR(struct reg_client, reg_client_free);
+
+/* Bytes of a blob as they arrive, in order, from the calling thread's point of view. A retry
+ * resumes; when it must restart, `rewind` is called first (sink: forget everything so far). */
+struct reg_sink {
+        int (*write)(void *user, const void *p, size_t n, struct bld_err *err);
+        int (*rewind)(void *user, struct bld_err *err);
+        /* progress, may be NULL: bytes so far */
+        void (*progress)(void *user, uint64_t done, uint64_t total);
+        void *user;
+};
+/* A blob to send: readable from any offset, any number of times. */
+struct reg_source {
+        ssize_t (*pread)(void *user, void *p, size_t n, uint64_t off, struct bld_err *err);
+        void (*progress)(void *user, uint64_t done, uint64_t total);
+        void *user;
+};
+
+/* Only ref->domain and ref->path name the repository in the blob calls; tag or digest are used
+ * where a manifest is named (digest wins). */
+
+/* Resolve to a descriptor by HEAD (GET where HEAD is no good). 1 found, 0 not there. */
+int reg_manifest_head(struct reg_client *c, const struct img_ref *ref, struct img_desc *ret,
+                      struct bld_err *err);
+/* Document, its type and digest; verified when ref has a digest. NOT_FOUND. */
+int reg_manifest_get(struct reg_client *c, const struct img_ref *ref, struct sb *out,
+                     struct img_desc *ret, struct bld_err *err) MUST_CHECK;
+/* Exact bytes under tag or digest of ref. */
+int reg_manifest_put(struct reg_client *c, const struct img_ref *ref, const char *media_type,
+                     const void *p, size_t n, struct bld_err *err) MUST_CHECK;
+
+/* 1 there with that size, 0 not. */
+int reg_blob_head(struct reg_client *c, const struct img_ref *ref, const struct img_desc *desc,
+                  struct bld_err *err);
+/* Size and digest are enforced while streaming: the sink's bytes are good once this returns 0. */
+int reg_blob_get(struct reg_client *c, const struct img_ref *ref, const struct img_desc *desc,
+                 const struct reg_sink *sink, struct bld_err *err) MUST_CHECK;
+
+enum reg_put_how { REG_PUT_UPLOADED, REG_PUT_PRESENT, REG_PUT_MOUNTED };
+/* Make the blob present: mount from `from` (a repository path on the same host, or NULL), else
+ * check, else upload. */
+int reg_blob_put(struct reg_client *c, const struct img_ref *ref, const struct img_desc *desc,
+                 const struct reg_source *src, const char *from, enum reg_put_how *ret_how,
+                 struct bld_err *err) MUST_CHECK;
+
+int reg_tags(struct reg_client *c, const struct img_ref *repo, struct strv *out,
+             struct bld_err *err) MUST_CHECK;
+
+/* Number of HTTP requests sent so far, and whether curl was loaded at all. */
+uint64_t reg_request_count(const struct reg_client *c);
+
+#endif
