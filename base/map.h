@@ -4,6 +4,7 @@
 #define BASE_MAP_H
 
 #include "base/base.h"
+#include "base/vec.h"
 
 struct map_entry {
         char *key; /* NUL-terminated copy */

@@ -1,0 +1,231 @@
+# bld: one GNU Makefile, not recursive. `make help` lists the targets.
+
+VERSION := 0.1.0
+SOVERSION := 0
+
+# ---- what the user may set ----
+CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+PREFIX ?= /usr/local
+DESTDIR ?=
+MODE ?= dev
+WERROR ?= 0
+V ?= 0
+CFLAGS ?= -O2 -g
+PKG_CONFIG ?= pkg-config
+
+BUILD := build/$(MODE)
+Q := $(if $(filter 1,$(V)),,@)
+
+# ---- modules, lowest first (tools/check-layers knows which may include which) ----
+MODULES := base parser image cas layer registry runtime builder lib
+SRCS := $(foreach m,$(MODULES),$(wildcard $(m)/*.c))
+CLI_SRCS := $(wildcard cli/*.c)
+OBJS := $(SRCS:%.c=$(BUILD)/%.o)
+CLI_OBJS := $(CLI_SRCS:%.c=$(BUILD)/%.o)
+UNIT_TESTS := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
+UNIT_HELPERS := $(filter-out $(wildcard tests/unit/test_*.c),$(wildcard tests/unit/*.c))
+FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+HEADERS := $(wildcard $(foreach m,$(MODULES) cli,$(m)/*.h))
+PUBLIC_HEADERS := $(wildcard include/bld/*.h)
+
+# ---- flags ----
+try = $(shell $(CC) -Werror $(1) -c -x c /dev/null -o /dev/null 2>/dev/null && echo '$(1)')
+
+WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes \
+	-Wold-style-definition -Wmissing-prototypes -Wmissing-declarations -Wpointer-arith \
+	-Wcast-qual -Wwrite-strings -Wformat=2 -Wundef -Wvla -Wswitch-enum -Wimplicit-fallthrough \
+	-Wnull-dereference -Wdouble-promotion -Wdate-time
+WARN += $(call try,-Wjump-misses-init) $(call try,-Wlogical-op) $(call try,-Wduplicated-cond) \
+	$(call try,-Wtrampolines)
+HARDEN := -fstack-protector-strong -fno-common -fno-strict-overflow \
+	$(call try,-fstack-clash-protection) $(call try,-fcf-protection=full)
+FORTIFY := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+
+BLD_CPPFLAGS := -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -Iinclude -include base/banned.h \
+	-DBLD_VERSION='"$(VERSION)"'
+BLD_CFLAGS := -std=gnu17 $(WARN) $(HARDEN) -fPIC -fvisibility=hidden -pthread
+BLD_LDFLAGS := -pthread -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed
+ifeq ($(WERROR),1)
+BLD_CFLAGS += -Werror
+endif
+
+ifeq ($(MODE),dev)
+BLD_CPPFLAGS += $(FORTIFY)
+else ifeq ($(MODE),asan)
+SAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+CFLAGS := -O1 -g
+else ifeq ($(MODE),tsan)
+SAN := -fsanitize=thread -fno-omit-frame-pointer
+CFLAGS := -O1 -g
+else ifeq ($(MODE),cov)
+SAN := --coverage
+CFLAGS := -O0 -g
+else ifeq ($(MODE),fuzz)
+SAN := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+CC := clang
+CFLAGS := -O1 -g
+else
+$(error unknown MODE "$(MODE)": dev, asan, tsan, cov or fuzz)
+endif
+BLD_CFLAGS += $(SAN)
+BLD_LDFLAGS += $(SAN)
+
+# ---- libraries: static archives into bld, so that it starts with libc alone; libcurl and ISA-L are
+# opened with dlopen at first use and are not named here ----
+STATIC_LIBS := -Wl,-Bstatic -larchive -lcrypto -ljansson -lzstd -lseccomp -ldeflate -lz -llzma -lbz2 \
+	-Wl,-Bdynamic -ldl -lm
+SHARED_LIBS := -larchive -lcrypto -ljansson -lzstd -lseccomp -ldeflate -lz -llzma -lbz2 -ldl -lm
+
+all: $(BUILD)/bld $(BUILD)/libbld.a $(BUILD)/libbld.so
+
+-include $(OBJS:.o=.d) $(CLI_OBJS:.o=.d) $(UNIT_TESTS:%=$(BUILD)/tests/unit/%.d) \
+	$(UNIT_HELPERS:%.c=$(BUILD)/%.d) $(FUZZ_TARGETS:%=$(BUILD)/tests/fuzz/%.d)
+
+# A changed flag set rebuilds: the stamp's content is the flags.
+FLAGS_STAMP := $(BUILD)/.flags
+FLAGS_NOW := $(CC) $(BLD_CPPFLAGS) $(BLD_CFLAGS) $(CPPFLAGS) $(CFLAGS)
+$(FLAGS_STAMP): FORCE
+	$(Q)mkdir -p $(@D)
+	$(Q)printf '%s\n' '$(subst ','\'',$(FLAGS_NOW))' | cmp -s - $@ || \
+		printf '%s\n' '$(subst ','\'',$(FLAGS_NOW))' >$@
+
+$(BUILD)/%.o: %.c $(FLAGS_STAMP)
+	$(Q)mkdir -p $(@D)
+	$(if $(Q),@echo "  CC    $<")
+	$(Q)$(CC) $(BLD_CPPFLAGS) $(CPPFLAGS) $(BLD_CFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+
+# Everything in one archive with internal names, for the program and the tests.
+$(BUILD)/libinternal.a: $(OBJS)
+	$(if $(Q),@echo "  AR    $@")
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(BUILD)/bld: $(CLI_OBJS) $(BUILD)/libinternal.a
+	$(if $(Q),@echo "  LINK  $@")
+	$(Q)$(CC) $(BLD_LDFLAGS) $(LDFLAGS) -pie -o $@ $(CLI_OBJS) $(BUILD)/libinternal.a $(STATIC_LIBS)
+
+$(BUILD)/libbld.so: $(OBJS) tools/libbld.map
+	$(if $(Q),@echo "  LINK  $@")
+	$(Q)$(CC) $(BLD_LDFLAGS) $(LDFLAGS) -shared -Wl,-soname,libbld.so.$(SOVERSION) \
+		-Wl,--version-script=tools/libbld.map -o $@.$(VERSION) $(OBJS) $(SHARED_LIBS)
+	$(Q)ln -sf libbld.so.$(VERSION) $@.$(SOVERSION)
+	$(Q)ln -sf libbld.so.$(VERSION) $@
+
+# The installed archive shows public names only: a user's own err_set must not clash.
+$(BUILD)/libbld.a: $(OBJS)
+	$(if $(Q),@echo "  AR    $@")
+	$(Q)ld -r -o $(BUILD)/libbld.o $(OBJS)
+	$(Q)objcopy --wildcard --keep-global-symbol='bld_*' $(BUILD)/libbld.o
+	$(Q)rm -f $@ && $(AR) rcs $@ $(BUILD)/libbld.o
+
+# ---- tests ----
+$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(UNIT_HELPERS:%.c=$(BUILD)/%.o) $(BUILD)/libinternal.a
+	$(if $(Q),@echo "  LINK  $@")
+	$(Q)$(CC) $(BLD_LDFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(STATIC_LIBS)
+
+$(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(BUILD)/libinternal.a
+	$(if $(Q),@echo "  LINK  $@")
+	$(Q)$(CC) $(BLD_LDFLAGS) $(LDFLAGS) -o $@ $^ $(STATIC_LIBS)
+
+$(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libinternal.a
+	$(Q)$(CC) $(BLD_LDFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(STATIC_LIBS)
+
+check: deps ## install what tests need, then run every test
+	$(Q)$(MAKE) --no-print-directory check-layers check-headers all
+	$(Q)$(MAKE) --no-print-directory check-unit fuzz-regress check-install check-cases check-e2e
+
+check-unit: $(UNIT_TESTS:%=$(BUILD)/tests/unit/%) ## unit tests (cmocka)
+	$(Q)tools/run-unit $(BUILD)/tests/unit $(UNIT_TESTS)
+
+check-e2e: $(BUILD)/bld ## end-to-end tests: the real binary against real parts
+	$(Q)BLD=$(abspath $(BUILD)/bld) tests/e2e/run
+
+check-cases: $(BUILD)/bld ## public data cases, where the folder ../shared/cases is present
+	$(Q)if [ -d ../shared/cases ]; then BLD=$(abspath $(BUILD)/bld) tools/check-cases ../shared/cases; fi
+
+check-layers: ## every include goes one way
+	$(Q)tools/check-layers
+
+check-headers: ## every header compiles alone; public ones as C++11, too
+	$(Q)for h in $(HEADERS) $(PUBLIC_HEADERS); do \
+		$(CC) $(BLD_CPPFLAGS) -std=gnu17 $(WARN) -Werror -fsyntax-only -x c $$h || exit 1; done
+	$(Q)for h in $(PUBLIC_HEADERS); do \
+		g++ -std=c++11 -Wall -Wextra -Werror -Iinclude -fsyntax-only -x c++ $$h || exit 1; done
+	@echo "headers: ok"
+
+check-install: all ## install into a scratch folder and compile a user's program against it
+	$(Q)tools/check-install $(BUILD)
+
+check-static: ## gcc -fanalyzer, cppcheck, shellcheck
+	$(Q)tools/check-static
+
+asan: ## unit and end-to-end tests under AddressSanitizer and UBSan
+	$(Q)$(MAKE) --no-print-directory MODE=asan check-unit fuzz-regress check-e2e
+
+tsan: ## unit and end-to-end tests under ThreadSanitizer
+	$(Q)$(MAKE) --no-print-directory MODE=tsan check-unit check-e2e
+
+fuzz-regress: $(FUZZ_TARGETS:fuzz_%=$(BUILD)/tests/fuzz/replay_%) ## replay the committed corpora
+	$(Q)for t in $(FUZZ_TARGETS:fuzz_%=%); do \
+		$(BUILD)/tests/fuzz/replay_$$t testdata/fuzz/$$t || exit 1; done
+
+fuzz: ## FUZZ_SECONDS (60) of coverage-guided fuzzing per target, with clang
+	$(Q)$(MAKE) --no-print-directory MODE=fuzz fuzz-run
+fuzz-run: $(FUZZ_TARGETS:%=$(BUILD)/tests/fuzz/%)
+	$(Q)for t in $(FUZZ_TARGETS:fuzz_%=%); do mkdir -p $(BUILD)/corpus/$$t; \
+		$(BUILD)/tests/fuzz/fuzz_$$t -max_total_time=$(or $(FUZZ_SECONDS),60) -print_final_stats=1 \
+		$(BUILD)/corpus/$$t testdata/fuzz/$$t || exit 1; done
+
+bench: all ## ratios to the physical floor and to peers, in one run
+	$(Q)BLD=$(abspath $(BUILD)/bld) tests/bench/run
+
+demo: deps-build ## build bld, a small base image and testdata/demo, and show the result
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)BLD=$(abspath $(BUILD)/bld) tools/demo
+
+deps-build:
+	$(Q)tools/install-deps build
+deps:
+	$(Q)tools/install-deps test
+
+format: ## clang-format every source
+	$(Q)git ls-files '*.c' '*.h' | xargs clang-format -i
+format-check: ## fail where clang-format would change a line
+	$(Q)git ls-files '*.c' '*.h' | xargs clang-format --dry-run -Werror
+
+install: all ## bin, lib, headers, pkg-config file, man pages
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/bld
+	install -m 755 $(BUILD)/bld $(DESTDIR)$(PREFIX)/bin/bld
+	install -m 644 $(BUILD)/libbld.a $(DESTDIR)$(PREFIX)/lib/
+	install -m 755 $(BUILD)/libbld.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/
+	ln -sf libbld.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libbld.so.$(SOVERSION)
+	ln -sf libbld.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libbld.so
+	install -m 644 $(PUBLIC_HEADERS) $(DESTDIR)$(PREFIX)/include/bld/
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' tools/bld.pc.in \
+		>$(DESTDIR)$(PREFIX)/lib/pkgconfig/bld.pc
+	$(Q)if command -v scdoc >/dev/null; then for p in $(wildcard docs/man/*.scd); do \
+		d=$(DESTDIR)$(PREFIX)/share/man/man$$(basename $$p .scd | sed 's/.*\.//'); install -d $$d; \
+		scdoc <$$p >$$d/$$(basename $$p .scd) || exit 1; done; fi
+
+uninstall: ## remove what install put there
+	rm -f $(DESTDIR)$(PREFIX)/bin/bld $(DESTDIR)$(PREFIX)/lib/libbld.* \
+		$(DESTDIR)$(PREFIX)/lib/pkgconfig/bld.pc
+	rm -rf $(DESTDIR)$(PREFIX)/include/bld
+
+dist: ## a source archive of HEAD
+	git archive --format=tar.gz --prefix=bld-$(VERSION)/ -o bld-$(VERSION).tar.gz HEAD
+
+clean: ## remove build/
+	rm -rf build
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+FORCE:
+.PHONY: all check check-unit check-e2e check-cases check-layers check-headers check-install \
+	check-static asan tsan fuzz-regress fuzz fuzz-run bench demo deps deps-build format \
+	format-check install uninstall dist clean help FORCE
+.SECONDARY:
+.DELETE_ON_ERROR:

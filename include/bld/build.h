@@ -1,0 +1,131 @@
+/* Building an image from a Dockerfile. */
+#ifndef BLD_BUILD_H
+#define BLD_BUILD_H
+
+#include "bld/bld.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- events: everything a view needs, in order, from one thread, under no lock ---- */
+
+enum bld_event_type {
+        BLD_EV_BUILD_START, /* text: build id */
+        BLD_EV_STEP_PLAN,   /* one per step of the wanted targets, in order */
+        BLD_EV_STEP_START,
+        BLD_EV_STEP_CACHED, /* ends the step */
+        BLD_EV_STEP_STATUS, /* text; done/total bytes when total > 0 */
+        BLD_EV_STEP_LOG,    /* data/len: output of the step, stream 1 or 2 */
+        BLD_EV_STEP_DONE,
+        BLD_EV_STEP_ERROR,  /* text */
+        BLD_EV_WARNING,     /* text, line when it has one */
+        BLD_EV_TRANSFER,    /* text: what is pushed; done/total */
+        BLD_EV_BUILD_END,
+};
+
+struct bld_event {
+        enum bld_event_type type;
+        const char *step;  /* "deps 2/4", stable for the build; NULL when not about a step */
+        const char *name;  /* the instruction as people know it: "RUN make" */
+        const char *file;  /* Dockerfile as given */
+        unsigned line;
+        const char *text;
+        const char *data;
+        size_t len;
+        int stream;
+        uint64_t done, total;
+        int64_t time_ns;       /* CLOCK_REALTIME */
+        int64_t elapsed_ms;    /* since the step (or build) started */
+        int exit_status;       /* STEP_DONE of a RUN: 0 */
+        const char *digest;    /* the step's key, "sha256:..." */
+        const char *const *inputs; /* keys of the steps it needs, NULL-terminated; PLAN only */
+        unsigned steps_total;  /* BUILD_START is before planning: set from the first PLAN on */
+};
+
+/* ---- options ---- */
+
+enum bld_pull { BLD_PULL_MISSING, BLD_PULL_ALWAYS, BLD_PULL_NEVER, BLD_PULL_NEWER };
+
+struct bld_build_opts {
+        size_t size;
+        const char *context;    /* folder, or "-" (Dockerfile or tar from stdin_fd) */
+        const char *dockerfile; /* NULL: look for it in the context; "-": from stdin_fd */
+        int stdin_fd;
+        const char *ignorefile;
+        struct bld_list tags;        /* -t */
+        struct bld_list targets;     /* --target; none: the last stage */
+        struct bld_list build_args;  /* "K=V" */
+        struct bld_list build_contexts; /* "NAME=SRC" */
+        struct bld_list labels;      /* "K=V" */
+        struct bld_list annotations; /* "K=V" */
+        struct bld_list platforms;
+        struct bld_list secrets;     /* CSV "id=ID[,src=F|env=V]" */
+        struct bld_list ssh;
+        struct bld_list allow;       /* entitlements */
+        struct bld_list add_hosts;   /* "HOST:IP" */
+        struct bld_list outputs;     /* -o specs (CSV) */
+        struct bld_list no_cache_filter;
+        const char *network;         /* default, none, host; NULL: default */
+        const char *isolation;       /* NULL: auto */
+        const char *compression;     /* gzip, zstd, none; NULL: gzip */
+        int compression_level;       /* 0: default */
+        bool docker_format;          /* --format docker */
+        bool no_cache;
+        bool push;
+        bool reproducible;
+        const char *source_date_epoch; /* seconds; NULL: $SOURCE_DATE_EPOCH when set */
+        enum bld_pull pull;
+        unsigned jobs; /* 0: CPUs */
+        uint64_t shm_bytes;
+        int64_t run_timeout_ms;
+        int out_fd; /* where "-" outputs go */
+        void (*event)(void *user, const struct bld_event *ev); /* may be NULL */
+        void *user;
+};
+
+/* ---- result ---- */
+
+/* Where a failure stands in a file, for the caller's message. */
+struct bld_place {
+        char file[1024];
+        unsigned line, col, len; /* 1-based; 0: unknown */
+        char source[512];        /* the source line(s), cut; NUL-terminated */
+        char stage[128];         /* "deps", and the step: */
+        char step[160];          /* "deps 4/4" */
+        char label[160];         /* short text beside the marker */
+        int run_status;          /* exit status of a failing RUN (128 + signal), else 0 */
+        char log_path[1024];     /* complete output of the failing step, or "" */
+};
+
+struct bld_build_result {
+        char id[16];
+        char digest[160];        /* what a pull resolves: manifest, or index */
+        char config_digest[160]; /* single platform only */
+        char media_type[96];
+        uint64_t size;           /* of the document named by digest */
+        uint64_t image_bytes;    /* compressed layers */
+        unsigned layers_new, layers_reused;
+        unsigned steps, steps_cached;
+        char first_miss[200];     /* "deps 4/4  Dockerfile:9", "" when nothing missed */
+        char first_miss_why[300]; /* "src/main.rs changed" */
+        char slowest[200];
+        int64_t slowest_ms, push_ms, total_ms;
+        uint64_t pushed_bytes, push_skipped_bytes;
+        unsigned warnings;
+        char isolation[600]; /* what was chosen and why, "" when no step ran */
+        struct bld_place place; /* on failure */
+};
+
+/* Build. On failure err says what, ret->place where. ret is filled either way as far as known. */
+BLD_API int bld_build(struct bld *b, const struct bld_build_opts *o, struct bld_build_result *ret,
+                      struct bld_err *err);
+
+/* The --metadata-file document of a finished build, with bld's own members. Caller: bld_free. */
+BLD_API int bld_build_metadata(struct bld *b, const struct bld_build_opts *o,
+                               const struct bld_build_result *r, char **ret, struct bld_err *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,72 @@
+/* Images in the store, in registries, in archives. JSON results have lowerCamelCase members and are
+ * described in docs/cli.md. Every char ** result is malloc'ed: bld_free. */
+#ifndef BLD_IMAGE_H
+#define BLD_IMAGE_H
+
+#include "bld/bld.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Progress of a transfer; from any thread, one at a time. */
+typedef void (*bld_progress_fn)(void *user, const char *what, uint64_t done, uint64_t total);
+
+struct bld_transfer_opts {
+        size_t size;
+        const char *platform; /* NULL: this machine's */
+        bool all_platforms;
+        bool all_tags;
+        bool force_compression;
+        const char *compression;
+        bld_progress_fn progress;
+        void *user;
+};
+
+/* Array of {name, repository, tag, digest, mediaType, configDigest, platform, created, size,
+ * layers}, newest first. */
+BLD_API int bld_images(struct bld *b, const char *filter_repo, char **ret_json, struct bld_err *err);
+BLD_API int bld_tag(struct bld *b, const char *src, const char *dst, struct bld_err *err);
+/* ret_json: array of {untagged | deleted}. force: by digest, with all its names. */
+BLD_API int bld_rmi(struct bld *b, const char *ref, bool force, char **ret_json,
+                    struct bld_err *err);
+/* Docker-shaped object for one platform; raw: the document itself, byte for byte. */
+enum bld_inspect { BLD_INSPECT_DOCKER, BLD_INSPECT_MANIFEST, BLD_INSPECT_CONFIG };
+BLD_API int bld_inspect(struct bld *b, const char *ref, enum bld_inspect what,
+                        const char *platform, char **ret_json, struct bld_err *err);
+/* Array of {created, createdBy, size, comment, emptyLayer, digest}, newest first. */
+BLD_API int bld_history(struct bld *b, const char *ref, const char *platform, char **ret_json,
+                        struct bld_err *err);
+
+/* Registry -> store. ret_digest: what the reference resolved to. */
+BLD_API int bld_pull(struct bld *b, const char *ref, const struct bld_transfer_opts *o,
+                     char ret_digest[160], struct bld_err *err);
+/* Store -> registry; dst NULL: the name itself. */
+BLD_API int bld_push(struct bld *b, const char *src, const char *dst,
+                     const struct bld_transfer_opts *o, char ret_digest[160], struct bld_err *err);
+
+/* Formats: "oci-archive", "docker-archive", "oci-dir". path "-": out_fd. */
+BLD_API int bld_save(struct bld *b, const struct bld_list *refs, const char *format,
+                     const char *path, int out_fd, struct bld_err *err);
+/* path: archive, layout folder, or "-": in_fd. ret_json: array of {name, digest}. */
+BLD_API int bld_load(struct bld *b, const char *path, int in_fd, char **ret_json,
+                     struct bld_err *err);
+
+/* {total, kinds: {blobs: {bytes, count}, ...}, reclaimable} */
+BLD_API int bld_du(struct bld *b, char **ret_json, struct bld_err *err);
+
+struct bld_prune_opts {
+        size_t size;
+        bool all;
+        bool dry_run;
+        uint64_t keep_bytes, max_used_bytes, min_free_bytes;
+        int64_t until_sec; /* 0: any age */
+};
+/* {freed, blobs, results, snapshots, other} */
+BLD_API int bld_prune(struct bld *b, const struct bld_prune_opts *o, char **ret_json,
+                      struct bld_err *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
