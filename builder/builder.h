@@ -1,0 +1,157 @@
+/* Where everything meets: Dockerfile -> graph -> results -> image -> outputs, and the movement of
+ * images between store, registries and archives. docs/architecture is ARCHITECTURE.md.
+ * Threads: a bd_ctx is MT-Safe; the rest MT-Object. */
+#ifndef BUILDER_BUILDER_H
+#define BUILDER_BUILDER_H
+
+#include "base/base.h"
+#include "base/cancel.h"
+#include "base/digest.h"
+#include "base/sb.h"
+#include "base/vec.h"
+#include "bld/build.h"
+#include "cas/cas.h"
+#include "image/image.h"
+
+struct reg_client;
+struct ly_sink;
+
+/* ---- context: what every operation needs; owned by lib/'s session ---- */
+
+struct bd_ctx {
+        struct cas *cas;
+        struct cancel *cancel;
+        const char *helper; /* bld binary for the keeper, or NULL */
+        /* The registry client, made at first use. Borrowed from the session. */
+        int (*registry)(void *user, struct reg_client **ret, struct bld_err *err);
+        void (*note)(void *user, const char *text); /* may be NULL */
+        void *user;
+};
+
+typedef void (*bd_progress_fn)(void *user, const char *what, uint64_t done, uint64_t total);
+
+/* ---- images in the store ---- */
+
+/* One single-platform image: documents are in the store; layer blobs may not be yet. */
+struct bd_image {
+        struct img_desc desc; /* of the manifest */
+        struct img_manifest manifest;
+        struct img_config config;
+        struct img_ref source; /* where blobs can be fetched; domain NULL: nowhere */
+};
+void bd_image_done(struct bd_image *im);
+/* From a manifest (or an index, choosing `platform`) that is in the store. */
+int bd_image_load(struct bd_ctx *c, const struct img_desc *desc, const struct img_platform *platform,
+                  struct bd_image *ret, struct bld_err *err) MUST_CHECK;
+/* A user's name for an image in the store: reference, digest of manifest, index or config, or a
+ * unique prefix of one. NOT_FOUND names it in full and suggests a near tag. */
+int bd_image_find(struct bd_ctx *c, const char *name, struct img_desc *ret, char **ret_refname,
+                  struct bld_err *err) MUST_CHECK;
+
+/* ---- registry <-> store (fetch.c, push.c) ---- */
+
+/* Resolve a reference in its registry and bring manifest and config (not the layers) into the
+ * store. ret->source is set. NOT_FOUND (exit 6), DENIED (5), NETWORK (7). *ret_root, if wanted, is
+ * the descriptor the reference itself named (an index, perhaps). */
+int bd_fetch_image(struct bd_ctx *c, const struct img_ref *ref, const struct img_platform *platform,
+                   struct bd_image *ret, struct img_desc *ret_root, struct bld_err *err) MUST_CHECK;
+/* Make one blob present: verified while streaming, one download per blob across processes. */
+int bd_fetch_blob(struct bd_ctx *c, const struct img_ref *from, const struct img_desc *desc,
+                  bd_progress_fn progress, void *user, struct bld_err *err) MUST_CHECK;
+/* All layers of an image present, in parallel. */
+int bd_fetch_layers(struct bd_ctx *c, const struct bd_image *im, bd_progress_fn progress,
+                    void *user, struct bld_err *err) MUST_CHECK;
+
+struct bd_push_stats {
+        uint64_t uploaded_bytes, present_bytes;
+};
+/* Push a manifest or index of the store under dst (tag or digest): blobs in parallel, children
+ * before parents, the tag last. from: repository on the same host to mount from, or NULL. */
+int bd_push(struct bd_ctx *c, const struct img_desc *desc, const struct img_ref *dst,
+            const struct img_ref *from, bd_progress_fn progress, void *user,
+            struct bd_push_stats *ret, struct bld_err *err) MUST_CHECK;
+
+/* ---- putting an image together (assemble.c) ---- */
+
+/* A layer of a result, bottom first in a chain. */
+struct bd_layer {
+        struct digest diff_id;
+        struct img_desc desc;  /* compressed blob; may have to be fetched from source */
+        uint64_t tar_size;     /* 0: unknown */
+        int64_t created_sec;   /* when it was made; 0: from a base image */
+        struct img_ref source; /* domain NULL: it is in the store */
+        bool reused;           /* was there before this build */
+};
+VEC_DEFINE(bd_layers, struct bd_layer);
+void bd_layers_free(struct bd_layers *a);
+int bd_layers_append(struct bd_layers *dst, const struct bd_layers *src) MUST_CHECK; /* copies */
+
+enum bd_format { BD_FORMAT_OCI, BD_FORMAT_DOCKER };
+/* config: everything but rootfs is final (history, created); diff_ids are set from layers here. The
+ * documents are written to the store. */
+int bd_assemble(struct bd_ctx *c, const struct img_config *config, const struct bd_layers *layers,
+                enum bd_format format, const struct img_kvs *annotations, struct img_desc *ret,
+                struct digest *ret_config, struct bld_err *err) MUST_CHECK;
+/* Index over several manifests (their descriptors carry platforms). */
+int bd_assemble_index(struct bd_ctx *c, const struct img_descs *manifests, enum bd_format format,
+                      struct img_desc *ret, struct bld_err *err) MUST_CHECK;
+
+/* ---- exporters (emit_*.c) ---- */
+
+/* One -o value, parsed: "type=oci,dest=x.tar", a bare path (local), "-" (tar to stdout). */
+enum bd_output_type { BD_OUT_STORE, BD_OUT_OCI, BD_OUT_DOCKER, BD_OUT_TAR, BD_OUT_LOCAL,
+                      BD_OUT_REGISTRY, BD_OUT_CACHEONLY };
+struct bd_output {
+        enum bd_output_type type;
+        char *dest; /* NULL: none; "-": out_fd */
+        char *name; /* name= (comma list), or NULL */
+        bool push;
+        bool as_dir; /* oci: tar=false */
+        char *compression; /* or NULL */
+        int compression_level;
+        bool docker_types; /* oci-mediatypes=false */
+        bool rewrite_timestamp;
+        struct img_kvs annotations;
+};
+/* USAGE names the key or type that is wrong. */
+int bd_output_parse(const char *spec, struct bd_output *ret, struct bld_err *err) MUST_CHECK;
+void bd_output_done(struct bd_output *o);
+
+struct bd_export {
+        const struct img_desc *desc; /* manifest or index in the store */
+        const struct strv *names;    /* full references */
+        const char *dest;            /* "-": out_fd */
+        int out_fd;
+        bool as_dir;
+        int64_t mtime_sec; /* of archive members; 0 */
+        bool clamp;        /* local, tar: file times to clamp_sec */
+        int64_t clamp_sec;
+        const struct img_platform *platform; /* local, tar */
+};
+/* Files appear whole (temporary name, rename) or not at all. Blobs that are missing are fetched. */
+int bd_emit_oci(struct bd_ctx *c, const struct bd_export *x, struct bld_err *err) MUST_CHECK;
+int bd_emit_docker(struct bd_ctx *c, const struct bd_export *x, struct bld_err *err) MUST_CHECK;
+int bd_emit_tar(struct bd_ctx *c, const struct bd_export *x, struct bld_err *err) MUST_CHECK;
+int bd_emit_local(struct bd_ctx *c, const struct bd_export *x, struct bld_err *err) MUST_CHECK;
+/* The merged tree of a chain as one tar stream. */
+int bd_flatten(struct bd_ctx *c, const struct bd_layers *layers, bool clamp, int64_t clamp_sec,
+               const struct ly_sink *tar, struct bld_err *err) MUST_CHECK;
+
+/* Archives and layouts -> store (load.c). names gets what was loaded. */
+int bd_load(struct bd_ctx *c, const char *path, int in_fd, struct strv *names,
+            struct img_descs *descs, struct bld_err *err) MUST_CHECK;
+
+/* ---- building ---- */
+
+int bd_build(struct bd_ctx *c, const struct bld_build_opts *o, struct bld_build_result *ret,
+             struct bld_err *err) MUST_CHECK;
+
+/* The program's verbs for rt_child_main(). */
+struct rt_verb;
+const struct rt_verb *bd_verbs(size_t *ret_n);
+
+/* graph, key, config of a Dockerfile, as text for `bld debug`. */
+int bd_debug_graph(struct bd_ctx *c, const struct bld_build_opts *o, const char *what,
+                   struct sb *out, struct bld_err *err) MUST_CHECK;
+
+#endif
