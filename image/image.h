@@ -12,9 +12,9 @@
 /* ---- references (distribution/reference) ---- */
 
 struct img_ref {
-        char *domain; /* "docker.io" */
-        char *path;   /* "library/debian" */
-        char *tag;    /* NULL when absent; never defaulted by the parser */
+        char *domain;         /* "docker.io" */
+        char *path;           /* "library/debian" */
+        char *tag;            /* NULL when absent; never defaulted by the parser */
         struct digest digest; /* algo DIGEST_NONE when absent */
 };
 #define AUTO_REF AUTO(img_ref_done)
@@ -80,6 +80,7 @@ struct img_desc {
         struct strv urls;
         /* embedded content, decoded and checked against size and digest; or NULL */
         char *data;
+        struct strv os_features; /* of platform; an entry that asks for some is never chosen */
 };
 VEC_DEFINE(img_descs, struct img_desc);
 void img_desc_done(struct img_desc *d);
@@ -112,6 +113,9 @@ struct img_index {
         char *media_type;
         struct img_descs manifests;
         struct img_kvs annotations;
+        char *artifact_type;
+        bool has_subject;
+        struct img_desc subject;
 };
 int img_index_decode(const char *text, size_t len, const char *media_type, struct img_index *ret,
                      struct bld_err *err) MUST_CHECK;
@@ -144,9 +148,9 @@ struct img_config {
         struct img_platform platform;
         struct strv os_features;
         char *user, *working_dir, *stop_signal;
-        struct strv env;           /* "K=V", order kept */
-        struct strv exposed_ports; /* "80/tcp", sorted when encoded */
-        struct strv volumes;       /* sorted when encoded */
+        struct strv env;              /* "K=V", order kept */
+        struct strv exposed_ports;    /* "80/tcp", sorted when encoded */
+        struct strv volumes;          /* sorted when encoded */
         bool has_entrypoint, has_cmd; /* false: null; true with 0 elements: [] */
         struct strv entrypoint, cmd;
         struct img_kvs labels; /* sorted when encoded */
@@ -169,7 +173,8 @@ int img_config_decode(const char *text, size_t len, struct img_config *ret,
 /* Deterministic: fixed member order, maps sorted, compact. */
 int img_config_encode(const struct img_config *c, struct sb *out, struct bld_err *err) MUST_CHECK;
 int img_config_add_diff_id(struct img_config *c, const struct digest *d) MUST_CHECK;
-int img_config_add_history(struct img_config *c, const struct img_history *h) MUST_CHECK; /* copies */
+int img_config_add_history(struct img_config *c,
+                           const struct img_history *h) MUST_CHECK; /* copies */
 void img_history_done(struct img_history *h);
 
 /* ChainID(L0..Ln) = sha256(ChainID(L0..Ln-1) " " DiffID(Ln)); one element: the diff ID itself. */
