@@ -41,7 +41,8 @@ enum ly_type {
         LY_BLOCK,
         LY_FIFO,
         LY_WHITEOUT, /* path is what is removed; written as ".wh.<name>" */
-        LY_OPAQUE,   /* path is the folder whose lower content is hidden; only ever read */
+        LY_OPAQUE,   /* path is the folder whose lower content is hidden; read, and written only to
+                        pass a foreign layer on: bld's own layers name what is gone */
 };
 
 struct ly_xattr {
@@ -150,9 +151,19 @@ int ly_unpack_stream(const struct ly_source *in, const struct ly_sink *out,
 
 /* ---- table of contents ---- */
 
+/* A stored piece of a sparse file: its place in the file; the pieces follow each other in the tar
+ * stream from data_off on. */
+struct ly_extent {
+        uint64_t off, len;
+};
 struct ly_toc_entry {
         struct ly_entry e;
         uint64_t data_off; /* of the file's bytes in the tar stream */
+        /* Only for files stored sparse (GNU, PAX; bld writes none): what is stored, in order. Use
+         * ly_blob_reader_file(), which knows. */
+        bool sparse;
+        struct ly_extent *extents;
+        size_t nextents;
 };
 struct ly_toc {
         struct ly_toc_entry *v; /* in stream order */
@@ -167,6 +178,7 @@ struct ly_toc {
         size_t nseeks;
         enum ly_codec codec;
         struct digest blob; /* the compressed stream the restart points belong to */
+        void *priv;         /* owns the memory of the entries */
 };
 void ly_toc_free(struct ly_toc *t);
 DEFINE_AUTO_PTR(struct ly_toc, ly_toc_free);
@@ -181,6 +193,9 @@ int ly_blob_reader_new(int blob_fd /* borrowed */, const struct ly_toc *t,
                        struct ly_blob_reader **ret, struct bld_err *err) MUST_CHECK;
 int ly_blob_reader_range(struct ly_blob_reader *r, uint64_t off, uint64_t len,
                          const struct ly_sink *out, struct bld_err *err) MUST_CHECK;
+/* The content of one LY_FILE, holes filled. */
+int ly_blob_reader_file(struct ly_blob_reader *r, const struct ly_toc_entry *t,
+                        const struct ly_sink *out, struct bld_err *err) MUST_CHECK;
 void ly_blob_reader_free(struct ly_blob_reader *r);
 DEFINE_AUTO_PTR(struct ly_blob_reader, ly_blob_reader_free);
 

@@ -1,0 +1,281 @@
+#include "layer/gz_priv.h"
+
+#include <libdeflate.h>
+#include <zlib.h>
+
+#include "base/err.h"
+#include "layer/isal_priv.h"
+
+#define ISAL_LEVEL 2
+#define LIBDEFLATE_LEVEL 6 /* where reproducibility, or the lack of SSE4.2, asks for it */
+
+static void put32(unsigned char *p, uint32_t v)
+{
+        for (unsigned i = 0; i < 4; i++)
+                p[i] = (unsigned char)(v >> 8 * i);
+}
+
+static uint32_t get32(const unsigned char *p)
+{
+        return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+int gz_choose(const struct ly_pack_opts *o, enum gz_engine *ret_engine, int *ret_level,
+              char name[32], struct bld_err *err)
+{
+        if (o->level < 0 || o->level > 12)
+                return err_set(err, BLD_E_INVALID, "gzip level %d: use 1 to 12, or 0", o->level);
+#if LY_HAVE_ISAL
+        if (!o->level && !o->reproducible && isal_expected()) {
+                /* Never silently other bytes than every machine like this one makes. */
+                if (!isal_get())
+                        return err_try(err,
+                                       err_set(err, BLD_E_UNSUPPORTED,
+                                               "the compression library libisal.so.2 is missing"),
+                                       "apt install libisal2");
+                *ret_engine = GZ_ISAL;
+                *ret_level = ISAL_LEVEL;
+                (void)snprintf(name, 32, "isal-%d", ISAL_LEVEL);
+                return 0;
+        }
+#endif
+        *ret_engine = GZ_LIBDEFLATE;
+        *ret_level = o->level ? o->level : LIBDEFLATE_LEVEL;
+        (void)snprintf(name, 32, "libdeflate-%d", *ret_level);
+        return 0;
+}
+
+/* ---- writing members ---- */
+
+struct gz_enc {
+        struct libdeflate_compressor *ld; /* NULL: ISA-L */
+#if LY_HAVE_ISAL
+        struct isal_zstream zs;
+        unsigned char level_buf[ISAL_DEF_LVL2_DEFAULT];
+#endif
+};
+
+int gz_enc_new(enum gz_engine engine, int level, struct gz_enc **ret, struct bld_err *err)
+{
+        struct gz_enc *e = mem_zalloc(1, sizeof(*e));
+
+        if (e && engine == GZ_LIBDEFLATE)
+                e->ld = libdeflate_alloc_compressor(level);
+        if (!e || (engine == GZ_LIBDEFLATE && !e->ld)) {
+                free(e);
+                return err_nomem(err, "gzip compressor");
+        }
+        *ret = e;
+        return 0;
+}
+
+void gz_enc_free(struct gz_enc *e)
+{
+        if (!e)
+                return;
+        if (e->ld)
+                libdeflate_free_compressor(e->ld);
+        free(e);
+}
+
+#if LY_HAVE_ISAL
+static size_t isal_block(struct gz_enc *e, const void *p, size_t n, unsigned char *out, size_t cap)
+{
+        isal_get()->deflate_init(&e->zs);
+        /* The library takes a plain pointer and only reads. */
+        e->zs.next_in = (uint8_t *)(uintptr_t)p;
+        e->zs.avail_in = (uint32_t)n;
+        e->zs.next_out = out;
+        e->zs.avail_out = (uint32_t)cap;
+        e->zs.level = ISAL_LEVEL;
+        e->zs.level_buf = e->level_buf;
+        e->zs.level_buf_size = sizeof(e->level_buf);
+        e->zs.end_of_stream = 1;
+        e->zs.flush = NO_FLUSH;
+        if (isal_get()->deflate(&e->zs) != COMP_OK)
+                return 0;
+        return e->zs.total_out;
+}
+#endif
+
+int gz_enc_member(struct gz_enc *e, const void *p, size_t n, unsigned char *out, size_t *ret_n,
+                  struct bld_err *err)
+{
+        /* ID, deflate, FEXTRA; no time; XFL 0; OS 255 unknown; XLEN 8: "bL", 4 bytes. */
+        static const unsigned char head[GZ_HEAD] = {0x1f, 0x8b, 8,   4,   0, 0, 0, 0, 0, 255,
+                                                    8,    0,    'b', 'L', 4, 0, 0, 0, 0, 0};
+        size_t cap = GZ_MEMBER_MAX - GZ_HEAD - GZ_TAIL, body;
+
+        if (e->ld)
+                body = libdeflate_deflate_compress(e->ld, p, n, out + GZ_HEAD, cap);
+#if LY_HAVE_ISAL
+        else
+                body = isal_block(e, p, n, out + GZ_HEAD, cap);
+#else
+        else
+                body = 0;
+#endif
+        if (!body)
+                return err_set(err, BLD_E_BUG, "gzip block did not fit");
+        memcpy(out, head, GZ_HEAD);
+        put32(out + GZ_HEAD + body, libdeflate_crc32(0, p, n));
+        put32(out + GZ_HEAD + body + 4, (uint32_t)n);
+        *ret_n = GZ_HEAD + body + GZ_TAIL;
+        put32(out + 16, (uint32_t)*ret_n);
+        return 0;
+}
+
+/* ---- reading our own members ---- */
+
+size_t gz_member_len(const unsigned char *p, size_t n)
+{
+        size_t len;
+
+        if (n < GZ_HEAD || p[0] != 0x1f || p[1] != 0x8b || p[2] != 8 || p[3] != 4 || p[10] != 8 ||
+            p[11] || p[12] != 'b' || p[13] != 'L' || p[14] != 4 || p[15])
+                return 0;
+        len = get32(p + 16);
+        return len > GZ_HEAD + GZ_TAIL && len <= GZ_MEMBER_MAX ? len : 0;
+}
+
+struct gz_dec {
+        struct libdeflate_decompressor *ld;
+};
+
+int gz_dec_new(struct gz_dec **ret, struct bld_err *err)
+{
+        struct gz_dec *d = mem_zalloc(1, sizeof(*d));
+
+        if (d)
+                d->ld = libdeflate_alloc_decompressor();
+        if (!d || !d->ld) {
+                free(d);
+                return err_nomem(err, "gzip decompressor");
+        }
+        *ret = d;
+        return 0;
+}
+
+void gz_dec_free(struct gz_dec *d)
+{
+        if (d)
+                libdeflate_free_decompressor(d->ld);
+        free(d);
+}
+
+int gz_dec_member(struct gz_dec *d, const unsigned char *p, size_t n, unsigned char *out,
+                  size_t cap, size_t *ret_n, struct bld_err *err)
+{
+        size_t used = 0, got = 0;
+        enum libdeflate_result r;
+
+        if (n <= GZ_HEAD + GZ_TAIL)
+                return err_set(err, BLD_E_CORRUPT, "damaged gzip member");
+        r = libdeflate_deflate_decompress_ex(d->ld, p + GZ_HEAD, n - GZ_HEAD - GZ_TAIL, out, cap,
+                                             &used, &got);
+        if (r != LIBDEFLATE_SUCCESS || used != n - GZ_HEAD - GZ_TAIL ||
+            get32(p + n - 4) != (uint32_t)got || get32(p + n - 8) != libdeflate_crc32(0, out, got))
+                return err_set(err, BLD_E_CORRUPT, "damaged gzip member");
+        *ret_n = got;
+        return 0;
+}
+
+/* ---- any stream ---- */
+
+struct gz_stream {
+        bool fresh; /* at the beginning of a member */
+        bool isal;
+        z_stream z;
+#if LY_HAVE_ISAL
+        struct inflate_state st;
+#endif
+};
+
+int gz_stream_new(struct gz_stream **ret, struct bld_err *err)
+{
+        struct gz_stream *s = mem_zalloc(1, sizeof(*s));
+
+        if (!s)
+                return err_nomem(err, "gzip decompressor");
+        s->fresh = true;
+#if LY_HAVE_ISAL
+        s->isal = isal_expected() && isal_get();
+#endif
+        if (!s->isal && inflateInit2(&s->z, 15 + 16) != Z_OK) {
+                free(s);
+                return err_nomem(err, "gzip decompressor");
+        }
+        *ret = s;
+        return 0;
+}
+
+void gz_stream_free(struct gz_stream *s)
+{
+        if (s && !s->isal)
+                inflateEnd(&s->z);
+        free(s);
+}
+
+#if LY_HAVE_ISAL
+static int run_isal(struct gz_stream *s, const unsigned char **in, size_t *n_in,
+                    unsigned char **out, size_t *n_out, struct bld_err *err)
+{
+        struct inflate_state *st = &s->st;
+        int r;
+
+        if (s->fresh) {
+                isal_get()->inflate_init(st);
+                st->crc_flag = ISAL_GZIP;
+                s->fresh = false;
+        }
+        st->next_in = (uint8_t *)(uintptr_t)*in; /* only read */
+        st->avail_in = (uint32_t)MIN(*n_in, 1u << 30);
+        st->next_out = *out;
+        st->avail_out = (uint32_t)MIN(*n_out, 1u << 30);
+        r = isal_get()->inflate(st);
+        *n_in -= (size_t)(st->next_in - *in);
+        *in = st->next_in;
+        *n_out -= (size_t)(st->next_out - *out);
+        *out = st->next_out;
+        if (r != ISAL_DECOMP_OK && r != ISAL_END_INPUT)
+                return err_set(err, BLD_E_CORRUPT, "damaged gzip data (%d)", r);
+        s->fresh = st->block_state == ISAL_BLOCK_FINISH;
+        return s->fresh;
+}
+#endif
+
+static int run_zlib(struct gz_stream *s, const unsigned char **in, size_t *n_in,
+                    unsigned char **out, size_t *n_out, struct bld_err *err)
+{
+        int r;
+
+        if (s->fresh)
+                inflateReset(&s->z);
+        s->fresh = false;
+        s->z.next_in = (Bytef *)(uintptr_t)*in; /* only read */
+        s->z.avail_in = (uInt)MIN(*n_in, 1u << 30);
+        s->z.next_out = *out;
+        s->z.avail_out = (uInt)MIN(*n_out, 1u << 30);
+        r = inflate(&s->z, Z_NO_FLUSH);
+        *n_in -= (size_t)(s->z.next_in - *in);
+        *in = s->z.next_in;
+        *n_out -= (size_t)(s->z.next_out - *out);
+        *out = s->z.next_out;
+        if (r == Z_MEM_ERROR)
+                return err_nomem(err, "gzip decompressor");
+        if (r != Z_OK && r != Z_STREAM_END && r != Z_BUF_ERROR)
+                return err_set(err, BLD_E_CORRUPT, "damaged gzip data (%s)",
+                               s->z.msg ? s->z.msg : "zlib");
+        s->fresh = r == Z_STREAM_END;
+        return s->fresh;
+}
+
+int gz_stream_run(struct gz_stream *s, const unsigned char **in, size_t *n_in,
+                  unsigned char **out, size_t *n_out, struct bld_err *err)
+{
+#if LY_HAVE_ISAL
+        if (s->isal)
+                return run_isal(s, in, n_in, out, n_out, err);
+#endif
+        return run_zlib(s, in, n_in, out, n_out, err);
+}
