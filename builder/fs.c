@@ -157,7 +157,7 @@ static int local_readlink(struct fs_node *n, int dirfd, const char *name, struct
  * here, in every component. */
 static int open_beneath(const struct fs *f, const char *path, int flags)
 {
-        const struct open_how how = {.flags = (uint64_t)(flags | O_CLOEXEC | O_NOFOLLOW),
+        const struct open_how how = {.flags = (unsigned)(flags | O_CLOEXEC | O_NOFOLLOW),
                                      .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |
                                                 RESOLVE_NO_MAGICLINKS};
 

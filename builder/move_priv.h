@@ -1,0 +1,88 @@
+/* Shared by the files that move images between store, registries and archives. */
+#ifndef BUILDER_MOVE_PRIV_H
+#define BUILDER_MOVE_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "builder/builder.h"
+
+/* An index inside an index inside an index: nobody makes more, and a hostile one may. */
+#define BD_INDEX_DEPTH_MAX 4u
+#define BD_INDEX_NODES_MAX 1000u
+
+#define BD_ANN_REF_NAME "org.opencontainers.image.ref.name"
+#define BD_ANN_IMAGE_NAME "io.containerd.image.name"
+
+/* ---- image.c ---- */
+
+/* Everything a manifest or index reaches. */
+struct bd_closure {
+        struct img_descs docs;  /* manifests and indexes, children before parents, the root last */
+        struct img_descs blobs; /* configs and layers, each once */
+};
+enum {
+        BD_CLOSURE_SPARSE = 1, /* children of an index that are not in the store are left out */
+};
+int bd_closure_make(struct bd_ctx *c, const struct img_desc *root, unsigned flags,
+                    struct bd_closure *ret, struct bld_err *err) MUST_CHECK;
+void bd_closure_done(struct bd_closure *x);
+
+/* A document of the store, its size checked against the descriptor. */
+int bd_doc_read(struct bd_ctx *c, const struct img_desc *desc, size_t max, struct sb *out,
+                struct bld_err *err) MUST_CHECK;
+/* Bytes into the store unless they are there; expect (or NULL) is what they must hash to. */
+int bd_doc_put(struct bd_ctx *c, const void *p, size_t n, const struct digest *expect,
+               struct digest *ret, struct bld_err *err) MUST_CHECK;
+/* Manifest and config of ret->desc, which the caller has set, from the store. */
+int bd_image_read(struct bd_ctx *c, struct bd_image *ret, struct bld_err *err) MUST_CHECK;
+
+/* Like img_ref_copy, but "nowhere" (domain NULL) is copied, too. */
+int bd_source_copy(const struct img_ref *r, struct img_ref *ret, struct bld_err *err) MUST_CHECK;
+/* The repository a blob was seen in. find: 1 (caller: img_ref_done), 0 unknown, or negative. */
+int bd_source_note(struct bd_ctx *c, const struct digest *d, const struct img_ref *repo,
+                   struct bld_err *err) MUST_CHECK;
+int bd_source_find(struct bd_ctx *c, const struct digest *d, struct img_ref *ret,
+                   struct bld_err *err);
+
+/* "sha256:0123456789ab", for people. */
+void bd_short(const struct digest *d, char out[24]);
+/* Layers of an image as a chain; source says where missing blobs are fetched. */
+int bd_image_layers(const struct bd_image *im, struct bd_layers *ret,
+                    struct bld_err *err) MUST_CHECK;
+
+/* ---- par.c ---- */
+
+/* fn(user, i) for every i below n on at most max threads, the caller's among them. After the first
+ * failure nothing new starts, *stop turns true for what is running, and the first failure is the
+ * result. */
+typedef int (*bd_par_fn)(void *user, size_t i, const atomic_bool *stop, struct bld_err *err);
+int bd_par_run(size_t n, size_t max, bd_par_fn fn, void *user, struct bld_err *err) MUST_CHECK;
+
+/* A progress callback that several threads share: one call at a time, not too often. */
+struct bd_meter {
+        bd_progress_fn fn; /* may be NULL */
+        void *user;
+        pthread_mutex_t lock; /* serialises fn */
+};
+struct bd_meter_item {
+        struct bd_meter *meter;
+        char what[24];
+        uint64_t total;
+        int64_t next_ns; /* no call before, but the last */
+};
+void bd_meter_init(struct bd_meter *m, bd_progress_fn fn, void *user);
+void bd_meter_done(struct bd_meter *m);
+void bd_meter_item_init(struct bd_meter_item *it, struct bd_meter *m, const struct img_desc *desc);
+void bd_meter_step(struct bd_meter_item *it, uint64_t done);
+
+/* ---- fetch.c ---- */
+
+int bd_fetch_blob_metered(struct bd_ctx *c, const struct img_ref *from, const struct img_desc *desc,
+                          struct bd_meter *meter, const atomic_bool *stop,
+                          struct bld_err *err) MUST_CHECK;
+/* Every one of these present; each from where it was seen, or from `from`. */
+int bd_fetch_missing(struct bd_ctx *c, const struct img_descs *blobs, const struct img_ref *from,
+                     bd_progress_fn progress, void *user, struct bld_err *err) MUST_CHECK;
+
+#endif

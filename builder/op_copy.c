@@ -1,0 +1,467 @@
+/* COPY and ADD: from a context, a stage or an image into a layer, on the level of entries and
+ * bytes: no snapshot, no mount, no sandbox. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/num.h"
+#include "base/path.h"
+#include "base/sys.h"
+#include "builder/layout_priv.h"
+#include "builder/op_priv.h"
+
+#define COPY_DEPTH_MAX 250
+
+struct copy {
+        struct build *b;
+        struct vertex *v;
+        const struct vx_copy *c;
+        struct layout *l;
+        struct fs *fs; /* the source tree */
+        struct ignore *excludes;
+        bool has_owner, has_mode;
+        uint32_t uid, gid;
+        struct chmod_spec mode;
+        char *dest;    /* resolved, relative */
+        bool dest_dir; /* written with a trailing slash */
+        size_t pick;   /* number of the pick at hand: hard links never cross picks */
+        int spool_fd;  /* bytes of unpacked archives */
+        uint64_t spool_size;
+};
+
+/* ---- content digest ---- */
+
+static int select_all(const struct vx_copy *c, struct fs *f, struct fs_picks *out,
+                      struct bld_err *err)
+{
+        int r = 0;
+
+        for (size_t i = 0; i < c->nsrc && r == 0; i++)
+                if (c->src[i].kind == COPY_PATH)
+                        r = fs_select(f, c->src[i].path, i, c->parents, out, err);
+        return r;
+}
+
+int op_copy_content(struct build *b, struct vertex *v, struct fs *f, struct digest *ret,
+                    struct bld_err *err)
+{
+        AUTO(ignore_free_p) struct ignore *excludes = NULL;
+        struct fs_picks picks = {0};
+        int r = 0;
+
+        (void)b;
+        if (v->u.copy.excludes.n)
+                r = ignore_from_patterns(&v->u.copy.excludes, &excludes, err);
+        if (r == 0)
+                r = select_all(&v->u.copy, f, &picks, err);
+        if (r == 0)
+                r = fs_picks_digest(f, &picks, excludes, ret, err);
+        fs_picks_free(&picks);
+        return r;
+}
+
+/* ---- one entry ---- */
+
+static char *join(const char *dir, const char *name)
+{
+        char *s = NULL;
+
+        if (!*dir || !*name)
+                return mem_strdup(*dir ? dir : name);
+        return asprintf(&s, "%s/%s", dir, name) < 0 ? NULL : s;
+}
+
+static void own(const struct copy *k, struct layout_item *i)
+{
+        if (k->has_owner) {
+                i->uid = k->uid;
+                i->gid = k->gid;
+        }
+        if (k->has_mode && i->type != LY_SYMLINK)
+                i->mode = chmod_apply(&k->mode, i->mode, i->type == LY_DIR);
+}
+
+static int put_node(struct copy *k, struct fs_node *n, const char *path, struct bld_err *err)
+{
+        struct layout_item i = {.type = n->type,
+                                .mode = n->mode,
+                                .uid = n->uid,
+                                .gid = n->gid,
+                                .mtime_ns = n->mtime_ns,
+                                .dev_major = n->dev_major,
+                                .dev_minor = n->dev_minor,
+                                .spool_fd = -1};
+        int r;
+
+        if (n->type == LY_FILE) {
+                i.fs = k->fs;
+                i.node = n;
+                i.size = n->size;
+                if (n->nlink > 1 && n->inode) {
+                        const uint64_t id[] = {n->device, n->inode, k->pick + 1};
+
+                        i.link_group = hash64(id, sizeof(id)) | 1;
+                }
+        }
+        own(k, &i);
+        r = fs_capability(k->fs, n, &i.cap, &i.cap_len, err);
+        if (r >= 0 && n->type == LY_SYMLINK) {
+                i.link = mem_strdup(n->link);
+                if (!i.link)
+                        r = err_nomem(err, "layer");
+        }
+        if (r < 0) {
+                free(i.cap);
+                free(i.link);
+                return r;
+        }
+        return layout_put(k->l, path, &i, err);
+}
+
+/* The folder itself and everything below that is not excluded. rel: path below the source folder.*/
+static int put_below(struct copy *k, struct fs_node *dir, const char *dest, struct sb *rel,
+                     int depth, struct bld_err *err)
+{
+        int r = fs_children(k->fs, dir, err);
+
+        if (depth > COPY_DEPTH_MAX)
+                return err_set(err, BLD_E_LIMIT, "folders nested deeper than %d", COPY_DEPTH_MAX);
+        for (size_t i = 0; i < dir->nchildren && r == 0; i++) {
+                struct fs_node *n = dir->children[i];
+                AUTO_FREE char *path = join(dest, n->name);
+                size_t base = rel->len;
+
+                if (!path)
+                        return err_nomem(err, "layer");
+                if (base)
+                        sb_char(rel, '/');
+                sb_str(rel, n->name);
+                r = sb_check(rel, "path", err);
+                if (r == 0 &&
+                    !(k->excludes && ignore_match(k->excludes, sb_text(rel), NULL)))
+                        r = put_node(k, n, path, err);
+                if (r == 0 && n->type == LY_DIR)
+                        r = put_below(k, n, path, rel, depth + 1, err);
+                sb_cut(rel, base);
+        }
+        return r;
+}
+
+/* The top folder of a copy keeps its own mode and owner if it was there; its times are the
+ * source's either way. */
+static int put_top(struct copy *k, const struct fs_node *from, const char *path,
+                   struct bld_err *err)
+{
+        struct layout_item *top = NULL;
+        bool made = false;
+        int r = layout_dir(k->l, path, &top, &made, err);
+
+        if (r < 0)
+                return r;
+        if (made) {
+                top->mode = k->has_mode && k->mode.octal ? k->mode.mode & 0777 : 0755;
+                top->uid = k->has_owner ? k->uid : 0;
+                top->gid = k->has_owner ? k->gid : 0;
+        }
+        top->mtime_ns = from->mtime_ns;
+        return 0;
+}
+
+static bool is_dir_now(const struct copy *k, const char *path)
+{
+        enum ly_type t = LY_FILE;
+
+        return layout_type(k->l, path, &t) && t == LY_DIR;
+}
+
+/* ---- ADD of archives ---- */
+
+static int spool_open(struct copy *k, struct bld_err *err)
+{
+        if (k->spool_fd >= 0)
+                return 0;
+        k->spool_fd = sys_openat(cas_root_fd(k->b->c->cas), "tmp", O_TMPFILE | O_RDWR | O_CLOEXEC,
+                                 0600);
+        return k->spool_fd < 0 ? err_sys(err, errno, "make room for an archive's files") : 0;
+}
+
+static int spool_data(struct copy *k, struct ly_reader *rd, struct layout_item *i,
+                      struct bld_err *err)
+{
+        AUTO_FREE char *buf = mem_alloc(1u << 16);
+        ssize_t n;
+        int r = buf ? spool_open(k, err) : err_nomem(err, "read buffer");
+
+        i->spool_off = k->spool_size;
+        while (r == 0 && (n = ly_reader_data(rd, buf, 1u << 16, err)) != 0) {
+                if (n < 0)
+                        return (int)n;
+                r = fd_write_all(k->spool_fd, buf, (size_t)n, err);
+                k->spool_size += (uint64_t)n;
+        }
+        i->spool_fd = k->spool_fd;
+        i->size = k->spool_size - i->spool_off;
+        return r;
+}
+
+/* A name of the archive below DEST: folders on the way that are links in the archive or in the
+ * image are followed inside DEST, never out of it. */
+static int archive_path(struct copy *k, const char *name, char **ret, struct bld_err *err)
+{
+        AUTO_FREE char *dir = path_dir(name), *below = NULL, *inside = NULL, *resolved = NULL;
+        size_t n = strlen(k->dest);
+        int r;
+
+        if (!dir)
+                return err_nomem(err, "layer");
+        below = join(k->dest, strcmp(dir, ".") == 0 ? "" : dir);
+        if (!below)
+                return err_nomem(err, "layer");
+        r = layout_resolve(k->l, below, &resolved, err);
+        if (r < 0)
+                return r;
+        /* A link that leads out of DEST is read as if DEST were the root. */
+        if (n && !(strncmp(resolved, k->dest, n) == 0 && (resolved[n] == '/' || !resolved[n]))) {
+                inside = join(k->dest, resolved);
+                if (!inside)
+                        return err_nomem(err, "layer");
+                free(resolved);
+                resolved = TAKE_PTR(&inside);
+        }
+        *ret = join(resolved, path_base(name));
+        return *ret ? 0 : err_nomem(err, "layer");
+}
+
+static int put_archive_entry(struct copy *k, struct ly_reader *rd, const struct ly_entry *e,
+                             struct bld_err *err)
+{
+        AUTO_FREE char *path = NULL, *target = NULL;
+        struct layout_item i = {.type = e->type,
+                                .mode = e->mode,
+                                .uid = k->has_owner ? k->uid : e->uid,
+                                .gid = k->has_owner ? k->gid : e->gid,
+                                .mtime_ns = e->mtime_ns,
+                                .dev_major = e->dev_major,
+                                .dev_minor = e->dev_minor,
+                                .spool_fd = -1};
+        int r = archive_path(k, e->path, &path, err);
+
+        if (r == 0 && e->type == LY_FILE)
+                r = spool_data(k, rd, &i, err);
+        if (r == 0 && e->type == LY_HARDLINK) {
+                r = archive_path(k, e->link, &target, err);
+                if (r == 0)
+                        r = layout_link(k->l, path, target, err);
+                return r;
+        }
+        if (r == 0 && e->type == LY_SYMLINK) {
+                i.link = mem_strdup(e->link);
+                r = i.link ? 0 : err_nomem(err, "layer");
+        }
+        for (size_t x = 0; x < e->nxattrs && r == 0; x++) {
+                if (strcmp(e->xattrs[x].name, "security.capability") != 0)
+                        continue;
+                i.cap = mem_dup(e->xattrs[x].value, e->xattrs[x].len);
+                i.cap_len = e->xattrs[x].len;
+                r = i.cap ? 0 : err_nomem(err, "layer");
+        }
+        if (r < 0) {
+                free(i.link);
+                free(i.cap);
+                return r;
+        }
+        return layout_replace(k->l, path, &i, err);
+}
+
+static int unpack_archive(struct copy *k, int fd, struct bld_err *err)
+{
+        AUTO(ly_reader_free_p) struct ly_reader *rd = NULL;
+        const struct ly_entry *e;
+        struct layout_item *top;
+        bool made;
+        int r = layout_dir(k->l, k->dest, &top, &made, err);
+
+        if (r == 0)
+                r = ly_archive_open(fd, NULL, &rd, err);
+        while (r == 0 && (r = ly_reader_next(rd, &e, err)) == 1) {
+                r = cancel_check(&k->b->cancel, err);
+                if (r == 0 && *e->path)
+                        r = put_archive_entry(k, rd, e, err);
+        }
+        /* The archive is the user's own file. */
+        return r == BLD_E_CORRUPT ? err_recode(err, BLD_E_INVALID) : r;
+}
+
+/* 1 when the pick was an archive and has been unpacked. */
+static int try_unpack(struct copy *k, struct fs_node *n, struct bld_err *err)
+{
+        AUTO_FD int fd = -1;
+        int r;
+
+        if (!k->c->is_add || (k->c->unpack_set && !k->c->unpack) || n->type != LY_FILE ||
+            n->size == 0 || !fs_is_local(k->fs))
+                return 0;
+        r = fs_open_file(k->fs, n, &fd, err);
+        if (r == 0)
+                r = ly_archive_sniff(fd, err);
+        if (r <= 0)
+                return r;
+        r = unpack_archive(k, fd, err);
+        return r < 0 ? err_wrap(err, r, "unpack \"%s\"", n->name) : 1;
+}
+
+/* ---- picks and sources ---- */
+
+static int copy_pick(struct copy *k, const struct fs_pick *p, struct bld_err *err)
+{
+        AUTO_SB struct sb rel = SB_INIT(65536);
+        AUTO_FREE char *path = NULL;
+        int r = try_unpack(k, p->node, err);
+
+        if (r != 0)
+                return r < 0 ? r : 0;
+        if (k->c->parents) {
+                path = join(k->dest, p->name);
+                r = path ? put_node(k, p->node, path, err) : err_nomem(err, "layer");
+                if (r == 0 && p->is_tree)
+                        r = put_below(k, p->node, path, &rel, 0, err);
+                return r;
+        }
+        if (p->node->type == LY_DIR) {
+                r = put_top(k, p->node, k->dest, err);
+                return r == 0 ? put_below(k, p->node, k->dest, &rel, 0, err) : r;
+        }
+        if (p->matched && k->excludes && ignore_match(k->excludes, p->name, NULL))
+                return 0;
+        path = k->dest_dir || is_dir_now(k, k->dest) ? join(k->dest, p->name)
+                                                     : mem_strdup(k->dest);
+        if (!path)
+                return err_nomem(err, "layer");
+        return put_node(k, p->node, path, err);
+}
+
+static int copy_inline(struct copy *k, const struct copy_source *s, struct bld_err *err)
+{
+        AUTO_FREE char *path = k->dest_dir || is_dir_now(k, k->dest) ? join(k->dest, s->path)
+                                                                     : mem_strdup(k->dest);
+        struct layout_item i = {.type = LY_FILE,
+                                .mode = 0644,
+                                .mtime_ns = time_now_ns(),
+                                .data = s->data,
+                                .size = s->len,
+                                .spool_fd = -1};
+
+        if (!path)
+                return err_nomem(err, "layer");
+        own(k, &i);
+        return layout_put(k->l, path, &i, err);
+}
+
+static int copy_sources(struct copy *k, struct bld_err *err)
+{
+        struct fs_picks picks = {0};
+        struct layout_item *top;
+        bool made;
+        int r = 0;
+
+        if (k->fs)
+                r = select_all(k->c, k->fs, &picks, err);
+        if (r == 0 && k->c->parents)
+                r = layout_dir(k->l, k->dest, &top, &made, err);
+        for (size_t i = 0; i < picks.n && r == 0; i++) {
+                k->pick = i;
+                r = cancel_check(&k->b->cancel, err);
+                if (r == 0)
+                        r = copy_pick(k, &picks.v[i], err);
+        }
+        for (size_t i = 0; i < k->c->nsrc && r == 0; i++)
+                if (k->c->src[i].kind == COPY_INLINE)
+                        r = copy_inline(k, &k->c->src[i], err);
+        fs_picks_free(&picks);
+        return r;
+}
+
+/* ---- the op ---- */
+
+static int prepare(struct copy *k, struct bd_tree *below, struct bld_err *err)
+{
+        struct layout_opts lo = {.below = below, .now_ns = time_now_ns(), .dir_mode = 0755};
+        size_t n = strlen(k->c->dest);
+        int r = 0;
+
+        if (k->c->chown) {
+                r = owner_parse(below, k->c->chown, &k->uid, &k->gid, err);
+                k->has_owner = true;
+        }
+        if (r == 0 && k->c->chmod) {
+                r = chmod_parse(k->c->chmod, &k->mode, err);
+                k->has_mode = true;
+        }
+        if (r == 0 && k->c->excludes.n)
+                r = ignore_from_patterns(&k->c->excludes, &k->excludes, err);
+        if (r < 0)
+                return r;
+        lo.dir_uid = k->uid;
+        lo.dir_gid = k->gid;
+        if (k->has_mode && k->mode.octal)
+                lo.dir_mode = k->mode.mode;
+        k->dest_dir = n > 0 && (k->c->dest[n - 1] == '/' ||
+                                (n > 1 && k->c->dest[n - 1] == '.' && k->c->dest[n - 2] == '/'));
+        r = layout_new(&lo, &k->l, err);
+        return r == 0 ? layout_resolve(k->l, k->c->dest, &k->dest, err) : r;
+}
+
+static int run_copy(struct copy *k, struct bd_tree *below, struct bld_err *err)
+{
+        AUTO(layer_out_free_p) struct layer_out *out = NULL;
+        struct ly_sink tar;
+        int r = prepare(k, below, err);
+
+        if (r == 0)
+                r = copy_sources(k, err);
+        if (r == 0)
+                r = layer_out_new(k->b, &out, err);
+        if (r < 0)
+                return r;
+        tar = layer_out_tar(out);
+        r = layout_write(k->l, &tar, k->b->clamp, k->b->clamp_sec, err);
+        return r == 0 ? layer_out_end(k->b, out, k->v, err) : r;
+}
+
+/* The main context is one tree for all copies; it loads folders lazily, so they take turns. */
+static int with_context(struct copy *k, struct bd_tree *below, struct bld_err *err)
+{
+        int r;
+
+        (void)pthread_mutex_lock(&k->b->context_lock);
+        k->fs = k->b->context;
+        r = run_copy(k, below, err);
+        (void)pthread_mutex_unlock(&k->b->context_lock);
+        return r;
+}
+
+int op_copy(struct build *b, struct vertex *v, struct bld_err *err)
+{
+        const struct vertex *from = v->ninputs > 1 ? v->inputs[1] : NULL;
+        AUTO(bd_tree_free_p) struct bd_tree *below = NULL;
+        AUTO(fs_free_p) struct fs *source = NULL;
+        struct copy k = {.b = b, .v = v, .c = &v->u.copy, .spool_fd = -1};
+        int r = 0;
+
+        if (!v->u.copy.link && v->inputs[0])
+                r = bd_tree_open(b->c, &v->inputs[0]->result.layers, &below, err);
+        if (r == 0 && from && from->kind != VX_LOCAL)
+                r = fs_open_layers(b->c, &from->result.layers, &source, err);
+        k.fs = source;
+        if (r == 0)
+                r = from && from->kind == VX_LOCAL ? with_context(&k, below, err)
+                                                   : run_copy(&k, below, err);
+        layout_free(k.l);
+        ignore_free(k.excludes);
+        free(k.dest);
+        fd_close(&k.spool_fd);
+        return r;
+}

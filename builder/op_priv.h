@@ -1,0 +1,94 @@
+/* What runs a vertex. Each op works in a thread of its own, blocks as it likes, and fills the
+ * vertex' result. */
+#ifndef BUILDER_OP_PRIV_H
+#define BUILDER_OP_PRIV_H
+
+#include "builder/events_priv.h"
+#include "builder/fs_priv.h"
+#include "builder/graph_priv.h"
+#include "runtime/runtime.h"
+
+/* One build, as its ops see it. Everything here is set before the first op starts, but for what the
+ * accessors below guard. */
+struct build {
+        struct bd_ctx *c;
+        const struct bld_build_opts *o;
+        struct cancel cancel; /* this build's; the session's fires it, too */
+        struct cas_build *record;
+        struct events *events;
+
+        char *context_path; /* absolute; NULL: no context */
+        struct ignore *ignore;
+        struct stat_index *index;
+        struct fs *context; /* owner thread only while keys are made; then read by ops, one at a
+                               time: context_lock */
+        pthread_mutex_t context_lock;
+
+        enum ly_codec codec;
+        int level;
+        bool reproducible;
+        bool clamp;
+        int64_t clamp_sec; /* SOURCE_DATE_EPOCH */
+        bool has_epoch;
+
+        /* The keeper starts when first needed; keeper_lock guards both. */
+        pthread_mutex_t keeper_lock;
+        struct rt_keeper *keeper;
+        struct bld_err keeper_err;
+        enum rt_level isolation;
+
+        struct secrets *secrets;
+        struct strv host_names, host_ips; /* --add-host */
+};
+
+/* The keeper, started at first use by the build's own thread (see solve.c). */
+int build_keeper(struct build *b, struct rt_keeper **ret, struct bld_err *err) MUST_CHECK;
+
+int op_image(struct build *b, struct vertex *v, struct bld_err *err) MUST_CHECK;
+int op_copy(struct build *b, struct vertex *v, struct bld_err *err) MUST_CHECK;
+int op_run(struct build *b, struct vertex *v, int *ret_status, struct bld_err *err) MUST_CHECK;
+int op_mkdir(struct build *b, struct vertex *v, struct bld_err *err) MUST_CHECK;
+
+/* What a copy's (or a bind mount's) sources pick from an input, as one digest: for content keys. */
+int op_copy_content(struct build *b, struct vertex *v, struct fs *f, struct digest *ret,
+                    struct bld_err *err) MUST_CHECK;
+int op_bind_content(struct build *b, struct vertex *v, const struct vx_mount *m, struct fs *f,
+                    struct digest *ret, struct bld_err *err) MUST_CHECK;
+
+/* ---- writing a layer (layer_out.c) ---- */
+
+struct layer_out;
+int layer_out_new(struct build *b, struct layer_out **ret, struct bld_err *err) MUST_CHECK;
+struct ly_sink layer_out_tar(struct layer_out *lo); /* tar bytes go here */
+/* Blob and TOC into the store; the layer is appended to the vertex' result (parent's chain plus
+ * this one), sealed. */
+int layer_out_end(struct build *b, struct layer_out *lo, struct vertex *v,
+                  struct bld_err *err) MUST_CHECK;
+void layer_out_free(struct layer_out *lo);
+DEFINE_AUTO_PTR(struct layer_out, layer_out_free);
+/* Start a result with the chain of the input below. */
+int result_begin(struct vertex *v, struct bld_err *err) MUST_CHECK;
+
+/* ---- names and modes (owner.c) ---- */
+
+/* "user[:group]", by number or by name looked up in the tree's /etc/passwd and /etc/group (NULL:
+ * numbers only). Unknown names are INVALID. */
+int owner_parse(struct bd_tree *tree, const char *text, uint32_t *ret_uid, uint32_t *ret_gid,
+                struct bld_err *err) MUST_CHECK;
+
+struct chmod_spec {
+        bool octal;
+        unsigned mode;
+        const char *text; /* symbolic; borrowed */
+};
+int chmod_parse(const char *text, struct chmod_spec *ret, struct bld_err *err) MUST_CHECK;
+unsigned chmod_apply(const struct chmod_spec *s, unsigned mode, bool is_dir);
+
+/* ---- snapshots (snapshot.c) ---- */
+
+/* Every layer of the chain unpacked in the keeper's view: paths relative to the store, bottom
+ * first, appended to out. */
+int snapshots_ready(struct build *b, struct rt_keeper *k, const struct vertex *for_step,
+                    const struct bd_layers *layers, struct strv *out, struct bld_err *err) MUST_CHECK;
+
+#endif
