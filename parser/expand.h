@@ -7,6 +7,8 @@
 #include "base/map.h"
 #include "base/vec.h"
 
+struct df_heredoc;
+
 /* Look a variable up: its value, borrowed until the next call, or NULL when unset. */
 typedef const char *(*df_getenv_fn)(void *user, const char *name);
 
@@ -31,7 +33,6 @@ int df_expand_heredoc(const struct df_heredoc *h, const struct df_env *env, char
 /* "K=V" strings as an environment: user is a `const struct strv *`. */
 const char *df_env_strv(void *user, const char *name);
 
-struct df_heredoc;
 /* Leading tabs of every line removed (<<-). Caller frees. */
 char *df_heredoc_chomp(const char *content, size_t len, size_t *ret_len);
 

@@ -60,10 +60,11 @@ struct df_heredoc {
         size_t content_len;
         unsigned fd;
         bool expand, chomp;
-        unsigned line, end_line; /* of the body */
+        unsigned line, end_line; /* first line of the body, line of the terminator */
 };
 
-/* Exec form (json) or one string handed to the shell. */
+/* Exec form (json) or one string handed to the shell. U+0000 in a JSON string is stored as the bytes
+ * C0 80 (never valid UTF-8, so unambiguous); df_check() refuses it. */
 struct df_cmd {
         bool json;
         struct strv argv; /* json: the elements; else one string (none when empty) */
@@ -85,7 +86,8 @@ struct df_instr {
 
         /* By shape. Unused members are zero. */
         struct df_arg *args; /* FROM: image [as name]; COPY/ADD: sources then destination; VOLUME,
-                                EXPOSE: entries; WORKDIR USER STOPSIGNAL MAINTAINER: one */
+                                EXPOSE: entries; WORKDIR USER STOPSIGNAL MAINTAINER: one;
+                                HEALTHCHECK: the type word */
         size_t nargs;
         bool args_json;          /* COPY/ADD/VOLUME given as a JSON array */
         struct df_cmd cmd;       /* RUN CMD ENTRYPOINT SHELL, HEALTHCHECK CMD */
@@ -98,6 +100,8 @@ struct df_instr {
         struct df_instr *sub;    /* ONBUILD: the trigger parsed; df_kind DF_UNKNOWN if not one */
         char *trigger;           /* ONBUILD: text to store, heredocs appended */
 };
+
+struct df_arena;
 
 struct df_warning {
         const char *rule; /* "NoEmptyContinuation" */
@@ -114,6 +118,7 @@ struct df_file {
         size_t len;
         struct df_warning *warnings;
         size_t nwarnings;
+        struct df_arena *arena; /* owns every string and array of the tree */
 };
 
 /* Position of a failed parse; set on failure only. */
@@ -140,6 +145,16 @@ int df_check(const struct df_file *f, struct df_err_pos *ret_pos, struct bld_err
 int df_check_instr(const struct df_instr *in, struct df_err_pos *ret_pos,
                    struct bld_err *err) MUST_CHECK;
 
+/* The heredoc that an argument of COPY or ADD, or the whole text of a RUN, stands for: `word` must
+ * be one heredoc word ("<<-'EOF'"). Of two with one name the last counts.
+ * 1 and *ret (lives as long as the tree), 0 when it is none, or NOMEM. */
+int df_heredoc_find(const struct df_instr *in, const char *word, const struct df_heredoc **ret,
+                    struct bld_err *err) MUST_CHECK;
+
+/* The candidate for "did you mean": edit distance under 3, the nearest, the first of equals; NULL
+ * when there is none or `word` is one of the options. fold: the case of letters does not matter. */
+const char *df_suggest(const char *word, const char *const *options, size_t n, bool fold);
+
 const char *df_kind_name(enum df_kind k); /* "RUN" */
 /* Value of a flag (last one), "" when bare, NULL when absent. */
 const char *df_flag(const struct df_instr *in, const char *name);
@@ -147,6 +162,10 @@ bool df_flag_bool(const struct df_instr *in, const char *name); /* after df_chec
 
 /* The reference test dump of the whole file (section 4 of the language). */
 int df_dump(const struct df_file *f, struct sb *out, struct bld_err *err) MUST_CHECK;
+
+/* The heredocs of each instruction as JSON: an array per instruction of objects with name, content,
+ * expand, chomp, fd. Bytes that are not UTF-8 come out as U+FFFD. */
+int df_dump_heredocs(const struct df_file *f, struct sb *out, struct bld_err *err) MUST_CHECK;
 
 /* The excerpt lines of a source position, for error messages: text of line n (1-based), borrowed
  * from f->text, without its terminator. */
