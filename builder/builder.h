@@ -140,6 +140,20 @@ int bd_emit_oci(struct bd_ctx *c, const struct bd_export *x, struct bld_err *err
 int bd_emit_docker(struct bd_ctx *c, const struct bd_export *x, struct bld_err *err) MUST_CHECK;
 int bd_emit_tar(struct bd_ctx *c, const struct bd_export *x, struct bld_err *err) MUST_CHECK;
 int bd_emit_local(struct bd_ctx *c, const struct bd_export *x, struct bld_err *err) MUST_CHECK;
+/* Several images into one archive (or, OCI only, one folder). */
+struct bd_saved {
+        const struct img_desc *desc;
+        const struct strv *names; /* full references; NULL: none */
+};
+struct bd_save_opts {
+        bool docker; /* the archive docker loads, which is an OCI layout, too */
+        const char *dest;
+        int out_fd;
+        bool as_dir;
+        int64_t mtime_sec;
+};
+int bd_save(struct bd_ctx *c, const struct bd_saved *v, size_t n, const struct bd_save_opts *o,
+            struct bld_err *err) MUST_CHECK;
 /* The merged tree of a chain as one tar stream. */
 int bd_flatten(struct bd_ctx *c, const struct bd_layers *layers, bool clamp, int64_t clamp_sec,
                const struct ly_sink *tar, struct bld_err *err) MUST_CHECK;

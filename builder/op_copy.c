@@ -431,16 +431,15 @@ static int run_copy(struct copy *k, struct bd_tree *below, struct bld_err *err)
         return r == 0 ? layer_out_end(k->b, out, k->v, err) : r;
 }
 
-/* The main context is one tree for all copies; it loads folders lazily, so they take turns. */
-static int with_context(struct copy *k, struct bd_tree *below, struct bld_err *err)
+/* Each op opens the context anew: trees load lazily and belong to one thread. */
+static int open_source(struct build *b, const struct vertex *from, struct fs **ret,
+                       struct bld_err *err)
 {
-        int r;
-
-        (void)pthread_mutex_lock(&k->b->context_lock);
-        k->fs = k->b->context;
-        r = run_copy(k, below, err);
-        (void)pthread_mutex_unlock(&k->b->context_lock);
-        return r;
+        if (!from)
+                return 0;
+        if (from->kind == VX_LOCAL)
+                return build_open_local(b, from, ret, err);
+        return fs_open_layers(b->c, &from->result.layers, ret, err);
 }
 
 int op_copy(struct build *b, struct vertex *v, struct bld_err *err)
@@ -453,12 +452,11 @@ int op_copy(struct build *b, struct vertex *v, struct bld_err *err)
 
         if (!v->u.copy.link && v->inputs[0])
                 r = bd_tree_open(b->c, &v->inputs[0]->result.layers, &below, err);
-        if (r == 0 && from && from->kind != VX_LOCAL)
-                r = fs_open_layers(b->c, &from->result.layers, &source, err);
+        if (r == 0)
+                r = open_source(b, from, &source, err);
         k.fs = source;
         if (r == 0)
-                r = from && from->kind == VX_LOCAL ? with_context(&k, below, err)
-                                                   : run_copy(&k, below, err);
+                r = run_copy(&k, below, err);
         layout_free(k.l);
         ignore_free(k.excludes);
         free(k.dest);

@@ -19,10 +19,7 @@ struct build {
 
         char *context_path; /* absolute; NULL: no context */
         struct ignore *ignore;
-        struct stat_index *index;
-        struct fs *context; /* owner thread only while keys are made; then read by ops, one at a
-                               time: context_lock */
-        pthread_mutex_t context_lock;
+        struct stat_index *index; /* MT-Safe */
 
         enum ly_codec codec;
         int level;
@@ -31,18 +28,23 @@ struct build {
         int64_t clamp_sec; /* SOURCE_DATE_EPOCH */
         bool has_epoch;
 
-        /* The keeper starts when first needed; keeper_lock guards both. */
-        pthread_mutex_t keeper_lock;
+        /* Started by the build's own thread before the first step that needs it. */
         struct rt_keeper *keeper;
-        struct bld_err keeper_err;
         enum rt_level isolation;
 
         struct secrets *secrets;
         struct strv host_names, host_ips; /* --add-host */
 };
 
-/* The keeper, started at first use by the build's own thread (see solve.c). */
-int build_keeper(struct build *b, struct rt_keeper **ret, struct bld_err *err) MUST_CHECK;
+/* The tree of a VX_LOCAL vertex, for the calling thread alone. */
+int build_open_local(struct build *b, const struct vertex *v, struct fs **ret,
+                     struct bld_err *err) MUST_CHECK;
+
+/* A secret given on the command line. 1/0. */
+struct secrets;
+int secrets_new(const struct bld_list *specs, struct secrets **ret, struct bld_err *err) MUST_CHECK;
+int secrets_get(const struct secrets *s, const char *id, const void **ret, size_t *ret_len);
+void secrets_free(struct secrets *s); /* wipes the values */
 
 int op_image(struct build *b, struct vertex *v, struct bld_err *err) MUST_CHECK;
 int op_copy(struct build *b, struct vertex *v, struct bld_err *err) MUST_CHECK;
@@ -88,7 +90,38 @@ unsigned chmod_apply(const struct chmod_spec *s, unsigned mode, bool is_dir);
 
 /* Every layer of the chain unpacked in the keeper's view: paths relative to the store, bottom
  * first, appended to out. */
-int snapshots_ready(struct build *b, struct rt_keeper *k, const struct vertex *for_step,
-                    const struct bd_layers *layers, struct strv *out, struct bld_err *err) MUST_CHECK;
+int snapshots_ready(struct build *b, const struct vertex *step, const struct bd_layers *layers,
+                    struct strv *out, struct bld_err *err) MUST_CHECK;
+
+/* A tar stream written by `produce` in the calling thread, unpacked below dest (relative to the
+ * store, "fs" is made in it) by a child of the keeper. */
+typedef int (*tar_producer)(void *user, const struct ly_sink *tar, struct bld_err *err);
+int snapshot_unpack(struct build *b, const char *dest, enum ly_tree_form form,
+                    tar_producer produce, void *user, struct ly_apply_stats *ret,
+                    struct bld_err *err) MUST_CHECK;
+enum ly_tree_form snapshot_form(const struct build *b);
+
+/* ---- mounts of a RUN (run_mounts.c) ---- */
+
+/* Everything the mounts of a step need, made ready; freed after the step. */
+struct run_mounts {
+        struct rt_mount *v;
+        size_t n, cap;
+        struct strv env;        /* secrets as variables */
+        struct strv owned;      /* texts the mounts point to */
+        struct cas_tmp **tmps;  /* copies of bind sources */
+        size_t ntmps;
+        int *locks;             /* of cache mounts */
+        size_t nlocks;
+};
+int run_mounts_ready(struct build *b, struct vertex *v, struct run_mounts *m,
+                     struct bld_err *err) MUST_CHECK;
+void run_mounts_done(struct build *b, struct run_mounts *m);
+
+/* ---- the keeper's verbs (verbs.c), as the engine calls them ---- */
+
+#define VERB_UNPACK "unpack" /* {dest, form} fd 3: tar -> {entries, bytes} */
+#define VERB_PACK "pack"     /* {upper, lowers, form, stubs, adopt} fd 3: tar out */
+#define VERB_CACHE "cache"   /* {path, mode, uid, gid}: a cache mount's folder */
 
 #endif
