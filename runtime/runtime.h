@@ -88,6 +88,10 @@ struct rt_mount {
         unsigned mode;
         uint32_t uid, gid;
         bool is_dir; /* FILE: data is a single file `selector` in a folder mounted at target */
+        /* BIND of a chain of snapshots instead of `source` (bottom first), for --mount=from=stage.
+         * A BIND that is not readonly never writes to its source: what is written is thrown away. */
+        const char *const *lowers;
+        size_t nlowers;
 };
 
 struct rt_host {

@@ -1,0 +1,525 @@
+/* The keeper: bld re-executed. One thread, one poll loop; orders in, children out. It does no work
+ * itself, so that nothing can block it, and it forks, so that no exec is paid per task. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <grp.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/digest.h"
+#include "base/num.h"
+#include "base/sys.h"
+#include "runtime/runtime_priv.h"
+
+/* linux/sched.h cannot be included beside sched.h */
+struct clone3_args {
+        uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid,
+                set_tid_size, cgroup;
+};
+
+struct running {
+        uint64_t id;
+        pid_t pid;
+        int sock;
+};
+VEC_DEFINE(runningv, struct running);
+
+struct keeper {
+        struct rt_child c;
+        struct runningv tasks;
+        enum rt_level level; /* wanted */
+};
+
+/* ---- small things every child needs ---- */
+
+void rt_tie_to_parent(void)
+{
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+}
+
+int rt_fds_arrange(int *fds, size_t n, int base)
+{
+        int top = base + (int)n;
+
+        for (size_t i = 0; i < n; i++) {
+                fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, top);
+                if (fds[i] < 0)
+                        return -1;
+        }
+        for (size_t i = 0; i < n; i++) {
+                if (dup3(fds[i], base + (int)i, O_CLOEXEC) < 0)
+                        return -1;
+                fds[i] = base + (int)i;
+        }
+        return close_range((unsigned)top, ~0u, 0);
+}
+
+int rt_answer_write(int fd, int r, const struct bld_err *err, const struct sb *out)
+{
+        struct rt_answer a = {.magic = RT_ANSWER_MAGIC};
+        struct bld_err unused = BLD_ERR_INIT;
+
+        a.state = r < 0 ? ANSWER_ERR : ANSWER_OK;
+        if (r < 0)
+                a.err = *err;
+        else if (out)
+                a.len = out->len;
+        if (a.len && (lseek(fd, sizeof(a), SEEK_SET) < 0 ||
+                      fd_write_all(fd, out->buf, out->len, &unused) < 0))
+                return -1;
+        return pwrite(fd, &a, sizeof(a), 0) == (ssize_t)sizeof(a) ? 0 : -1;
+}
+
+int rt_map_args(int fd, size_t max, const void **ret, size_t *ret_n, struct bld_err *err)
+{
+        struct stat st;
+        void *p;
+
+        if (fstat(fd, &st) < 0)
+                return err_sys(err, errno, "look at the task's arguments");
+        if (st.st_size < 0 || (uint64_t)st.st_size > max)
+                return err_set(err, BLD_E_LIMIT, "the task's arguments are too long");
+        *ret_n = (size_t)st.st_size;
+        *ret = "";
+        if (st.st_size == 0)
+                return 0;
+        p = mmap(NULL, *ret_n, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (p == MAP_FAILED)
+                return err_sys(err, errno, "map the task's arguments");
+        *ret = p;
+        return 0;
+}
+
+/* ---- replies while starting ---- */
+
+_Noreturn static void fail(struct keeper *k, const struct bld_err *err)
+{
+        struct rt_reply rep = {.kind = REPLY_FAILED, .err = *err};
+
+        (void)!rt_send(k->c.sock, &rep, sizeof(rep), NULL, 0, NULL);
+        _exit(1);
+}
+
+static void reply(struct keeper *k, enum rt_reply_kind kind)
+{
+        struct rt_reply rep = {.kind = kind, .env = k->c.env};
+        struct bld_err err = BLD_ERR_INIT;
+
+        if (rt_send(k->c.sock, &rep, sizeof(rep), NULL, 0, &err) < 0)
+                _exit(1);
+}
+
+/* ---- levels ---- */
+
+/* The two maps as this namespace sees them, in one canonical text: the name of the view. */
+static int view_name(char *out, size_t size, struct bld_err *err)
+{
+        static const char *const files[] = {"/proc/self/uid_map", "/proc/self/gid_map"};
+        AUTO_SB struct sb canon = SB_INIT(65536);
+        struct digest d;
+        char hex[DIGEST_HEX_MAX];
+        int r;
+
+        for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+                AUTO_SB struct sb b = SB_INIT(65536);
+                r = file_read(AT_FDCWD, files[i], &b, err);
+                if (r < 0)
+                        return r;
+                for (const char *p = sb_text(&b); p && *p;
+                     p = strchr(p, '\n'), p = p ? p + 1 : NULL) {
+                        unsigned inner, outer, count;
+                        if (sscanf(p, "%u %u %u", &inner, &outer, &count) == 3)
+                                sb_fmt(&canon, "%u %u %u\n", inner, outer, count);
+                }
+                sb_char(&canon, '\n');
+        }
+        r = sb_check(&canon, "id maps", err);
+        if (r < 0)
+                return r;
+        digest_of(canon.buf, canon.len, &d);
+        digest_hex(&d, hex);
+        (void)snprintf(out, size, "map-%.16s", hex);
+        return 0;
+}
+
+/* First line of an error, for the one line that says what was chosen. */
+static void first_line(const struct bld_err *err, char *out, size_t size)
+{
+        size_t n = strcspn(err->msg, "\n");
+
+        (void)snprintf(out, size, "%.*s", (int)MIN(n, size - 1), err->msg);
+}
+
+static int try_root(struct keeper *k, struct bld_err *err)
+{
+        struct rt_env *e = &k->c.env;
+        bool user_xattr = false;
+        int r;
+
+        r = rt_probe_root(&k->c, &user_xattr, err);
+        if (r < 0)
+                return r;
+        e->level = RT_ROOT;
+        e->user_xattr = user_xattr;
+        (void)str_copy(e->view, sizeof(e->view), "root");
+        if (user_xattr) {
+                r = view_name(e->view, sizeof(e->view), err);
+                if (r < 0)
+                        return r;
+        }
+        (void)snprintf(e->why, sizeof(e->why), "root; overlay%s; network host",
+                       user_xattr ? " (user xattrs)" : "");
+        return 0;
+}
+
+/* Has the namespace the ids the engine was to write? Then become its root. */
+static int become_root(struct keeper *k, struct bld_err *err)
+{
+        if (setresgid(0, 0, 0) < 0)
+                return err_sys(err, errno, "become group 0 of the user namespace");
+        if (setgroups(0, NULL) < 0)
+                return err_sys(err, errno, "drop supplementary groups in the user namespace");
+        if (setresuid(0, 0, 0) < 0)
+                return err_sys(err, errno, "become user 0 of the user namespace");
+        rt_tie_to_parent(); /* the change of credentials cleared it */
+        (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+        return view_name(k->c.env.view, sizeof(k->c.env.view), err);
+}
+
+static int try_userns(struct keeper *k, struct bld_err *err)
+{
+        struct rt_env *e = &k->c.env;
+        struct rt_order o = {0};
+        bool user_xattr = false;
+        int r;
+
+        r = rt_probe_newuser(err);
+        if (r < 0)
+                return r;
+        /* Dumpable until the maps are written: otherwise /proc/PID/uid_map is root's. */
+        (void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+        if (unshare(CLONE_NEWUSER) < 0)
+                return err_sys(err, errno, "create a user namespace");
+        rt_tie_to_parent();
+        (void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); /* unshare changed credentials */
+        reply(k, REPLY_NEED_MAPS);
+        r = rt_recv(k->c.sock, &o, sizeof(o), NULL, 0, NULL, err);
+        if (r <= 0)
+                _exit(1);
+        if (o.kind != ORDER_MAPPED || o.level)
+                return err_set(err, BLD_E_UNSUPPORTED, "no ids for the user namespace");
+        r = become_root(k, err);
+        if (r < 0)
+                return r;
+        e->level = RT_USERNS;
+        r = rt_probe_root(&k->c, &user_xattr, err);
+        if (r < 0)
+                return err_wrap(err, r, "in a user namespace");
+        e->user_xattr = user_xattr;
+        return 0;
+}
+
+static int choose(struct keeper *k, struct bld_err *err)
+{
+        struct bld_err root_err = BLD_ERR_INIT;
+        char why[256];
+        int r;
+
+        if (k->level == RT_ROOT)
+                return try_root(k, err);
+        if (k->level == RT_AUTO) {
+                r = try_root(k, &root_err);
+                if (r == 0)
+                        return 0;
+        }
+        r = try_userns(k, err);
+        if (r < 0)
+                return r;
+        first_line(&root_err, why, sizeof(why));
+        (void)snprintf(k->c.env.why, sizeof(k->c.env.why), "userns%s%s%s; overlay; network host",
+                       why[0] ? " (" : "", why, why[0] ? ")" : "");
+        return 0;
+}
+
+/* ---- tasks ---- */
+
+static struct running *find_task(struct keeper *k, uint64_t id)
+{
+        for (size_t i = 0; i < k->tasks.n; i++)
+                if (k->tasks.v[i].id == id)
+                        return &k->tasks.v[i];
+        return NULL;
+}
+
+/* A new process in namespaces of its own. A plain clone(2) where clone3 is refused: profiles
+ * answer ENOSYS to the new call because its flags cannot be filtered. */
+static pid_t clone_init(unsigned long flags)
+{
+        struct clone3_args a = {.flags = flags, .exit_signal = SIGCHLD};
+        long pid = syscall(SYS_clone3, &a, sizeof(a));
+
+        if (pid < 0 && errno == ENOSYS)
+                pid = syscall(SYS_clone, flags | SIGCHLD, NULL, NULL, NULL, NULL);
+        return (pid_t)pid;
+}
+
+/* Only the network decides about the flags, and it is near the end of the step: ask the decoder. */
+static int step_flags(struct keeper *k, int args_fd, unsigned long *ret, struct bld_err *err)
+{
+        struct rt_step s;
+        const void *p;
+        size_t n;
+        int r;
+
+        *ret = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
+        r = rt_map_args(args_fd, RT_STEP_MAX, &p, &n, err);
+        if (r < 0)
+                return r;
+        r = rt_step_decode(p, n, &s, err);
+        if (r == 0 && s.network == RT_NET_NONE)
+                *ret |= CLONE_NEWNET;
+        rt_step_done(&s);
+        if (n)
+                (void)munmap((void *)(uintptr_t)p, n);
+        return r < 0 ? r : seccomp_ready(&k->c, err);
+}
+
+/* Fork the child of an order; its error, when it cannot even start, is the answer. */
+static pid_t start_child(struct keeper *k, const struct rt_order *o, const int *fds, size_t nfds)
+{
+        struct bld_err err = BLD_ERR_INIT;
+        unsigned long flags = 0;
+        pid_t pid = -1;
+        int r = 0;
+
+        if (o->kind == ORDER_STEP) {
+                r = nfds == 5 ? step_flags(k, fds[1], &flags, &err)
+                              : err_set(&err, BLD_E_BUG, "a step of %zu descriptors", nfds);
+                if (r == 0)
+                        pid = clone_init(flags);
+        } else {
+                pid = fork();
+        }
+        if (pid == 0 && o->kind == ORDER_STEP)
+                rt_init_child(&k->c, fds[0], fds[1], fds[2], fds[3], fds[4]);
+        if (pid == 0)
+                rt_verb_child(&k->c, fds[1], fds[2], fds + 3, nfds - 3);
+        if (pid < 0 && r == 0)
+                r = err_sys(&err, errno, "start a process for the task");
+        if (pid < 0)
+                (void)rt_answer_write(fds[2], r, &err, NULL);
+        return pid;
+}
+
+static void report(int sock, int status)
+{
+        const struct rt_exit e = {.wait_status = status};
+
+        /* The peer reads this one message; its buffer is empty, so this cannot block. */
+        (void)!send(sock, &e, sizeof(e), MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static void start_task(struct keeper *k, const struct rt_order *o, int *fds, size_t nfds)
+{
+        struct running *t = nfds >= 3 ? runningv_push(&k->tasks) : NULL;
+
+        if (t) {
+                t->id = o->id;
+                t->sock = fds[0];
+                t->pid = start_child(k, o, fds, nfds);
+                if (t->pid < 0) {
+                        report(t->sock, 0);
+                        k->tasks.n--;
+                        t = NULL;
+                }
+        }
+        for (size_t i = t ? 1 : 0; i < nfds; i++)
+                close(fds[i]);
+}
+
+static void reap(struct keeper *k)
+{
+        struct signalfd_siginfo si;
+        int status;
+        pid_t pid;
+
+        while (read(k->c.sig_fd, &si, sizeof(si)) > 0)
+                ;
+        while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+                if (pid == k->c.seccomp_pid) {
+                        k->c.seccomp_pid = 0;
+                        k->c.seccomp_status = status;
+                        continue;
+                }
+                for (size_t i = 0; i < k->tasks.n; i++) {
+                        struct running *t = &k->tasks.v[i];
+                        if (t->pid != pid)
+                                continue;
+                        report(t->sock, status);
+                        close(t->sock);
+                        *t = k->tasks.v[--k->tasks.n];
+                        break;
+                }
+        }
+}
+
+/* The engine is gone, or done with us: nothing may outlive this. */
+_Noreturn static void finish(struct keeper *k)
+{
+        for (size_t i = 0; i < k->tasks.n; i++)
+                (void)kill(k->tasks.v[i].pid, SIGKILL);
+        if (k->c.seccomp_pid > 0)
+                (void)kill(k->c.seccomp_pid, SIGKILL);
+        while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
+                ;
+        runningv_done(&k->tasks);
+        _exit(0);
+}
+
+static void one_order(struct keeper *k)
+{
+        int fds[RT_FDS_MAX + 8];
+        struct rt_order o = {0};
+        size_t nfds = 0;
+        int r = rt_recv(k->c.sock, &o, sizeof(o), fds, ARRAY_LEN(fds), &nfds, NULL);
+
+        if (r <= 0)
+                finish(k);
+        switch ((enum rt_order_kind)o.kind) {
+        case ORDER_CALL:
+        case ORDER_STEP:
+                start_task(k, &o, fds, nfds);
+                return;
+        case ORDER_KILL: {
+                struct running *t = find_task(k, o.id);
+                if (t)
+                        (void)kill(t->pid, SIGKILL);
+                break;
+        }
+        case ORDER_START:
+        case ORDER_MAPPED:
+                break;
+        }
+        for (size_t i = 0; i < nfds; i++)
+                close(fds[i]);
+}
+
+_Noreturn static void serve(struct keeper *k)
+{
+        struct pollfd p[2] = {{.fd = k->c.sock, .events = POLLIN},
+                              {.fd = k->c.sig_fd, .events = POLLIN}};
+
+        for (;;) {
+                if (poll(p, 2, -1) < 0 && errno != EINTR)
+                        finish(k);
+                if (p[1].revents)
+                        reap(k);
+                if (p[0].revents)
+                        one_order(k);
+        }
+}
+
+/* ---- start ---- */
+
+/* The filters cost milliseconds to make and are the same for every step: one child makes them
+ * while the engine still fetches, and they are loaded from memory files afterwards. */
+static void compile_filters(struct rt_child *c, struct bld_err *err)
+{
+        for (int i = 0; i < 2; i++) {
+                c->seccomp_fd[i] = memfd_create("bld-seccomp", MFD_CLOEXEC);
+                if (c->seccomp_fd[i] < 0) {
+                        (void)err_sys(err, errno, "create a memory file");
+                        return;
+                }
+        }
+        c->seccomp_pid = fork();
+        if (c->seccomp_pid < 0) {
+                (void)err_sys(err, errno, "start a process for the seccomp filter");
+                return;
+        }
+        if (c->seccomp_pid == 0) {
+                rt_tie_to_parent();
+                if (getppid() != c->pid)
+                        _exit(1);
+                _exit(seccomp_compile(false, c->seccomp_fd[0], NULL) < 0 ||
+                      seccomp_compile(true, c->seccomp_fd[1], NULL) < 0);
+        }
+}
+
+static void block_signals(struct keeper *k, struct bld_err *err)
+{
+        sigset_t set;
+
+        (void)sigemptyset(&set);
+        (void)sigaddset(&set, SIGCHLD);
+        (void)sigprocmask(SIG_BLOCK, &set, NULL);
+        k->c.sig_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+        if (k->c.sig_fd < 0)
+                (void)err_sys(err, errno, "wait for child processes");
+}
+
+/* Soft limit of descriptors up to the hard one: a merged tree of many layers is many handles.
+ * Steps get a limit of their own. */
+static void raise_files(void)
+{
+        struct rlimit rl;
+
+        if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < rl.rlim_max) {
+                rl.rlim_cur = MIN(rl.rlim_max, (rlim_t)65536);
+                (void)setrlimit(RLIMIT_NOFILE, &rl);
+        }
+}
+
+_Noreturn static void keeper_main(const char *parent, const struct rt_verbs *verbs)
+{
+        struct keeper k = {.c = {.verbs = verbs, .sock = 3, .store_fd = -1, .sig_fd = -1,
+                                 .self_fd = -1, .pid = getpid(), .seccomp_fd = {-1, -1}}};
+        struct bld_err err = BLD_ERR_INIT;
+        struct rt_order o = {0};
+        uint64_t engine = 0;
+        size_t nfds = 0;
+
+        rt_tie_to_parent();
+        if (!parse_u64(parent, 1, INT32_MAX, &engine) || getppid() != (pid_t)engine)
+                _exit(1);
+        (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+        (void)prctl(PR_SET_NAME, "bld-keeper", 0, 0, 0);
+        (void)umask(022);
+        (void)fcntl(k.c.sock, F_SETFD, FD_CLOEXEC);
+        (void)close_range(4, ~0u, 0);
+        if (rt_recv(k.c.sock, &o, sizeof(o), &k.c.store_fd, 1, &nfds, &err) <= 0 ||
+            o.kind != ORDER_START || nfds != 1)
+                _exit(1);
+        k.level = (enum rt_level)o.level;
+        raise_files();
+        k.c.self_fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+        if (k.c.self_fd < 0)
+                (void)err_sys(&err, errno, "open a handle of the keeper process");
+        else if (fchdir(k.c.store_fd) < 0)
+                (void)err_sys(&err, errno, "enter the store");
+        else
+                block_signals(&k, &err);
+        if (err.code == 0 && choose(&k, &err) == 0)
+                compile_filters(&k.c, &err);
+        if (err.code < 0)
+                fail(&k, &err);
+        reply(&k, REPLY_READY);
+        serve(&k);
+}
+
+void rt_child_main(int argc, char **argv, const struct rt_verb *verbs, size_t nverbs)
+{
+        if (argc != 3 || strcmp(argv[1], RT_ARG) != 0)
+                return;
+        const struct rt_verbs v = {verbs, nverbs};
+        keeper_main(argv[2], &v);
+}

@@ -1,0 +1,302 @@
+/* Probes: do the real thing in a throw-away child and look at errno. Never conclude from uids,
+ * names of distributions or "am I in a container". */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "base/num.h"
+#include "base/path.h"
+#include "base/sys.h"
+#include "runtime/runtime_priv.h"
+
+/* What a probe's child tells through its pipe. */
+struct verdict {
+        struct bld_err err;
+        bool user_xattr;
+};
+
+/* Run fn in a child; its verdict, or an error when it died. */
+static int in_child(void (*fn)(const struct rt_child *c, struct verdict *v),
+                    const struct rt_child *c, struct verdict *ret, struct bld_err *err)
+{
+        AUTO_FD int rd = -1;
+        AUTO_FD int wr = -1;
+        pid_t parent = getpid();
+        size_t got = 0;
+        int fds[2];
+        pid_t pid;
+        int r;
+
+        if (pipe2(fds, O_CLOEXEC) < 0)
+                return err_sys(err, errno, "create a pipe for a probe");
+        rd = fds[0];
+        wr = fds[1];
+        pid = fork();
+        if (pid < 0)
+                return err_sys(err, errno, "start a process for a probe");
+        if (pid == 0) {
+                struct verdict v = {0};
+                rt_tie_to_parent();
+                /* The first process of a pid namespace sees no parent. */
+                if (getpid() != 1 && getppid() != parent)
+                        _exit(1);
+                fn(c, &v);
+                _exit(fd_write_all(wr, &v, sizeof(v), NULL) < 0);
+        }
+        fd_close(&wr);
+        r = fd_read_full(rd, ret, sizeof(*ret), &got, err);
+        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+                ;
+        if (r < 0)
+                return r;
+        if (got != sizeof(*ret))
+                return err_set(err, BLD_E_CHILD, "a probe died");
+        return 0;
+}
+
+/* ---- overlay, on the file system that will hold the upper folders ---- */
+
+/* Replace a lower folder and rename: what fails with the wrong kind of xattrs. */
+static int use_overlay(int root, struct bld_err *err)
+{
+        AUTO_FD int fd = -1;
+
+        if (sys_unlinkat(root, "d/f", 0) < 0 || sys_unlinkat(root, "d", AT_REMOVEDIR) < 0)
+                return err_sys(err, errno, "remove a folder of a lower layer");
+        if (sys_mkdirat(root, "d", 0755) < 0)
+                return err_sys(err, errno, "make a removed folder again");
+        if (sys_mkdirat(root, "new", 0755) < 0 || sys_rename(root, "new", root, "new2") < 0)
+                return err_sys(err, errno, "rename a new folder");
+        fd = sys_openat(root, "d/g", O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0755);
+        if (fd < 0)
+                return err_sys(err, errno, "write a file");
+        return 0;
+}
+
+static int overlay_once(const char *dir, bool user_xattr, struct bld_err *err)
+{
+        char lower[128], upper[128], work[128];
+        const char *lowers[1] = {lower};
+        struct ovl_opts o = {.lowers = lowers, .nlowers = 1, .upper = upper, .work = work,
+                             .user_xattr = user_xattr};
+        AUTO_FD int root = -1;
+        int r;
+
+        (void)snprintf(lower, sizeof(lower), "%s/lower", dir);
+        (void)snprintf(upper, sizeof(upper), "%s/upper%d", dir, user_xattr);
+        (void)snprintf(work, sizeof(work), "%s/work%d", dir, user_xattr);
+        if (sys_mkdirat(AT_FDCWD, upper, 0755) < 0 || sys_mkdirat(AT_FDCWD, work, 0700) < 0)
+                return err_sys(err, errno, "make %s", upper);
+        r = ovl_attach(&o, dir, err);
+        if (r < 0)
+                return r;
+        root = sys_openat(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+        r = root < 0 ? err_sys(err, errno, "open %s", dir) : use_overlay(root, err);
+        /* The folders below are wanted again. */
+        if (r == 0 && umount2(dir, MNT_DETACH) < 0)
+                return err_sys(err, errno, "unmount overlay");
+        return r;
+}
+
+static int overlay_explain(const char *dir, struct bld_err *err)
+{
+        if (err->sys == EINVAL)
+                return err_try(err, err->code,
+                               "put the store on a volume with --root: an upper folder cannot lie "
+                               "on overlay, NFS or FAT");
+        if (err->sys == EPERM || err->sys == EACCES)
+                return err_why(err, err->code, "the kernel or a security module refuses mounts");
+        return err_why(err, err->code, "probe folder %s", dir);
+}
+
+static int probe_dir(char *dir, size_t size, int *ret_lock, struct bld_err *err)
+{
+        char path[128];
+        int fd;
+
+        (void)snprintf(dir, size, "tmp/rt-probe-%d", (int)getpid());
+        if (sys_mkdirat(AT_FDCWD, "tmp", 0755) < 0 && errno != EEXIST)
+                return err_sys(err, errno, "make the store's tmp folder");
+        (void)path_remove_tree(AT_FDCWD, dir, NULL); /* of a dead process with our number */
+        (void)snprintf(path, sizeof(path), "%s/lower/d", dir);
+        if (sys_mkdirat(AT_FDCWD, dir, 0700) < 0)
+                return err_sys(err, errno, "make %s", dir);
+        *ret_lock = sys_openat(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+        if (*ret_lock < 0 || flock(*ret_lock, LOCK_EX | LOCK_NB) < 0)
+                return err_sys(err, errno, "lock %s", dir);
+        int r = path_mkdirs(AT_FDCWD, path, 0755, err);
+        if (r < 0)
+                return r;
+        (void)snprintf(path, sizeof(path), "%s/lower/d/f", dir);
+        fd = sys_openat(AT_FDCWD, path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
+        if (fd < 0)
+                return err_sys(err, errno, "make %s", path);
+        close(fd);
+        return 0;
+}
+
+/* trusted.* is what the initial namespace's root may write; anyone else marks with user.overlay.
+ * A mount without userxattr succeeds there, and then loses data: ask for the attribute first. */
+static bool trusted_works(const char *dir)
+{
+        return setxattr(dir, "trusted.bld.probe", "1", 1, 0) == 0;
+}
+
+static int probe_overlay(const char *dir, struct verdict *v)
+{
+        int r;
+
+        v->user_xattr = !trusted_works(dir);
+        r = overlay_once(dir, v->user_xattr, &v->err);
+        return r < 0 ? overlay_explain(dir, &v->err) : 0;
+}
+
+/* ---- the rest of a step's needs ---- */
+
+static void proc_probe(const struct rt_child *c, struct verdict *v)
+{
+        AUTO_FD int fd = -1;
+
+        (void)c;
+        if (mnt_new("proc", NULL, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, &fd,
+                    &v->err) == 0)
+                return;
+        err_why(&v->err, v->err.code, "the /proc here is masked, so no fresh one may be mounted");
+        err_try(&v->err, v->err.code,
+                "securityContext.procMount: Unmasked with hostUsers: false, or a privileged pod");
+}
+
+static void root_probe(const struct rt_child *c, struct verdict *v)
+{
+        AUTO_FD int lock = -1;
+        struct verdict sub = {0};
+        char dir[64] = "";
+
+        if (unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP) < 0) {
+                (void)err_sys(&v->err, errno, "create namespaces");
+                return;
+        }
+        if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
+                (void)err_sys(&v->err, errno, "make mounts private");
+                return;
+        }
+        if (probe_dir(dir, sizeof(dir), &lock, &v->err) == 0)
+                (void)probe_overlay(dir, v);
+        (void)path_remove_tree(AT_FDCWD, dir, NULL);
+        if (v->err.code)
+                return;
+        /* A proc instance belongs to a pid namespace with a process in it: one more fork. */
+        if (in_child(proc_probe, c, &sub, &v->err) == 0 && sub.err.code < 0)
+                v->err = sub.err;
+}
+
+int rt_probe_root(const struct rt_child *c, bool *ret_user_xattr, struct bld_err *err)
+{
+        struct verdict v = {0};
+        int r = in_child(root_probe, c, &v, err);
+
+        if (r < 0)
+                return r;
+        if (v.err.code < 0) {
+                if (v.err.code == BLD_E_SYS)
+                        v.err.code = BLD_E_UNSUPPORTED;
+                err_copy(err, &v.err);
+                return v.err.code;
+        }
+        *ret_user_xattr = v.user_xattr;
+        return 0;
+}
+
+/* ---- user namespaces ---- */
+
+/* A number in a sysctl, or -1. */
+static int64_t sysctl_get(const char *path)
+{
+        AUTO_SB struct sb b = SB_INIT(64);
+        struct bld_err unused = BLD_ERR_INIT;
+        int64_t v;
+
+        if (file_read(AT_FDCWD, path, &b, &unused) < 0)
+                return -1;
+        sb_cut(&b, strcspn(sb_text(&b), "\n"));
+        return parse_i64(sb_text(&b), INT64_MIN, INT64_MAX, &v) ? v : -1;
+}
+
+/* The kernel refuses user namespaces to a process whose root is not its mount namespace's. */
+static bool chrooted(void)
+{
+        struct statx root;
+
+        return statx(AT_FDCWD, "/", 0, STATX_BASIC_STATS, &root) == 0 &&
+               (root.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) &&
+               !(root.stx_attributes & STATX_ATTR_MOUNT_ROOT);
+}
+
+static void newuser_failed(int errnum, struct bld_err *err)
+{
+        if (errnum == ENOSPC) {
+                err_set(err, BLD_E_UNSUPPORTED, "user namespaces are switched off on this node");
+                err_why(err, err->code, "user.max_user_namespaces is 0 (or used up)");
+                err_try(err, err->code, "node admin: sysctl -w user.max_user_namespaces=28633");
+        } else if (errnum == EPERM && sysctl_get("/proc/sys/kernel/unprivileged_userns_clone") == 0) {
+                err_set(err, BLD_E_UNSUPPORTED, "user namespaces are switched off on this host");
+                err_why(err, err->code, "kernel.unprivileged_userns_clone is 0");
+                err_try(err, err->code, "as root: sysctl -w kernel.unprivileged_userns_clone=1");
+        } else if (errnum == EPERM && chrooted()) {
+                err_set(err, BLD_E_UNSUPPORTED, "cannot run RUN steps: bld runs inside a chroot");
+                err_why(err, err->code, "the kernel refuses user namespaces there");
+                err_try(err, err->code, "use pivot_root, bwrap or unshare, or run bld outside");
+        } else if (errnum == EPERM || errnum == ENOSYS) {
+                err_set(err, BLD_E_UNSUPPORTED,
+                        "cannot run RUN steps: user namespaces are forbidden here");
+                err_why(err, err->code, "a seccomp profile or a security module answers %s",
+                        errnum == EPERM ? "EPERM" : "ENOSYS");
+                err_try(err, err->code, "securityContext.seccompProfile.type: Unconfined");
+                err_try(err, err->code, "hostUsers: false with runAsUser: 0");
+                err_note(err, err->code, "Dockerfiles without RUN build here as they are");
+        } else {
+                (void)err_sys(err, errnum, "create a user namespace");
+                (void)err_recode(err, BLD_E_UNSUPPORTED);
+        }
+}
+
+static void newuser_probe(const struct rt_child *c, struct verdict *v)
+{
+        (void)c;
+        if (unshare(CLONE_NEWUSER) < 0) {
+                newuser_failed(errno, &v->err);
+                return;
+        }
+        if (unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0)
+                return;
+        int errnum = errno;
+        if (sysctl_get("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == 1) {
+                err_set(&v->err, BLD_E_UNSUPPORTED, "AppArmor restricts user namespaces here");
+                err_try(&v->err, v->err.code,
+                        "as root: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0");
+                err_try(&v->err, v->err.code, "in a pod: appArmorProfile.type: Unconfined");
+                return;
+        }
+        (void)err_sys(&v->err, errnum, "mount in a user namespace");
+        (void)err_recode(&v->err, BLD_E_UNSUPPORTED);
+}
+
+int rt_probe_newuser(struct bld_err *err)
+{
+        struct verdict v = {0};
+        int r = in_child(newuser_probe, NULL, &v, err);
+
+        if (r < 0)
+                return r;
+        if (v.err.code < 0) {
+                err_copy(err, &v.err);
+                return v.err.code;
+        }
+        return 0;
+}

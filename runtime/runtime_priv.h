@@ -1,0 +1,274 @@
+/* Private to runtime/: what the two sides say to each other, and the blocks a task is made of.
+ * Files named child_*.c run in the keeper and its children only. docs/runtime.md has the map. */
+#ifndef RUNTIME_RUNTIME_PRIV_H
+#define RUNTIME_RUNTIME_PRIV_H
+
+#include <sys/mount.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+
+#include "base/base.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/sb.h"
+#include "base/vec.h"
+#include "runtime/runtime.h"
+
+/* ---- the private argument and the orders ---- */
+
+/* The number is the protocol's: a helper of another version ends at once instead of guessing. */
+#define RT_ARG "--bld-keeper-1"
+#define RT_CALL_MAX ((size_t)1 << 20) /* args and answers of verbs */
+#define RT_STEP_MAX ((size_t)64 << 20) /* a step with its secrets and scripts */
+#define RT_FDS_MAX 128                 /* per call; SCM_RIGHTS takes 253 */
+#define RT_REMOVE_VERB "rt-remove"     /* built in: rt_remove_tree() */
+
+enum rt_order_kind {
+        ORDER_START = 1, /* fds: store. level: what to try */
+        ORDER_MAPPED,    /* the engine has written the maps (level != 0: it could not) */
+        ORDER_CALL,      /* fds: task socket, args, answer, the caller's */
+        ORDER_STEP,      /* fds: task socket, args, answer, stdout, stderr */
+        ORDER_KILL,      /* SIGKILL to the child of task id */
+};
+struct rt_order {
+        uint32_t kind, level;
+        uint64_t id;
+};
+
+enum rt_reply_kind { REPLY_NEED_MAPS = 1, REPLY_READY, REPLY_FAILED };
+struct rt_reply {
+        uint32_t kind;
+        struct rt_env env;
+        struct bld_err err;
+};
+
+/* On a task's own socket. From the keeper, once, when the child is reaped (an init is reaped after
+ * its whole pid namespace is gone): */
+struct rt_exit {
+        int wait_status;
+};
+/* To init: pass a signal on. */
+struct rt_signal {
+        uint32_t signo; /* SIGTERM: the step's process group; SIGKILL: everything */
+};
+
+/* Head of the answer memfd. Its size is sealed before the child gets it, so a child gone wrong can
+ * neither grow the engine's memory nor make a read of it fail. */
+#define RT_ANSWER_MAGIC 0x626c6441u
+enum rt_answer_state { ANSWER_NONE = 0, ANSWER_OK = 1, ANSWER_ERR = 2 };
+struct rt_answer {
+        uint32_t magic, state;
+        uint64_t len; /* bytes after the head */
+        struct bld_err err;
+};
+
+int rt_send(int sock, const void *p, size_t n, const int *fds, size_t nfds,
+            struct bld_err *err) MUST_CHECK;
+/* 1 a message of exactly n bytes, 0 end of the connection. fds are the caller's to close. */
+int rt_recv(int sock, void *p, size_t n, int *fds, size_t max_fds, size_t *ret_nfds,
+            struct bld_err *err);
+int rt_memfd(const char *name, const void *p, size_t n, int *ret_fd, struct bld_err *err) MUST_CHECK;
+
+/* A NULL after the last string, not counted: the vector as argv. */
+int rt_strv_end(struct strv *a) MUST_CHECK;
+
+/* ---- steps on the wire (wire.c) ---- */
+
+int rt_step_encode(const struct rt_step *s, struct sb *out, struct bld_err *err) MUST_CHECK;
+/* The strings point into p, which must outlive the step; the arrays are freed by done. */
+int rt_step_decode(const void *p, size_t n, struct rt_step *ret, struct bld_err *err) MUST_CHECK;
+void rt_step_done(struct rt_step *s);
+int rt_result_encode(const struct rt_result *r, struct sb *out, struct bld_err *err) MUST_CHECK;
+int rt_result_decode(const void *p, size_t n, struct rt_result *ret, struct bld_err *err) MUST_CHECK;
+
+/* ---- the engine's side ---- */
+
+struct rt_keeper {
+        pid_t pid;
+        int sock;
+        struct rt_env env;
+        uint64_t next_id; /* __atomic */
+        char exe[256];
+};
+
+/* A task under way, seen from the engine. */
+struct rt_task {
+        struct rt_keeper *k;
+        uint64_t id;
+        int sock, answer_fd;
+};
+#define RT_TASK_INIT {NULL, 0, -1, -1}
+int rt_task_start(struct rt_keeper *k, enum rt_order_kind kind, const void *args, size_t nargs,
+                  const int *fds, size_t nfds, size_t answer_max, struct rt_task *ret,
+                  struct bld_err *err) MUST_CHECK;
+/* 1 the child is gone (*ret_status), 0 timeout or the cancel token's fd became readable. */
+int rt_task_poll(struct rt_task *t, int cancel_fd, int64_t timeout_ms, int *ret_status,
+                 struct bld_err *err);
+void rt_task_kill(struct rt_task *t);
+void rt_task_signal(struct rt_task *t, int signo);
+/* The answer's bytes into out, or the child's error. */
+int rt_task_answer(struct rt_task *t, int wait_status, struct sb *out, struct bld_err *err) MUST_CHECK;
+void rt_task_done(struct rt_task *t);
+
+/* Write the maps of the keeper's new user namespace. UNSUPPORTED with the reason when there is no
+ * range for this user or the helpers cannot gain privileges. */
+int rt_idmap_write(pid_t pid, const struct cancel *cancel, struct bld_err *err) MUST_CHECK;
+struct rt_range {
+        uint32_t start, count;
+};
+VEC_DEFINE(rt_rangev, struct rt_range);
+/* Ranges of a user in the text of /etc/subuid or /etc/subgid. */
+int rt_subid_parse(const char *text, const char *name, uint32_t uid, struct rt_rangev *out,
+                   struct bld_err *err) MUST_CHECK;
+
+/* Count of processes the kernel killed for lack of memory, as far as this process may read it. */
+struct rt_oom {
+        uint64_t count;
+        bool known;
+};
+void rt_oom_read(struct rt_oom *ret);
+
+/* ---- the keeper's side ---- */
+
+struct rt_verbs {
+        const struct rt_verb *v;
+        size_t n;
+};
+
+struct rt_child {
+        const struct rt_verbs *verbs;
+        struct rt_env env;
+        int sock;      /* orders */
+        int store_fd;
+        int sig_fd;    /* SIGCHLD */
+        int self_fd;   /* pidfd of the keeper: an init sees its end even where no signal tells */
+        pid_t pid;     /* of the keeper */
+        int seccomp_fd[2]; /* memfds with the filters: sandbox, insecure */
+        pid_t seccomp_pid; /* of the child that compiles them; 0: reaped */
+        int seccomp_status;
+};
+
+/* Order of fds in a child, after those of the call. */
+_Noreturn void rt_verb_child(struct rt_child *c, int args_fd, int answer_fd, const int *fds,
+                             size_t nfds);
+_Noreturn void rt_init_child(struct rt_child *c, int task_fd, int args_fd, int answer_fd,
+                             int out_fd, int err_fd);
+
+/* Die with the parent. Again after every change of credentials, which clears it. */
+void rt_tie_to_parent(void);
+/* Move fds to base, base+1, ... and close everything above them. fds[] gets the new numbers. */
+int rt_fds_arrange(int *fds, size_t n, int base);
+int rt_answer_write(int fd, int r, const struct bld_err *err, const struct sb *out);
+int rt_map_args(int fd, size_t max, const void **ret, size_t *ret_n, struct bld_err *err) MUST_CHECK;
+
+/* Probes: each in a forked child of its own, with real operations in the store. */
+int rt_probe_root(const struct rt_child *c, bool *ret_user_xattr, struct bld_err *err) MUST_CHECK;
+int rt_probe_newuser(struct bld_err *err) MUST_CHECK;
+/* ---- blocks (children only) ---- */
+
+struct ovl_opts {
+        const char *const *lowers; /* relative to the working folder, bottom first */
+        size_t nlowers;
+        const char *upper, *work;  /* NULL: read-only */
+        bool user_xattr;
+};
+/* A detached overlay mount, nodev. */
+int ovl_mount(const struct ovl_opts *o, int *ret_fd, struct bld_err *err) MUST_CHECK;
+/* The same with mount(2) on `target`, for kernels without lowerdir+ (before 6.5). */
+int ovl_mount_old(const struct ovl_opts *o, int target_fd, struct bld_err *err) MUST_CHECK;
+
+/* Mount at `target`, by whichever way this kernel knows. */
+int ovl_attach(const struct ovl_opts *o, const char *target, struct bld_err *err) MUST_CHECK;
+
+/* A new file system instance, detached. opts: "key=value" or "key", NULL-terminated. */
+int mnt_new(const char *fstype, const char *const *opts, unsigned attrs, int *ret_fd,
+            struct bld_err *err) MUST_CHECK;
+/* A detached copy of what path (relative to dirfd, may be "") shows. */
+int mnt_clone(int dirfd, const char *path, bool recursive, int *ret_fd, struct bld_err *err) MUST_CHECK;
+int mnt_attr(int fd, bool recursive, uint64_t set, struct bld_err *err) MUST_CHECK;
+int mnt_attach(int mnt_fd, int target_fd, const char *what, struct bld_err *err) MUST_CHECK;
+
+VEC_DEFINE(stubv, struct rt_stub);
+
+/* The root of a step while it is put together. */
+struct root {
+        int fd;       /* of the mounted root, in init's mount namespace */
+        int upper_fd;
+        char base[4096]; /* where it is mounted, as /proc/self/fd shows it */
+        uint64_t mnt_id;
+        struct stubv stubs;
+};
+void root_done(struct root *r);
+int root_open(struct root *r, const char *path, struct bld_err *err) MUST_CHECK;
+enum root_flags {
+        ROOT_DIR = 1,
+        ROOT_FILE = 2,
+        ROOT_KEEP = 4,   /* the stub stays in the layer */
+        ROOT_NO_STUB = 8 /* what is made is the step's own doing: part of the layer */
+};
+/* O_PATH handle of path inside the root, following links inside it; created when missing, and
+ * recorded as a stub when that was in the upper folder. */
+int root_ensure(struct root *r, const char *path, unsigned flags, int *ret_fd,
+                struct bld_err *err) MUST_CHECK;
+/* The same without creating: 1 found, 0 not. */
+int root_find(int root_fd, const char *path, int flags, int *ret_fd, struct bld_err *err);
+int root_pivot(struct root *r, struct bld_err *err) MUST_CHECK;
+
+/* Who a step runs as. */
+struct ident {
+        uint32_t uid, gid;
+        uint32_t *groups; /* malloc'ed */
+        size_t ngroups;
+        char *home; /* malloc'ed */
+};
+void ident_done(struct ident *id);
+/* USER as written against the text of the image's passwd and group files (NULL: absent). */
+int ident_resolve(const char *user, const char *passwd, const char *group, struct ident *ret,
+                  struct bld_err *err) MUST_CHECK;
+
+/* The process that puts a step's world together and is its pid 1. */
+struct init {
+        struct rt_child *c;
+        struct rt_step step;
+        int task_fd, answer_fd, out_fd, err_fd;
+        struct root root;
+        int scratch_fd;
+        int files_fd; /* the private tmpfs: hosts, resolv.conf, secrets, an empty folder */
+        struct ident id;
+        struct strv env;
+        pid_t pid; /* of the step */
+};
+/* Mounts of every step (child_sysmounts.c) and those of RUN --mount (child_mounts.c). */
+int sys_mounts(struct init *in, struct bld_err *err) MUST_CHECK;
+int sys_masks(struct init *in, struct bld_err *err) MUST_CHECK;
+int files_mount(struct init *in, struct bld_err *err) MUST_CHECK;
+int file_binds(struct init *in, struct bld_err *err) MUST_CHECK;
+int run_mounts(struct init *in, struct bld_err *err) MUST_CHECK;
+/* Put a file into the private tmpfs. */
+int files_put(struct init *in, const char *name, const void *p, size_t n, unsigned mode,
+              struct bld_err *err) MUST_CHECK;
+/* Show a file or folder of the private tmpfs at target (made when missing). */
+int files_bind(struct init *in, const char *name, const char *target, uint64_t attrs,
+               struct bld_err *err) MUST_CHECK;
+
+/* In the step's process: become the user, drop everything, exec. Errors before the exec go to
+ * report_fd as a record. */
+_Noreturn void step_exec(struct init *in, int report_fd);
+
+/* Capabilities. */
+#define CAPS_STEP_COUNT 14
+uint64_t caps_step(void);                             /* the default set as bits */
+int caps_limit(uint64_t keep, bool bounding, struct bld_err *err) MUST_CHECK;
+uint64_t caps_current(void);                          /* the effective set */
+
+/* Landlock: nothing but the tree of root_fd. Does nothing where the kernel has no Landlock. */
+int landlock_tree(int root_fd, struct bld_err *err) MUST_CHECK;
+int landlock_scopes(struct bld_err *err) MUST_CHECK;
+
+/* seccomp (the only file that includes libseccomp: child_seccomp.c) */
+int seccomp_compile(bool insecure, int fd, struct bld_err *err) MUST_CHECK;
+int seccomp_load_fd(int fd, struct bld_err *err) MUST_CHECK;
+/* Wait for the child that compiles the filters. */
+int seccomp_ready(struct rt_child *c, struct bld_err *err) MUST_CHECK;
+
+#endif
