@@ -27,7 +27,8 @@ int cas_root_fd(const struct cas *c);      /* O_PATH or O_RDONLY folder fd, borr
 /* 1 present (*ret_size set), 0 absent. */
 int cas_blob_stat(struct cas *c, const struct digest *d, uint64_t *ret_size, struct bld_err *err);
 /* Read-only fd at 0; caller closes. NOT_FOUND. Not re-verified here. */
-int cas_blob_open(struct cas *c, const struct digest *d, int *ret_fd, struct bld_err *err) MUST_CHECK;
+int cas_blob_open(struct cas *c, const struct digest *d, int *ret_fd,
+                  struct bld_err *err) MUST_CHECK;
 /* Whole small blob (manifest, config), digest verified. CORRUPT moves the file aside. */
 int cas_blob_read(struct cas *c, const struct digest *d, size_t max, struct sb *out,
                   struct bld_err *err) MUST_CHECK;
@@ -72,7 +73,8 @@ int cas_result_delete(struct cas *c, const struct digest *key, struct bld_err *e
 int cas_ref_set(struct cas *c, const char *name, const struct img_desc *desc,
                 struct bld_err *err) MUST_CHECK;
 /* NOT_FOUND. */
-int cas_ref_get(struct cas *c, const char *name, struct img_desc *ret, struct bld_err *err) MUST_CHECK;
+int cas_ref_get(struct cas *c, const char *name, struct img_desc *ret,
+                struct bld_err *err) MUST_CHECK;
 /* Remove a name; with by_digest all entries of that digest. NOT_FOUND. */
 int cas_ref_remove(struct cas *c, const char *name, struct bld_err *err) MUST_CHECK;
 int cas_ref_remove_digest(struct cas *c, const struct digest *d, struct bld_err *err) MUST_CHECK;
@@ -129,6 +131,11 @@ int cas_index_open(struct cas *c, const char *name, int *ret_fd, struct bld_err 
 int cas_index_put(struct cas *c, const char *name, const void *p, size_t n,
                   struct bld_err *err) MUST_CHECK;
 
+/* Make what is under snapshots/ and index/ outlive this boot: one syncfs, then marks. Slow (it
+ * writes all that is dirty on the file system); for after a build that unpacked much, or on
+ * request. */
+int cas_disposable_sync(struct cas *c, struct bld_err *err) MUST_CHECK;
+
 /* ---- one result is computed once ---- */
 
 struct cas_lock;
@@ -142,18 +149,24 @@ DEFINE_AUTO_PTR(struct cas_lock, cas_key_unlock);
 
 /* ---- space ---- */
 
-enum cas_space_kind { CAS_SPACE_BLOBS, CAS_SPACE_SNAPSHOTS, CAS_SPACE_MOUNTS, CAS_SPACE_BUILDS,
-                      CAS_SPACE_OTHER, CAS_SPACE_KINDS };
+enum cas_space_kind {
+        CAS_SPACE_BLOBS,
+        CAS_SPACE_SNAPSHOTS,
+        CAS_SPACE_MOUNTS,
+        CAS_SPACE_BUILDS,
+        CAS_SPACE_OTHER,
+        CAS_SPACE_KINDS
+};
 struct cas_usage {
-        uint64_t bytes[CAS_SPACE_KINDS];  /* disk blocks, as du counts them */
+        uint64_t bytes[CAS_SPACE_KINDS]; /* disk blocks, as du counts them */
         uint64_t count[CAS_SPACE_KINDS];
-        uint64_t reclaimable_bytes;       /* what prune --all would free now */
-        uint64_t total_bytes;             /* equals `du -s` of the root within block rounding */
+        uint64_t reclaimable_bytes; /* what prune --all would free now */
+        uint64_t total_bytes;       /* equals `du -s` of the root within block rounding */
 };
 int cas_usage(struct cas *c, struct cas_usage *ret, struct bld_err *err) MUST_CHECK;
 
 struct cas_prune_opts {
-        bool all;                /* results, too, not only what nothing refers to */
+        bool all; /* results, too, not only what nothing refers to */
         bool dry_run;
         uint64_t keep_bytes;     /* --keep-storage: stop when the store is no larger; 0: no floor */
         uint64_t max_used_bytes; /* 0: no ceiling */
