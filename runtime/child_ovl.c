@@ -47,6 +47,8 @@ int mnt_new(const char *fstype, const char *const *opts, unsigned attrs, int *re
 
         if (ctx < 0)
                 return err_sys(err, errno, "mount %s", fstype);
+        /* Only for /proc/mounts; not every type takes it. */
+        (void)fsconfig(ctx, FSCONFIG_SET_STRING, "source", fstype, 0);
         for (size_t i = 0; opts && opts[i]; i++)
                 if (set_option(ctx, opts[i]) < 0)
                         return fs_error(ctx, errno, fstype, err);
@@ -90,19 +92,21 @@ int mnt_attach(int mnt_fd, int target_fd, const char *what, struct bld_err *err)
 }
 
 /* Set explicitly what the diff relies on: kernel and module defaults differ. `volatile`: the layer
- * is read before anything could be lost, and a crash throws the upper folder away. */
-static const char *const base_opts[] = {"index=off", "metacopy=off", "redirect_dir=off", "xino=off",
-                                        NULL};
+ * is read before anything could be lost, and a crash throws the upper folder away. userxattr brings
+ * redirect_dir=nofollow along and refuses any other value. */
+static const char *const trusted_opts[] = {"index=off", "metacopy=off", "xino=off",
+                                           "redirect_dir=off", NULL};
+static const char *const user_opts[] = {"index=off", "metacopy=off", "xino=off", "userxattr", NULL};
 
 static int ovl_config(int ctx, const struct ovl_opts *o, struct bld_err *err)
 {
         static const char what[] = "overlay";
+        const char *const *opts = o->user_xattr ? user_opts : trusted_opts;
 
-        for (size_t i = 0; base_opts[i]; i++)
-                if (set_option(ctx, base_opts[i]) < 0)
+        (void)fsconfig(ctx, FSCONFIG_SET_STRING, "source", what, 0);
+        for (size_t i = 0; opts[i]; i++)
+                if (set_option(ctx, opts[i]) < 0)
                         return fs_error(ctx, errno, what, err);
-        if (o->user_xattr && fsconfig(ctx, FSCONFIG_SET_FLAG, "userxattr", NULL, 0) < 0)
-                return fs_error(ctx, errno, what, err);
         for (size_t i = o->nlowers; i > 0; i--) /* top layer first */
                 if (fsconfig(ctx, FSCONFIG_SET_STRING, "lowerdir+", o->lowers[i - 1], 0) < 0)
                         return fs_error(ctx, errno, what, err);
@@ -140,6 +144,8 @@ int ovl_mount(const struct ovl_opts *o, int *ret_fd, struct bld_err *err)
  * options, which 500 numbers fit and 50 paths do not, and ':' or ',' in a path cannot hurt. */
 static int ovl_old_options(const struct ovl_opts *o, struct sb *b, struct bld_err *err)
 {
+        const char *const *opts = o->user_xattr ? user_opts : trusted_opts;
+
         for (size_t i = o->nlowers; i > 0; i--) {
                 int fd = sys_openat(AT_FDCWD, o->lowers[i - 1], O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
                 if (fd < 0)
@@ -153,10 +159,8 @@ static int ovl_old_options(const struct ovl_opts *o, struct sb *b, struct bld_er
                         return err_sys(err, errno, "open the upper folder %s", o->upper);
                 sb_fmt(b, ",upperdir=%d,workdir=%d,volatile", up, work);
         }
-        for (size_t i = 0; base_opts[i]; i++)
-                sb_fmt(b, ",%s", base_opts[i]);
-        if (o->user_xattr)
-                sb_str(b, ",userxattr");
+        for (size_t i = 0; opts[i]; i++)
+                sb_fmt(b, ",%s", opts[i]);
         return sb_check(b, "the options of the overlay mount", err);
 }
 
