@@ -1,0 +1,178 @@
+/* Unwanted answers as errors a person can act on. */
+#include <string.h>
+
+#include "base/err.h"
+#include "base/json.h"
+#include "registry/request_priv.h"
+
+#define SHOWN_MAX 300
+
+/* First error of {"errors":[{"code","message"}]}; *ret_doc owns the text. */
+static bool first_error(const struct reg_res *res, struct js **ret_doc, const char **code,
+                        const char **message)
+{
+        const struct js *e;
+
+        if (res->body.len == 0 || js_parse(sb_text(&res->body), res->body.len, ret_doc, NULL) < 0)
+                return false;
+        e = js_at(js_get(*ret_doc, "errors"), 0);
+        *code = js_get_str(e, "code");
+        *message = js_get_str(e, "message");
+        return *code || *message;
+}
+
+bool req_has_code(const struct req *rq, const char *code)
+{
+        AUTO_JS struct js *doc = NULL;
+        const struct js *errors;
+
+        if (rq->res.body.len == 0 ||
+            js_parse(sb_text(&rq->res.body), rq->res.body.len, &doc, NULL) < 0)
+                return false;
+        errors = js_get(doc, "errors");
+        for (size_t i = 0; i < js_len(errors); i++)
+                if (str_eq(js_get_str(js_at(errors, i), "code"), code))
+                        return true;
+        return false;
+}
+
+static void fault_text(const struct req *rq, struct sb *out)
+{
+        static const char *const names[] = {
+                [REG_FAULT_RESOLVE] = "cannot resolve",
+                [REG_FAULT_CONNECT] = "cannot connect to",
+                [REG_FAULT_TLS] = "no TLS connection to",
+                [REG_FAULT_PLAIN] = "plain HTTP where HTTPS is expected from",
+                [REG_FAULT_CERT] = "certificate trouble with",
+                [REG_FAULT_PROXY] = "the proxy does not let through to",
+                [REG_FAULT_BROKEN] = "connection lost to",
+                [REG_FAULT_TIMEOUT] = "no progress with",
+                [REG_FAULT_GUARD] = "refused to go to",
+                [REG_FAULT_LIMIT] = "answer too large from",
+                [REG_FAULT_CANCELLED] = "cancelled",
+                [REG_FAULT_INTERNAL] = "no transfer with",
+                [REG_FAULT_NONE] = "",
+        };
+
+        sb_fmt(out, "%s %s: ", names[rq->res.fault], rq->at.host ? rq->at.host : "?");
+        reg_safe(out, rq->res.why, strlen(rq->res.why), SHOWN_MAX);
+}
+
+void req_answer_text(const struct req *rq, struct sb *out)
+{
+        AUTO_JS struct js *doc = NULL;
+        const char *code = NULL, *message = NULL, *type;
+
+        if (rq->res.fault != REG_FAULT_NONE) {
+                fault_text(rq, out);
+                return;
+        }
+        sb_fmt(out, "%s answered %d", rq->at.host ? rq->at.host : "the registry", rq->res.status);
+        if (first_error(&rq->res, &doc, &code, &message)) {
+                if (code) {
+                        sb_char(out, ' ');
+                        reg_safe(out, code, strlen(code), 60);
+                }
+                if (message && *message) {
+                        sb_str(out, ": ");
+                        reg_safe(out, message, strlen(message), SHOWN_MAX);
+                }
+        } else if (rq->res.body.len > 0) {
+                type = reg_res_header(&rq->res, "Content-Type", 0);
+                sb_str(out, " (");
+                reg_safe(out, type ? type : "no type", strlen(type ? type : "no type"), 60);
+                sb_str(out, "): ");
+                reg_safe(out, sb_text(&rq->res.body), rq->res.body.len, 200);
+        }
+}
+
+static int code_of(const struct reg_res *res)
+{
+        switch (res->fault) {
+        case REG_FAULT_NONE:
+                break;
+        case REG_FAULT_CANCELLED:
+                return BLD_E_CANCELLED;
+        case REG_FAULT_TIMEOUT:
+                return BLD_E_NETWORK;
+        case REG_FAULT_GUARD:
+                return BLD_E_CORRUPT;
+        case REG_FAULT_LIMIT:
+                return BLD_E_LIMIT;
+        case REG_FAULT_RESOLVE:
+        case REG_FAULT_CONNECT:
+        case REG_FAULT_TLS:
+        case REG_FAULT_PLAIN:
+        case REG_FAULT_CERT:
+        case REG_FAULT_PROXY:
+        case REG_FAULT_BROKEN:
+        case REG_FAULT_INTERNAL:
+                return BLD_E_NETWORK;
+        }
+        if (res->status == 401 || res->status == 403)
+                return BLD_E_DENIED;
+        if (res->status == 404)
+                return BLD_E_NOT_FOUND;
+        return BLD_E_NETWORK;
+}
+
+static void add_try(const struct req *rq, struct bld_err *err, int code)
+{
+        const struct reg_host *h = rq->repo->host;
+
+        if (rq->res.fault == REG_FAULT_PLAIN)
+                err_try(err, code, "--insecure %s allows plain HTTP for this registry", h->name);
+        else if (rq->res.fault == REG_FAULT_CERT && !rq->foreign)
+                err_try(err, code, "put the CA into /etc/docker/certs.d/%s/ca.crt, or give "
+                                   "--ca %s=FILE", h->name, h->name);
+        else if (rq->res.fault == REG_FAULT_NONE && rq->res.status == 429)
+                err_try(err, code, "bld login %s, or wait and try again", h->name);
+}
+
+/* Who was refused: the line that answers "but I am logged in". */
+static void add_who(const struct req *rq, struct bld_err *err, int code)
+{
+        const struct reg_creds *k = NULL;
+        AUTO_SB struct sb user = SB_INIT(512);
+
+        if (reg_creds_get(rq->c, rq->repo, false, &k, NULL) < 0)
+                return;
+        if (!k) {
+                err_why(err, code, "not logged in to %s", rq->repo->host->name);
+                err_try(err, code, "bld login %s", rq->repo->host->name);
+                return;
+        }
+        if (k->user)
+                reg_safe(&user, k->user, strlen(k->user), 80);
+        err_why(err, code, "credentials: %s%s%s from %s", k->user ? "user \"" : "a token",
+                sb_text(&user), k->user ? "\"" : "", k->source ? k->source : "a helper");
+}
+
+int req_refused(const struct req *rq, struct bld_err *err)
+{
+        AUTO_SB struct sb text = SB_INIT(4096);
+        int code = code_of(&rq->res);
+        const char *after = reg_res_header(&rq->res, "Retry-After", 0);
+
+        req_answer_text(rq, &text);
+        if (code == BLD_E_CANCELLED)
+                return err_set(err, code, "%s: cancelled", rq->what);
+        if (code == BLD_E_DENIED) {
+                err_set(err, code, "%s: not allowed", rq->what);
+                err_why(err, code, "%s", sb_text(&text));
+                add_who(rq, err, code);
+                return code;
+        }
+        if (rq->res.fault == REG_FAULT_NONE && rq->res.status == 429)
+                err_set(err, code, "%s: %s is rate limiting", rq->what, rq->repo->host->name);
+        else
+                err_set(err, code, "%s: %s", rq->what, sb_text(&text));
+        if (rq->res.status == 429 && rq->res.fault == REG_FAULT_NONE) {
+                AUTO_SB struct sb safe = SB_INIT(256);
+
+                reg_safe(&safe, after ? after : "none", strlen(after ? after : "none"), 60);
+                err_why(err, code, "%s; Retry-After: %s", sb_text(&text), sb_text(&safe));
+        }
+        add_try(rq, err, code);
+        return code;
+}

@@ -1,0 +1,349 @@
+/* Downloads: hashed as they arrive, resumed where they broke, never handed on unverified. */
+#include <string.h>
+
+#include "base/err.h"
+#include "base/num.h"
+#include "registry/header_priv.h"
+#include "registry/request_priv.h"
+
+#define PROGRESS_WORTH (1u << 20)
+#define PATIENCE_NS (60 * INT64_C(1000000000))
+
+/* What the head or body of an answer made of the attempt; positive, so that it is no error yet. */
+enum { GET_RESTART = 1, GET_TOO_LONG, GET_WRONG_LENGTH, GET_EMPTY };
+
+struct get {
+        struct reg_client *c;
+        const struct img_desc *desc;
+        const struct reg_sink *sink;
+        const char *what;
+        struct hasher h;
+        uint64_t off;       /* bytes verified into the hash and given to the sink */
+        uint64_t asked;     /* Range of this attempt, 0: whole */
+        bool no_range;      /* a range was answered wrongly once */
+        bool no_cache;      /* something on the way gave us other bytes */
+        unsigned restarts;  /* after a wrong digest or length */
+        unsigned denied;    /* refusals of a storage host */
+        struct retry retry;
+        uint64_t break_off; /* where and when it broke last */
+        int64_t break_ns;
+        unsigned breaks;
+};
+
+static int restart(struct get *g, struct bld_err *err)
+{
+        if (g->off > 0) {
+                int r = g->sink->rewind(g->sink->user, err);
+
+                if (r < 0)
+                        return r;
+        }
+        g->off = 0;
+        hasher_init(&g->h, g->desc->digest.algo);
+        return 0;
+}
+
+static int head_206(struct get *g, const struct reg_res *res)
+{
+        const char *range = reg_res_header(res, "Content-Range", 0);
+        uint64_t first, last, total;
+
+        if (!range || reg_res_header(res, "Content-Range", 1) ||
+            !reg_content_range(range, &first, &last, &total) || first != g->asked ||
+            last + 1 != g->desc->size || (total != UINT64_MAX && total != g->desc->size)) {
+                g->no_range = true;
+                return GET_RESTART;
+        }
+        return 0;
+}
+
+static int on_head(void *user, const struct reg_res *res, struct bld_err *err)
+{
+        struct get *g = user;
+        const char *length = reg_res_header(res, "Content-Length", 0);
+        uint64_t n;
+
+        if (res->status == 206)
+                return head_206(g, res);
+        /* 200 to a range request: all of it comes, from the start */
+        if (g->off > 0) {
+                int r = restart(g, err);
+
+                if (r < 0)
+                        return r;
+        }
+        if (length && parse_u64(length, 0, UINT64_MAX, &n) && n != g->desc->size)
+                return n == 0 ? GET_EMPTY : GET_WRONG_LENGTH;
+        return 0;
+}
+
+static int on_body(void *user, const void *p, size_t n, struct bld_err *err)
+{
+        struct get *g = user;
+        int r;
+
+        if (n > g->desc->size - g->off)
+                return GET_TOO_LONG;
+        r = g->sink->write(g->sink->user, p, n, err);
+        if (r < 0)
+                return r;
+        hasher_add(&g->h, p, n);
+        g->off += n;
+        if (g->sink->progress)
+                g->sink->progress(g->sink->user, g->off, g->desc->size);
+        return 0;
+}
+
+static int send(struct get *g, struct req *rq, struct bld_err *err)
+{
+        int r = 0;
+
+        req_again(rq);
+        strv_done(&rq->headers);
+        g->asked = g->off;
+        if (g->asked > 0)
+                r = req_header(rq, err, "Range: bytes=%llu-", (unsigned long long)g->asked);
+        if (r == 0 && g->no_cache)
+                r = req_header(rq, err, "Cache-Control: no-cache");
+        return r < 0 ? r : req_run(rq, err);
+}
+
+/* The connection broke. While it goes forward it may break as often as it likes; without progress
+ * the usual budget counts. 1: go on. */
+static int broken(struct get *g, struct req *rq, struct bld_err *err)
+{
+        int64_t now = time_mono_ns();
+        bool cheap = g->off > 0 && (g->breaks == 0 || g->off >= g->break_off + PROGRESS_WORTH ||
+                                    now - g->break_ns >= PATIENCE_NS);
+        int r;
+
+        if (g->off < g->break_off)
+                cheap = false;
+        g->break_off = g->off;
+        g->break_ns = now;
+        g->breaks++;
+        if (g->no_range) {
+                r = restart(g, err);
+                if (r < 0)
+                        return r;
+        }
+        if (!cheap || g->c->retries == 0 ||
+            (rq->res.fault != REG_FAULT_BROKEN && rq->res.fault != REG_FAULT_TIMEOUT))
+                return retry_wait(rq, &g->retry, err);
+        r = retry_resume_wait(rq, err);
+        if (r < 0)
+                return r;
+        g->retry = (struct retry){0};
+        return 1;
+}
+
+static int wrong_digest(struct get *g, const struct req *rq, struct bld_err *err)
+{
+        char want[DIGEST_STR_MAX], have[DIGEST_STR_MAX];
+        struct digest d;
+        struct hasher h = g->h;
+        int r;
+
+        hasher_end(&h, &d);
+        digest_format(&d, have);
+        digest_format(&g->desc->digest, want);
+        r = err_set(err, BLD_E_CORRUPT, "%s: %s sent bytes that are not blob %s", g->what,
+                    rq->at.host, want);
+        return err_why(err, r, "%llu bytes with digest %s", (unsigned long long)g->off, have);
+}
+
+/* All arrived: is it what was asked for? 1: try once more. */
+static int verify(struct get *g, struct req *rq, struct bld_err *err)
+{
+        struct hasher h = g->h;
+        struct digest d;
+        int r;
+
+        hasher_end(&h, &d);
+        if (digest_eq(&d, &g->desc->digest))
+                return 0;
+        if (g->restarts++ > 0 || g->c->retries == 0)
+                return wrong_digest(g, rq, err);
+        reg_note(g->c, "%s: the bytes do not match the digest; once more from the start", g->what);
+        g->no_cache = g->no_range = true;
+        r = restart(g, err);
+        return r < 0 ? r : 1;
+}
+
+/* An answer that the callbacks did not like. 1: try once more. */
+static int disliked(struct get *g, struct req *rq, int how, struct bld_err *err)
+{
+        int r;
+
+        if (how == GET_RESTART) {
+                r = restart(g, err);
+                return r < 0 ? r : 1;
+        }
+        if (how == GET_EMPTY && g->restarts++ == 0) {
+                /* a broken cache on the way answers so */
+                g->no_cache = true;
+                r = retry_resume_wait(rq, err);
+                return r < 0 ? r : 1;
+        }
+        if (how == GET_TOO_LONG)
+                return err_set(err, BLD_E_CORRUPT, "%s: %s sent more than the %llu bytes of the "
+                               "blob", g->what, rq->at.host, (unsigned long long)g->desc->size);
+        return err_set(err, BLD_E_CORRUPT, "%s: %s announced %s bytes, the blob has %llu", g->what,
+                       rq->at.host, how == GET_EMPTY ? "0" : "a different number of",
+                       (unsigned long long)g->desc->size);
+}
+
+/* An answer without a body for us. 1: try again. */
+static int refused(struct get *g, struct req *rq, struct bld_err *err)
+{
+        char name[DIGEST_STR_MAX];
+        int r;
+
+        /* the signed URL has expired: the registry gives a fresh one */
+        if (rq->foreign && (rq->res.status == 403 || rq->res.status == 400) && g->denied++ == 0)
+                return 1;
+        if (rq->res.status == 416) {
+                if (g->off == g->desc->size)
+                        return verify(g, rq, err);
+                if (g->asked > 0 && !g->no_range) {
+                        g->no_range = true;
+                        r = restart(g, err);
+                        return r < 0 ? r : 1;
+                }
+        }
+        if (rq->res.status == 404) {
+                digest_format(&g->desc->digest, name);
+                r = err_set(err, BLD_E_NOT_FOUND, "blob %s not found in %s", name,
+                            rq->repo->shown);
+                return r;
+        }
+        r = retry_wait(rq, &g->retry, err);
+        return r == 0 ? req_refused(rq, err) : r;
+}
+
+/* One attempt. 1: again, 0: done. */
+static int get_once(struct get *g, struct req *rq, struct bld_err *err)
+{
+        int r = send(g, rq, err);
+
+        if (r > 0)
+                return disliked(g, rq, r, err);
+        if (r < 0)
+                return r;
+        if (rq->res.fault != REG_FAULT_NONE) {
+                /* every byte may have come in spite of it */
+                if (g->off == g->desc->size && rq->res.fault == REG_FAULT_BROKEN)
+                        return verify(g, rq, err);
+                r = broken(g, rq, err);
+                return r == 0 ? req_refused(rq, err) : r;
+        }
+        if (rq->res.status != 200 && rq->res.status != 206)
+                return refused(g, rq, err);
+        if (g->off < g->desc->size) {
+                rq->res.fault = REG_FAULT_BROKEN;
+                (void)snprintf(rq->res.why, sizeof(rq->res.why), "ended after %llu of %llu bytes",
+                               (unsigned long long)g->off, (unsigned long long)g->desc->size);
+                r = broken(g, rq, err);
+                return r == 0 ? req_refused(rq, err) : r;
+        }
+        return verify(g, rq, err);
+}
+
+/* Content that needs no network: embedded in the descriptor, or empty. 1 when it was one. */
+static int get_local(struct get *g, struct bld_err *err)
+{
+        struct digest d;
+        int r;
+
+        if (g->desc->size > 0 && !g->desc->data)
+                return 0;
+        if (g->desc->size > 0) {
+                r = on_body(g, g->desc->data, g->desc->size, err);
+                if (r < 0)
+                        return r;
+        }
+        hasher_end(&g->h, &d);
+        if (!digest_eq(&d, &g->desc->digest))
+                return err_set(err, BLD_E_CORRUPT, "%s: the descriptor's digest is not that of "
+                               "its %s", g->what, g->desc->size ? "data" : "empty content");
+        return 1;
+}
+
+/* Layers that a registry must not carry name other places. No credentials go there. */
+static int get_elsewhere(struct get *g, struct req *from, struct bld_err *err)
+{
+        for (size_t i = 0; i < g->desc->urls.n; i++) {
+                AUTO_URL struct reg_url u = {0};
+                AUTO_REQ struct req rq = {0};
+                struct bld_err why = BLD_ERR_INIT;
+                int r;
+
+                if (reg_url_parse(g->desc->urls.v[i], &u, NULL) < 0)
+                        continue;
+                if (!reg_addr_allowed(REG_ADDR_NAME, reg_addr_class(u.host)) &&
+                    !reg_addr_allowed(from->repo->host->addr, reg_addr_class(u.host)))
+                        continue;
+                req_init(&rq, g->c, from->repo, g->what);
+                rq.url = &u;
+                rq.flags = REQ_ONCE | REQ_BLOB | REQ_NO_AUTH;
+                rq.on_head = on_head;
+                rq.on_body = on_body;
+                rq.user = g;
+                r = restart(g, err);
+                while (r >= 0 && (r = get_once(g, &rq, &why)) == 1)
+                        ;
+                if (r == 0)
+                        return 0;
+                if (why.code == BLD_E_CANCELLED || why.code == BLD_E_NOMEM) {
+                        err_copy(err, &why);
+                        return r;
+                }
+        }
+        return BLD_E_NOT_FOUND;
+}
+
+int reg_blob_get(struct reg_client *c, const struct img_ref *ref, const struct img_desc *desc,
+                 const struct reg_sink *sink, struct bld_err *err)
+{
+        AUTO_SB struct sb what = SB_INIT(4096), path = SB_INIT(4096);
+        struct get g = {.c = c, .desc = desc, .sink = sink};
+        struct bld_err why = BLD_ERR_INIT;
+        char name[DIGEST_STR_MAX];
+        AUTO_REQ struct req rq = {0};
+        struct reg_repo *repo;
+        int r;
+
+        if (!digest_is_set(&desc->digest))
+                return err_set(err, BLD_E_BUG, "a blob without a digest");
+        r = reg_repo_get(c, ref, &repo, err);
+        if (r < 0)
+                return r;
+        digest_format(&desc->digest, name);
+        sb_fmt(&what, "pull of %s, blob %.19s", repo->shown, name);
+        sb_fmt(&path, "/v2/%s/blobs/%s", repo->path, name);
+        g.what = sb_text(&what);
+        hasher_init(&g.h, desc->digest.algo);
+        r = get_local(&g, err);
+        if (r != 0)
+                return r < 0 ? r : 0;
+        req_init(&rq, c, repo, g.what);
+        rq.path = sb_text(&path);
+        rq.flags = REQ_ONCE | REQ_BLOB;
+        rq.on_head = on_head;
+        rq.on_body = on_body;
+        rq.user = &g;
+        r = req_scope(&rq, repo->path, "pull", err);
+        if (r < 0)
+                return r;
+        while ((r = get_once(&g, &rq, &why)) == 1)
+                ;
+        if (r == BLD_E_NOT_FOUND && desc->urls.n > 0) {
+                int e = get_elsewhere(&g, &rq, err);
+
+                if (e != BLD_E_NOT_FOUND)
+                        return e;
+        }
+        if (r < 0)
+                err_copy(err, &why);
+        return r;
+}

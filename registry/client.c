@@ -1,0 +1,295 @@
+/* The client object: its life, its hosts and repositories. */
+#include "registry/client_priv.h"
+
+#include <ctype.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#include "base/err.h"
+#include "base/num.h"
+
+static const struct reg_timing usual_timing = {
+        .connect = 30000,
+        .probe = 10000,
+        .headers = 60000,
+        .final_headers = 300000,
+        .stall = 60000,
+        .backoff = 1000,
+        .backoff_max = 30000,
+        .resume = 1000,
+};
+
+static void host_free(void *p)
+{
+        struct reg_host *h = p;
+
+        free(h->name);
+        reg_tls_done(&h->tls);
+        free(h);
+}
+
+static void repo_free(void *p)
+{
+        struct reg_repo *r = p;
+
+        free(r->path);
+        free(r->shown);
+        free(r->auth.realm);
+        free(r->auth.service);
+        free(r->auth.scope);
+        free(r);
+}
+
+static int copy_opts(struct reg_client *c, const struct reg_opts *o, struct bld_err *err)
+{
+        if (o->authfile && !(c->authfile = mem_strdup(o->authfile)))
+                return err_nomem(err, "set up the registry client");
+        if (o->creds && !(c->creds = mem_strdup(o->creds)))
+                return err_nomem(err, "set up the registry client");
+        if ((o->insecure && strv_copy(&c->insecure, o->insecure) < 0) ||
+            (o->cas && strv_copy(&c->cas, o->cas) < 0))
+                return err_nomem(err, "set up the registry client");
+        c->no_tls_verify = o->no_tls_verify;
+        c->offline = o->offline;
+        c->retries = o->no_retry ? 0 : o->retries ? o->retries : 4;
+        c->retry_max_ms = o->retry_max_ms ? o->retry_max_ms : 600000;
+        c->parallel = o->parallel ? o->parallel : 6;
+        c->cancel = o->cancel;
+        c->note = o->note;
+        c->user = o->user;
+        return 0;
+}
+
+/* Locks and tables; from here on reg_client_free knows what to undo. */
+static int client_init(struct reg_client *c, struct bld_err *err)
+{
+        pthread_condattr_t attr;
+        int r = pthread_condattr_init(&attr);
+
+        if (r == 0) {
+                (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+                r = pthread_cond_init(&c->cond, &attr);
+                (void)pthread_condattr_destroy(&attr);
+        }
+        if (r != 0)
+                return err_sys(err, r, "set up the registry client");
+        (void)pthread_mutex_init(&c->lock, NULL);
+        (void)pthread_mutex_init(&c->creds_lock, NULL);
+        c->timing = usual_timing;
+        map_init(&c->hosts, host_free);
+        map_init(&c->repos, repo_free);
+        map_init(&c->noted, NULL);
+        map_init(&c->realms, free);
+        map_init(&c->creds_seen, NULL);
+        return 0;
+}
+
+int reg_client_new(const struct reg_opts *o, struct reg_client **ret, struct bld_err *err)
+{
+        struct reg_client *c = mem_zalloc(1, sizeof(*c));
+        int r;
+
+        if (!c)
+                return err_nomem(err, "set up the registry client");
+        r = client_init(c, err);
+        if (r < 0) {
+                free(c);
+                return r;
+        }
+        r = copy_opts(c, o, err);
+        if (r < 0) {
+                reg_client_free(c);
+                return r;
+        }
+        *ret = c;
+        return 0;
+}
+
+void reg_client_free(struct reg_client *c)
+{
+        if (!c)
+                return;
+        engine_stop(c);
+        free(c->authfile);
+        reg_secret_free(c->creds);
+        strv_done(&c->insecure);
+        strv_done(&c->cas);
+        strv_done(&c->notes);
+        map_done(&c->noted);
+        map_done(&c->repos);
+        map_done(&c->hosts);
+        map_done(&c->realms);
+        map_done(&c->creds_seen);
+        for (size_t i = 0; i < c->creds_all.n; i++)
+                reg_creds_free(c->creds_all.v[i]);
+        reg_creds_list_done(&c->creds_all);
+        reg_tokens_free(&c->tokens);
+        (void)pthread_mutex_destroy(&c->creds_lock);
+        (void)pthread_mutex_destroy(&c->lock);
+        (void)pthread_cond_destroy(&c->cond);
+        free(c);
+}
+
+uint64_t reg_request_count(const struct reg_client *c)
+{
+        return atomic_load(&c->requests);
+}
+
+int reg_check(struct reg_client *c, struct bld_err *err)
+{
+        return cancel_check(c->cancel, err);
+}
+
+int reg_sleep(struct reg_client *c, int64_t ms, struct bld_err *err)
+{
+        int64_t until = time_mono_ns() + ms * 1000000;
+        struct timespec ts = {.tv_sec = until / 1000000000, .tv_nsec = until % 1000000000};
+
+        (void)pthread_mutex_lock(&c->lock);
+        while (!c->cancelled && time_mono_ns() < until)
+                (void)pthread_cond_timedwait(&c->cond, &c->lock, &ts);
+        (void)pthread_mutex_unlock(&c->lock);
+        return reg_check(c, err);
+}
+
+/* Is the host in a list, with its port, without, or as a bare name for all ports? */
+static bool listed(const struct strv *list, const char *name)
+{
+        const char *close = strrchr(name, ']');
+        const char *colon = strrchr(close ? close : name, ':');
+
+        for (size_t i = 0; i < list->n; i++) {
+                const char *s = list->v[i];
+
+                if (strcasecmp(s, name) == 0)
+                        return true;
+                if (colon && strlen(s) == (size_t)(colon - name) &&
+                    strncasecmp(s, name, (size_t)(colon - name)) == 0)
+                        return true;
+        }
+        return false;
+}
+
+static struct reg_host *host_new(const struct reg_client *c, const char *name)
+{
+        struct reg_host *h = mem_zalloc(1, sizeof(*h));
+        AUTO_FREE char *bare = mem_strdup(name);
+        char *close, *colon;
+
+        if (!h || !bare || !(h->name = mem_strdup(name))) {
+                free(h);
+                return NULL;
+        }
+        close = strrchr(bare, ']');
+        colon = strrchr(close ? close : bare, ':');
+        if (colon) {
+                *colon = 0;
+                h->has_port = true;
+        }
+        sb_init(&h->tls.ca, 16u << 20);
+        h->loopback = reg_addr_class(bare) == REG_ADDR_LOOPBACK;
+        h->insecure = listed(&c->insecure, name);
+        h->addr = reg_addr_class(bare);
+        h->blob_limit = c->parallel;
+        return h;
+}
+
+int reg_host_get(struct reg_client *c, const char *name, struct reg_host **ret,
+                 struct bld_err *err)
+{
+        AUTO_FREE char *key = mem_strdup(name);
+        struct reg_host *h;
+
+        if (!key)
+                return err_nomem(err, "look up a host");
+        for (char *p = key; *p; p++)
+                *p = (char)tolower((unsigned char)*p);
+        (void)pthread_mutex_lock(&c->lock);
+        h = map_get(&c->hosts, key);
+        if (!h) {
+                h = host_new(c, key);
+                if (h && map_set(&c->hosts, key, h) < 0) {
+                        host_free(h);
+                        h = NULL;
+                }
+        }
+        (void)pthread_mutex_unlock(&c->lock);
+        if (!h)
+                return err_nomem(err, "look up a host");
+        *ret = h;
+        return 0;
+}
+
+int reg_host_of_url(struct reg_client *c, const struct reg_url *u, struct reg_host **ret,
+                    struct bld_err *err)
+{
+        AUTO_SB struct sb b = SB_INIT(512);
+
+        sb_str(&b, u->host);
+        if (u->port != (u->https ? 443u : 80u))
+                sb_fmt(&b, ":%u", u->port);
+        return reg_host_get(c, sb_text(&b), ret, err);
+}
+
+bool reg_host_plain_ok(const struct reg_host *h)
+{
+        return h->insecure || h->loopback;
+}
+
+/* docker.io is a name, its registry answers under another one. */
+static const char *wire_host(const char *domain)
+{
+        return str_eq(domain, "docker.io") ? "registry-1.docker.io" : domain;
+}
+
+static struct reg_repo *repo_new(const struct img_ref *ref, struct reg_host *h)
+{
+        AUTO_SB struct sb b = SB_INIT(4096);
+        struct reg_repo *r = mem_zalloc(1, sizeof(*r));
+
+        if (!r)
+                return NULL;
+        sb_fmt(&b, "%s/%s", ref->domain, ref->path);
+        r->host = h;
+        r->path = mem_strdup(ref->path);
+        r->shown = sb_take(&b);
+        if (!r->path || !r->shown) {
+                repo_free(r);
+                return NULL;
+        }
+        return r;
+}
+
+int reg_repo_get(struct reg_client *c, const struct img_ref *ref, struct reg_repo **ret,
+                 struct bld_err *err)
+{
+        AUTO_SB struct sb key = SB_INIT(4096);
+        struct reg_host *h = NULL;
+        struct reg_repo *repo;
+        int r;
+
+        if (!ref->domain || !ref->path)
+                return err_set(err, BLD_E_BUG, "a reference without a repository");
+        r = reg_host_get(c, wire_host(ref->domain), &h, err);
+        if (r < 0)
+                return r;
+        sb_fmt(&key, "%s %s", ref->domain, ref->path);
+        r = sb_check(&key, "look up a repository", err);
+        if (r < 0)
+                return r;
+        (void)pthread_mutex_lock(&c->lock);
+        repo = map_get(&c->repos, sb_text(&key));
+        if (!repo) {
+                repo = repo_new(ref, h);
+                if (repo && map_set(&c->repos, sb_text(&key), repo) < 0) {
+                        repo_free(repo);
+                        repo = NULL;
+                }
+        }
+        (void)pthread_mutex_unlock(&c->lock);
+        if (!repo)
+                return err_nomem(err, "look up a repository");
+        *ret = repo;
+        return 0;
+}

@@ -1,0 +1,137 @@
+/* The client object and what hangs on it: hosts, repositories, notes.
+ *
+ * Locks: `lock` guards everything marked so; it is never held over a curl call, a callback of the
+ * user or anything that blocks. `creds_lock` serialises the search for credentials (it may run a
+ * helper program); it is taken before `lock`, never after. */
+#ifndef REGISTRY_CLIENT_PRIV_H
+#define REGISTRY_CLIENT_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/base.h"
+#include "base/map.h"
+#include "base/vec.h"
+#include "registry/auth_priv.h"
+#include "registry/http_priv.h"
+#include "registry/registry.h"
+#include "registry/url_priv.h"
+
+struct curl_api;
+
+/* Every time limit in one place, so that tests can shorten them. Milliseconds. */
+struct reg_timing {
+        int64_t connect;       /* TCP and TLS */
+        int64_t probe;         /* the same while https or http is being found out */
+        int64_t headers;       /* to the status line */
+        int64_t final_headers; /* of a PUT that makes the server hash a blob */
+        int64_t stall;         /* window of the low-speed rule */
+        int64_t backoff, backoff_max;
+        int64_t resume;        /* wait before a download is resumed */
+};
+
+enum reg_scheme { REG_SCHEME_UNKNOWN, REG_SCHEME_HTTPS, REG_SCHEME_HTTP };
+
+/* Trust material of one host; empty members mean curl's own defaults. */
+struct reg_tls {
+        struct sb ca;      /* PEM: the system's bundle and what was added */
+        char *cert, *key;  /* file names of a client pair */
+};
+
+/* One "host[:port]". Lives as long as the client. */
+struct reg_host {
+        char *name;  /* authority as used in URLs, lower case */
+        bool insecure, loopback, has_port;
+
+        /* guarded by lock */
+        enum reg_scheme scheme;
+        bool probing;
+        bool tls_ready;
+        enum reg_addr addr; /* where it was found to be; NAME before the first answer */
+        unsigned blob_limit;
+        bool no_expect;     /* answered 417 once */
+        struct reg_tls tls; /* read-only once tls_ready */
+
+        /* engine thread only */
+        unsigned blobs, total;
+};
+
+/* One repository on one host: the unit of authentication. Lives as long as the client. */
+struct reg_repo {
+        struct reg_host *host;
+        char *path;    /* "library/debian" */
+        char *shown;   /* "docker.io/library/debian", for messages */
+        struct reg_auth auth; /* guarded by lock */
+        bool no_mount;        /* guarded by lock; the token server cannot grant two scopes */
+};
+
+struct reg_client {
+        /* read-only after reg_client_new */
+        char *authfile, *creds;
+        struct strv insecure, cas;
+        bool no_tls_verify, offline;
+        unsigned retries, parallel;
+        int64_t retry_max_ms;
+        const struct cancel *cancel;
+        void (*note)(void *user, const char *text);
+        void *user;
+        struct reg_timing timing;
+
+        const struct curl_api *curl; /* set by the first request, under lock */
+        atomic_uint_fast64_t requests;
+
+        pthread_mutex_t lock;
+        pthread_cond_t cond; /* guarded state below changed: hosts, tokens, cancelled */
+        bool running, stop, cancelled;
+        pthread_t thread;
+        void *multi;
+        struct xfer *incoming, *incoming_last;
+        struct strv notes;  /* for the engine thread to hand out */
+        struct map noted;   /* texts shown already */
+        struct map hosts;   /* name -> struct reg_host */
+        struct map repos;   /* "host path" -> struct reg_repo */
+        struct reg_tokens tokens;
+        struct map realms;  /* registry host name -> origin of its realm */
+
+        pthread_mutex_t creds_lock;
+        /* guarded by creds_lock */
+        struct map creds_seen;            /* "host/path" -> struct reg_creds, borrowed */
+        struct reg_creds_list creds_all;  /* owns; the replaced ones may still be in use */
+};
+
+/* Starts the engine thread at the first call. */
+int engine_start(struct reg_client *c, struct bld_err *err) MUST_CHECK;
+void engine_stop(struct reg_client *c);
+void engine_wake(struct reg_client *c);
+/* Hand a filled xfer over. */
+void engine_submit(struct xfer *x);
+
+/* Host by authority, lower-cased; made when new. */
+int reg_host_get(struct reg_client *c, const char *name, struct reg_host **ret,
+                 struct bld_err *err) MUST_CHECK;
+int reg_host_of_url(struct reg_client *c, const struct reg_url *u, struct reg_host **ret,
+                    struct bld_err *err) MUST_CHECK;
+/* May plain HTTP be spoken with it? */
+bool reg_host_plain_ok(const struct reg_host *h);
+int reg_repo_get(struct reg_client *c, const struct img_ref *ref, struct reg_repo **ret,
+                 struct bld_err *err) MUST_CHECK;
+
+/* 0, or CANCELLED; also while the engine runs. */
+int reg_check(struct reg_client *c, struct bld_err *err) MUST_CHECK;
+/* Sleep on the client, woken by cancellation. */
+int reg_sleep(struct reg_client *c, int64_t ms, struct bld_err *err) MUST_CHECK;
+
+/* One sanitised line to the user's callback, each text once. Foreign text in the arguments must
+ * have been through reg_safe(). */
+void reg_note(struct reg_client *c, const char *fmt, ...) PRINTF(2, 3);
+/* Foreign text, at most max bytes of it, escaped for messages. */
+void reg_safe(struct sb *out, const char *s, size_t n, size_t max);
+
+/* Trust anchors and client certificates of a host, loaded once. */
+int reg_tls_load(struct reg_client *c, struct reg_host *h, struct bld_err *err) MUST_CHECK;
+void reg_tls_done(struct reg_tls *t);
+
+/* Proxy for a URL: malloc'ed, "" for none. NULL: out of memory. */
+char *reg_proxy_for(const struct reg_client *c, const struct reg_host *h, bool https);
+
+#endif

@@ -1,0 +1,289 @@
+/* Where credentials come from, in order; the first source with a match wins, a source without one
+ * never hides a later one, and a broken source is a warning: public images need no credentials. */
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/num.h"
+#include "registry/client_priv.h"
+
+#define FILE_MAX (16u << 20)
+#define HELPER_TIMEOUT_MS 30000
+
+struct search {
+        struct reg_client *c;
+        const struct reg_repo *repo;
+        const char *source;   /* file being read, for messages */
+        struct sb *explain;   /* one line per place, or NULL */
+};
+
+static void explain(struct search *s, const char *what)
+{
+        if (s->explain)
+                sb_fmt(s->explain, "%s: %s\n", s->source, what);
+}
+
+static void warn(void *user, const char *text)
+{
+        struct search *s = user;
+
+        reg_note(s->c, "%s: %s", s->source, text);
+        explain(s, text);
+}
+
+/* A helper that fails is named, and the search goes on. */
+static int run_helper(void *user, const char *suffix, const char *server, struct reg_creds **ret,
+                      struct bld_err *err)
+{
+        struct search *s = user;
+        struct bld_err why = BLD_ERR_INIT;
+        int r;
+
+        if (!reg_helper_suffix_ok(suffix)) {
+                warn(s, "credential helper name not understood");
+                return 0;
+        }
+        r = reg_helper_get(suffix, server, HELPER_TIMEOUT_MS, s->c->cancel, ret, &why);
+        if (r < 0 && why.code != BLD_E_CANCELLED && why.code != BLD_E_NOMEM) {
+                warn(s, why.msg);
+                return 0;
+        }
+        if (r < 0)
+                err_copy(err, &why);
+        return r;
+}
+
+/* `host` of the reference, which is what auth files are keyed by. */
+static char *ref_host(const struct reg_repo *repo)
+{
+        return mem_strndup(repo->shown, strcspn(repo->shown, "/"));
+}
+
+static int from_json(struct search *s, const char *text, size_t len, bool legacy,
+                     struct reg_creds **ret, struct bld_err *err)
+{
+        AUTO_JS struct js *doc = NULL;
+        AUTO_FREE char *host = ref_host(s->repo);
+        struct reg_auth_query q = {.host = host, .path = s->repo->path, .legacy = legacy,
+                                   .helper = run_helper, .warn = warn, .user = s};
+        int r;
+
+        if (!host)
+                return err_nomem(err, "look for credentials");
+        /* the parser's own message could quote a secret */
+        if (js_parse(text, len, &doc, NULL) < 0 || !js_is_obj(doc)) {
+                warn(s, "is not a JSON object; ignored");
+                return 0;
+        }
+        r = reg_auth_file_find(doc, &q, ret, err);
+        if (r == 1) {
+                free((*ret)->source);
+                (*ret)->source = mem_strdup(s->source);
+                (*ret)->found_ns = time_mono_ns();
+                explain(s, "found");
+        } else if (r == 0) {
+                explain(s, "no entry for this registry");
+        }
+        return r;
+}
+
+static int from_file(struct search *s, const char *path, bool must_exist, bool legacy,
+                     struct reg_creds **ret, struct bld_err *err)
+{
+        AUTO_SB struct sb text = SB_INIT(FILE_MAX);
+        struct bld_err why = BLD_ERR_INIT;
+        int r;
+
+        s->source = path;
+        r = file_read(AT_FDCWD, path, &text, &why);
+        if (r < 0 && must_exist && why.code == BLD_E_NOT_FOUND)
+                return err_set(err, BLD_E_NOT_FOUND, "auth file \"%s\" does not exist", path);
+        if (r < 0) {
+                if (why.code != BLD_E_NOT_FOUND && why.sys != ENOTDIR)
+                        warn(s, why.msg);
+                else
+                        explain(s, "not there");
+                return 0;
+        }
+        r = from_json(s, sb_text(&text), text.len, legacy, ret, err);
+        explicit_bzero(text.buf, text.len);
+        return r;
+}
+
+/* "user:password" */
+static int from_pair(struct search *s, const char *user, size_t user_len, const char *pass,
+                     struct reg_creds **ret, struct bld_err *err)
+{
+        AUTO(reg_creds_free_p) struct reg_creds *k = mem_zalloc(1, sizeof(*k));
+
+        if (!k)
+                return err_nomem(err, "keep credentials");
+        k->user = mem_strndup(user, user_len);
+        k->pass = mem_strdup(pass);
+        k->source = mem_strdup(s->source);
+        k->found_ns = time_mono_ns();
+        if (!k->user || !k->pass || !k->source)
+                return err_nomem(err, "keep credentials");
+        explain(s, "found");
+        *ret = TAKE_PTR(&k);
+        return 1;
+}
+
+/* BLD_REGISTRY_<HOST>_USER and _PASSWORD */
+static int from_host_env(struct search *s, struct reg_creds **ret, struct bld_err *err)
+{
+        AUTO_SB struct sb name = SB_INIT(1024);
+        AUTO_FREE char *host = ref_host(s->repo);
+        const char *user, *pass;
+        size_t stem;
+
+        if (!host)
+                return err_nomem(err, "look for credentials");
+        sb_str(&name, "BLD_REGISTRY_");
+        for (const char *p = host; *p; p++)
+                sb_char(&name, isalnum((unsigned char)*p) ? (char)toupper((unsigned char)*p) : '_');
+        stem = name.len;
+        sb_str(&name, "_PASSWORD");
+        pass = getenv(sb_text(&name));
+        sb_cut(&name, stem);
+        sb_str(&name, "_USER");
+        user = getenv(sb_text(&name));
+        s->source = sb_text(&name);
+        if (!user || !*user || !pass)
+                return 0;
+        return from_pair(s, user, strlen(user), pass, ret, err);
+}
+
+static const char *home_dir(void)
+{
+        const char *home = getenv("HOME");
+        struct passwd *pw;
+
+        if (home && *home)
+                return home;
+        pw = getpwuid(getuid()); /* under creds_lock, and nobody else here calls it */
+        return pw ? pw->pw_dir : NULL;
+}
+
+static int from_path(struct search *s, const char *dir, const char *rest, bool legacy,
+                     struct reg_creds **ret, struct bld_err *err)
+{
+        AUTO_SB struct sb path = SB_INIT(8192);
+
+        if (!dir || !*dir)
+                return 0;
+        sb_fmt(&path, "%s/%s", dir, rest);
+        return from_file(s, sb_text(&path), false, legacy, ret, err);
+}
+
+static int from_usual_files(struct search *s, struct reg_creds **ret, struct bld_err *err)
+{
+        const char *home = home_dir(), *run = getenv("XDG_RUNTIME_DIR");
+        const char *conf = getenv("XDG_CONFIG_HOME");
+        char run_uid[64];
+        int r;
+
+        r = from_path(s, getenv("DOCKER_CONFIG"), "config.json", false, ret, err);
+        if (r == 0) {
+                (void)snprintf(run_uid, sizeof(run_uid), "/run/containers/%u", geteuid());
+                r = run && *run ? from_path(s, run, "containers/auth.json", false, ret, err)
+                                : from_path(s, run_uid, "auth.json", false, ret, err);
+        }
+        if (r == 0)
+                r = conf && *conf
+                            ? from_path(s, conf, "containers/auth.json", false, ret, err)
+                            : from_path(s, home, ".config/containers/auth.json", false, ret, err);
+        if (r == 0)
+                r = from_path(s, home, ".docker/config.json", false, ret, err);
+        if (r == 0)
+                r = from_path(s, home, ".dockercfg", true, ret, err);
+        return r;
+}
+
+static int search(struct search *s, struct reg_creds **ret, struct bld_err *err)
+{
+        const char *env;
+        int r = 0;
+
+        if (s->c->creds) {
+                const char *colon = strchr(s->c->creds, ':');
+
+                s->source = "--creds";
+                if (!colon)
+                        return err_set(err, BLD_E_USAGE, "--creds needs USER:PASS");
+                return from_pair(s, s->c->creds, (size_t)(colon - s->c->creds), colon + 1, ret,
+                                 err);
+        }
+        if (s->c->authfile)
+                r = from_file(s, s->c->authfile, true, false, ret, err);
+        if (r == 0)
+                r = from_host_env(s, ret, err);
+        env = getenv("DOCKER_AUTH_CONFIG");
+        if (r == 0 && env && *env) {
+                s->source = "$DOCKER_AUTH_CONFIG";
+                r = from_json(s, env, strlen(env), false, ret, err);
+        }
+        env = getenv("REGISTRY_AUTH_FILE");
+        if (r == 0 && env && *env)
+                r = from_file(s, env, true, false, ret, err);
+        if (r == 0)
+                r = from_usual_files(s, ret, err);
+        return r;
+}
+
+/* Search and remember, an empty result too. Under creds_lock. */
+static int search_new(struct reg_client *c, const struct reg_repo *repo, struct reg_creds **ret,
+                      struct bld_err *err)
+{
+        struct search s = {.c = c, .repo = repo};
+        struct reg_creds *found = NULL, **slot;
+        int r = search(&s, &found, err);
+
+        if (r < 0)
+                return r;
+        if (r == 0)
+                found = mem_zalloc(1, sizeof(*found));
+        slot = found ? reg_creds_list_push(&c->creds_all) : NULL;
+        if (!slot) {
+                reg_creds_free(found);
+                return err_nomem(err, "keep credentials");
+        }
+        *slot = found;
+        if (map_set(&c->creds_seen, repo->shown, found) < 0)
+                return err_nomem(err, "keep credentials");
+        *ret = found;
+        return 0;
+}
+
+int reg_creds_get(struct reg_client *c, const struct reg_repo *repo, bool renew,
+                  const struct reg_creds **ret, struct bld_err *err)
+{
+        struct reg_creds *k;
+        int r = 0;
+
+        (void)pthread_mutex_lock(&c->creds_lock);
+        k = map_get(&c->creds_seen, repo->shown);
+        if (!k || (renew && k->from_helper))
+                r = search_new(c, repo, &k, err);
+        (void)pthread_mutex_unlock(&c->creds_lock);
+        if (r < 0)
+                return r;
+        *ret = reg_creds_any(k) ? k : NULL;
+        return 0;
+}
+
+void reg_creds_explain(struct reg_client *c, const struct reg_repo *repo, struct sb *out)
+{
+        struct search s = {.c = c, .repo = repo, .explain = out};
+        struct reg_creds *found = NULL;
+
+        (void)pthread_mutex_lock(&c->creds_lock);
+        (void)search(&s, &found, NULL);
+        (void)pthread_mutex_unlock(&c->creds_lock);
+        reg_creds_free(found);
+}
