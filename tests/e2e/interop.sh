@@ -1,0 +1,98 @@
+#!/bin/bash
+# Other programs take the image: skopeo, umoci, runc, podman.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+app() {
+	dockerfile <<-'X'
+	FROM base:latest
+	RUN mkdir -p /srv/app/data && echo payload >/srv/app/data/f && chown -R app:app /srv/app && rm /bin/wc
+	WORKDIR /srv/app
+	ENV WHO=world
+	USER app
+	ENTRYPOINT ["/bin/sh", "-c"]
+	CMD ["echo hello $WHO from $(id -un) in $(pwd): $(cat data/f)"]
+	X
+	build -t inter:only ctx
+}
+GREETING='hello world from app in /srv/app: payload'
+
+with_skopeo() {
+	app
+	skopeo inspect "oci:$BLD_ROOT:only" >i.json
+	same "$(digest_of inter:only)" "$(jq -r .Digest i.json)"
+	skopeo inspect --config "oci:$BLD_ROOT:only" | jq -e '.config.User == "app"'
+	skopeo copy -q "oci:$BLD_ROOT:only" "oci:$D/copied:v1"
+	store_whole "$D/copied"
+	same "$(digest_of inter:only)" "$(jq -r '.manifests[0].digest' copied/index.json)" "bytes kept by skopeo copy"
+	skopeo copy -q "oci:$BLD_ROOT:only" "docker-archive:$D/d.tar:inter:v1"
+	# And the other way.
+	BLD_ROOT=$D/back want 0 "$BLD" load -i copied
+	BLD_ROOT=$D/back2 want 0 "$BLD" load -i d.tar
+}
+
+with_umoci() {
+	app
+	root_only "umoci unpack keeps owners"
+	umoci unpack --image "$BLD_ROOT:only" bundle
+	same payload "$(cat bundle/rootfs/srv/app/data/f)"
+	same 1000:1000 "$(stat -c %u:%g bundle/rootfs/srv/app/data/f)"
+	[ ! -e bundle/rootfs/bin/wc ]
+	same '' "$(find bundle/rootfs -name '.wh.*')"
+	umoci stat --image "$BLD_ROOT:only" --json | jq -e '.history | length > 3'
+	need runc
+	jq '.process.terminal = false' bundle/config.json >c && mv c bundle/config.json
+	local said
+	said=$(runc run -b bundle "bld-e2e-$$" </dev/null)
+	same "$GREETING" "$said"
+}
+
+with_podman() {
+	# runc ran the same image above; podman is asked where it is installed.
+	command -v podman >/dev/null || return 0
+	root_only "podman's own store"
+	app
+	local p=(podman --root "$D/p" --runroot "$D/pr" --storage-driver vfs --cgroup-manager cgroupfs --events-backend none)
+	"$BLD" save inter:only | "${p[@]}" load -q >loaded
+	cat loaded
+	local name said
+	name=$(sed -nE 's/^Loaded image.*: *(.*)$/\1/p' loaded | head -n 1)
+	said=$("${p[@]}" run --rm --network none --cgroups disabled "$name" </dev/null)
+	"${p[@]}" rmi -af >/dev/null 2>&1 || true
+	same "$GREETING" "$said"
+}
+
+# What another tool changes in the layout is seen by bld.
+written_by_others() {
+	BLD_ROOT=$D/store
+	base
+	"$TOP/testdata/bases/layout" "$BASE_TAR" "$D/foreign" f1 sh
+	want 0 "$BLD" load -i "$D/foreign"
+	skopeo copy -q "oci:$D/foreign:f1" "oci:$BLD_ROOT:copied-in"
+	bld images
+	store_whole
+	dockerfile <<-'X'
+	FROM base:latest
+	RUN echo still works
+	X
+	build -t w:t1 ctx
+	store_whole
+}
+
+layout_as_base() {
+	"$TOP/testdata/bases/layout" "$BASE_TAR" "$D/foreign" f1 sh
+	dockerfile <<-'X'
+	FROM mine
+	RUN echo on a layout >/l
+	X
+	build --build-context "mine=oci-layout://$D/foreign:f1" -t lay:t1 ctx
+	same 'on a layout' "$(file_in lay:t1 -1 l)"
+}
+
+t "base image" base
+t "skopeo inspects and copies out of the store, and back" with_skopeo
+t "umoci unpacks it, runc runs it" with_umoci
+t "podman loads and runs it" with_podman
+t "a store that another program wrote to" written_by_others
+t "an OCI layout as a base" layout_as_base
+t_end

@@ -1,0 +1,181 @@
+#!/bin/bash
+# Against Debian's docker-registry, plain and with a password.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+SK=(--tls-verify=false)
+
+# An image that bld did not write, in the registry: $REG/foreign:v1.
+foreign() {
+	[ -f "$T/foreign/index.json" ] || "$TOP/testdata/bases/layout" "$BASE_TAR" "$T/foreign" v1 sh
+	skopeo copy -q --dest-tls-verify=false "$@" "oci:$T/foreign:v1" "docker://$REG/foreign:v1"
+}
+# requests METHOD-REGEX: how many of them the registry saw
+requests() { grep -cE "http.request.method=($1) .*http.response.status|\"($1) /v2" "$REG_LOG" || true; }
+
+push_pull() {
+	registry_start plain
+	dockerfile <<-'X'
+	FROM base:latest
+	RUN echo pushed >/p
+	CMD ["cat", "/p"]
+	X
+	build -t "$REG/team/app:v1" ctx
+	want 0 "$BLD" push "$REG/team/app:v1"
+	empty "$D/out"
+	same "$(digest_of "$REG/team/app:v1")" \
+		"$(skopeo inspect "${SK[@]}" --format '{{.Digest}}' "docker://$REG/team/app:v1")"
+	# Into another store, by tag and by digest: the same bytes.
+	BLD_ROOT=$D/s2
+	want 0 "$BLD" pull "$REG/team/app:v1"
+	same pushed "$(file_in "$REG/team/app:v1" -1 p)"
+	store_whole
+	BLD_ROOT=$D/s3
+	want 0 "$BLD" pull "$REG/team/app@$(BLD_ROOT=$D/s2 digest_of "$REG/team/app:v1")"
+	store_whole
+}
+
+push_skips() {
+	registry_start skip
+	dockerfile <<-'X'
+	FROM base:latest
+	RUN echo one >/p
+	X
+	build --push -t "$REG/app:v1" ctx
+	local before
+	before=$(requests 'PUT|PATCH')
+	[ "$before" -gt 0 ]
+	want 0 "$BLD" push "$REG/app:v1"
+	[ $(($(requests 'PUT|PATCH') - before)) -le 1 ] || fail "an unchanged push uploads again"
+	hasnt <(tail -n +1 "$REG_LOG" | grep -c 'blobs/uploads' | sed 's/^/n/') '^nothing$'
+	echo 'RUN echo two >/q' >>ctx/Dockerfile
+	before=$(requests POST)
+	build --push -t "$REG/app:v2" ctx
+	# Two new blobs: the layer and the configuration.
+	[ $(($(requests POST) - before)) -le 2 ] || fail "more than the new blobs were uploaded"
+	skopeo inspect "${SK[@]}" "docker://$REG/app:v2" >/dev/null
+}
+
+from_registry() {
+	registry_start from
+	foreign
+	local digest
+	digest=$(skopeo inspect "${SK[@]}" --format '{{.Digest}}' "docker://$REG/foreign:v1")
+	dockerfile <<-X
+	FROM $REG/foreign:v1 AS a
+	RUN echo by-tag >/t
+	FROM $REG/foreign@$digest
+	RUN echo by-digest >/d
+	COPY --from=a /t /t
+	COPY --from=$REG/foreign:v1 /etc/group /g
+	X
+	BLD_ROOT=$D/store
+	build -t from:t1 ctx
+	same by-tag "$(file_in from:t1 -2 t)"
+	store_whole
+	# The base's layer is kept as it came.
+	same "$(jq -r '.layers[0].digest' "$T/foreign/blobs/sha256/${digest#sha256:}")" "$(layers from:t1 | head -n 1)"
+	# Once resolved, no registry is needed.
+	kill "$REG_PID"
+	build -t from:t2 ctx
+	same "$(digest_of from:t1)" "$(digest_of from:t2)"
+	want 7 "$BLD" build --progress=plain --pull --retry 0 -t from:t3 ctx
+}
+
+with_password() {
+	registry_start auth htpasswd
+	foreign --dest-creds 'alice:wonder land:7'
+	dockerfile <<-X
+	FROM $REG/foreign:v1
+	RUN echo secretly >/s
+	X
+	BLD_ROOT=$D/store
+	want 5 "$BLD" build --progress=plain -t x:1 ctx
+	one_error
+	hasnt "$D/err" 'wonder land'
+	want 5 "$BLD" pull --creds alice:wrong "$REG/foreign:v1"
+	one_error
+	hasnt "$D/err" 'alice:wrong'
+	# Credentials as docker login leaves them.
+	mkdir -p cfg
+	jq -n --arg h "$REG" --arg a "$(printf '%s' 'alice:wonder land:7' | base64 -w0)" '{auths: {($h): {auth: $a}}}' \
+		>cfg/config.json
+	DOCKER_CONFIG=$D/cfg build --push -t "$REG/private/app:v1" ctx
+	skopeo inspect "${SK[@]}" --creds 'alice:wonder land:7' "docker://$REG/private/app:v1" >/dev/null
+	mkdir -p "$HOME/.docker" && cp cfg/config.json "$HOME/.docker/"
+	want 0 "$BLD" push "$REG/private/app:v1"
+	rm -r "$HOME/.docker"
+	want 5 "$BLD" push "$REG/private/app:v1"
+	want 0 "$BLD" push --authfile cfg/config.json "$REG/private/app:v1"
+	want 0 "$BLD" pull --creds 'alice:wonder land:7' "$REG/private/app:v1"
+	# A file that names another host only does not get in the way of the next source.
+	printf '{"auths": {"other.test": {"auth": "eDp5"}}}' >other.json
+	REGISTRY_AUTH_FILE=other.json DOCKER_CONFIG=$D/cfg want 0 "$BLD" pull "$REG/private/app:v1"
+	# The password is nowhere in the store.
+	if grep -rqF -e 'wonder land' -e "$(jq -r '.auths[].auth' cfg/config.json)" "$BLD_ROOT"; then
+		fail "the password is in the store"
+	fi
+}
+
+refusals() {
+	registry_start refuse
+	foreign
+	want 6 "$BLD" pull "$REG/foreign:v2"; one_error
+	want 6 "$BLD" pull "$REG/nothing:v1"; one_error
+	# A damaged blob is not accepted, and nothing of it stays.
+	local layer file
+	layer=$(skopeo inspect "${SK[@]}" "docker://$REG/foreign:v1" | jq -r '.Layers[0]')
+	file=$(find "$REG_DIR" -path "*/${layer#sha256:}/data" -path '*/blobs/*')
+	printf 'X' | dd of="$file" bs=1 seek=1000 conv=notrunc status=none
+	BLD_ROOT=$D/store
+	want 7 "$BLD" pull --retry 0 "$REG/foreign:v1"
+	one_error
+	has "$D/err" '[Dd]igest|verif|corrupt'
+	[ ! -e "$BLD_ROOT/blobs/sha256/${layer#sha256:}" ] || fail "a blob that does not verify was kept"
+	store_whole
+	dockerfile <<-X
+	FROM $REG/foreign:v1
+	RUN true
+	X
+	want 7 "$BLD" build --progress=plain --retry 0 ctx
+	one_error
+	# One that ends early.
+	truncate -s 5000 "$file"
+	want 7 "$BLD" pull --retry 0 "$REG/foreign:v1"
+	one_error
+	store_whole
+}
+
+# Restarts of the registry in the middle are survived by retries.
+retried() {
+	registry_start retry
+	foreign
+	local port=${REG#*:} log=$REG_LOG
+	kill "$REG_PID"
+	( sleep 1.5
+		sed -i "s/127.0.0.1:0/127.0.0.1:$port/" "$T/reg-retry/config.yml"
+		exec docker-registry serve "$T/reg-retry/config.yml" >>"$log" 2>&1 ) &
+	echo $! >>"$T/pids"
+	BLD_ROOT=$D/store want 0 "$BLD" pull "$REG/foreign:v1"
+}
+
+many_layers() {
+	registry_start many
+	mkdir ctx
+	{ echo "FROM scratch"; for i in $(seq 30); do echo "$i" >"ctx/f$i"; echo "COPY f$i /"; done; } >ctx/Dockerfile
+	build --push -t "$REG/many:v1" ctx
+	BLD_ROOT=$D/store
+	want 0 "$BLD" pull --parallel 8 "$REG/many:v1"
+	same 30 "$(layers "$REG/many:v1" | wc -l)"
+	store_whole
+}
+
+t "base image" base
+t "push and pull, by tag and digest; skopeo sees the same" push_pull
+t "what is there is not sent again" push_skips
+t "FROM and COPY --from a registry, by tag and digest" from_registry
+t "htpasswd: exit 5 without, config.json, --authfile, --creds with" with_password
+t "missing is 6; bytes that do not verify are 7 and not kept" refusals
+t "a registry that comes back is waited for" retried
+t "thirty layers in parallel" many_layers
+t_end

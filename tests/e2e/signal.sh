@@ -1,0 +1,111 @@
+#!/bin/bash
+# Ctrl-C and SIGTERM: the exit code, and nothing left: no process, no mount, no half-written image or file.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+project() {
+	dockerfile <<-X
+	FROM base:latest AS one
+	RUN echo begins; sleep 60; : $MARK-step
+	FROM base:latest AS two
+	RUN echo begins-too; (setsid sleep 61; : $MARK-step) & sleep 62; : $MARK-step
+	FROM scratch
+	COPY --from=one /etc/group /a
+	COPY --from=two /etc/group /b
+	X
+}
+# interrupt SIGNAL...: start, wait until both steps run, send the signals half a second apart
+interrupt() {
+	local pid sig
+	: >"$D/err"
+	# A shell starts background jobs with SIGINT ignored; a program at a terminal has it at its default.
+	python3 -c 'import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])' "$BLD" build --progress=plain --iidfile iid --metadata-file meta \
+		-o type=oci,dest=out.tar -t sig:t1 ctx >"$D/out" 2>"$D/err" &
+	pid=$!
+	for _ in $(seq 200); do
+		[ "$(grep -cE '\| begins' "$D/err")" -ge 2 ] && break
+		sleep 0.1
+	done
+	has "$D/err" '\| begins-too'
+	for sig in "$@"; do
+		kill -"$sig" "$pid"
+		sleep 0.5
+	done
+	START=$(now_ms)
+	STATUS=0
+	wait "$pid" || STATUS=$?
+	TOOK=$(($(now_ms) - START))
+}
+after() {
+	nothing_left
+	store_whole
+	want 0 "$BLD" images
+	hasnt "$D/out" 'sig'
+	[ ! -e iid ] && [ ! -e meta ] && [ ! -e out.tar ] || fail "a file of a build that did not happen"
+	same '' "$(find . -maxdepth 1 -name '*out.tar*')" "temporary names of the output"
+}
+
+sigint() {
+	project
+	interrupt INT
+	same 130 "$STATUS" "exit status"
+	[ "$TOOK" -lt 12000 ] || fail "it took $TOOK ms"
+	hasnt "$D/err" '^error: .*(exited|status 143)'
+	after
+}
+sigterm() {
+	project
+	interrupt TERM
+	same 143 "$STATUS" "exit status"
+	after
+}
+# A step that ignores SIGTERM gets ten seconds, or a second Ctrl-C.
+twice() {
+	dockerfile <<-X
+	FROM base:latest AS one
+	RUN trap '' TERM INT; echo begins; while :; do sleep 1; done; : $MARK-step
+	FROM base:latest AS two
+	RUN echo begins-too; sleep 60; : $MARK-step
+	FROM scratch
+	COPY --from=one /etc/group /a
+	COPY --from=two /etc/group /b
+	X
+	interrupt INT INT
+	same 130 "$STATUS" "exit status"
+	[ "$TOOK" -lt 3000 ] || fail "it took $TOOK ms after the second Ctrl-C"
+	after
+}
+# Ctrl-C at a terminal goes to the whole foreground group, children included.
+at_a_terminal() {
+	need script
+	project
+	cat >go <<-X
+	#!/bin/bash
+	exec "$BLD" build -t sig:t1 ctx
+	X
+	chmod +x go
+	( sleep 3; printf '\003'; sleep 14 ) | timeout 60 script -qec ./go tty.log >/dev/null || true
+	has tty.log 'begins'
+	nothing_left
+	want 0 "$BLD" images
+	hasnt "$D/out" 'sig'
+}
+next_build() {
+	dockerfile <<-'X'
+	FROM base:latest
+	RUN echo after
+	X
+	build -t sig:next ctx
+	store_whole
+	same '' "$(find "$BLD_ROOT/tmp" -mindepth 1 -type f -size +0 | head)" "files in tmp"
+}
+
+t "base image" base
+t "Ctrl-C: exit 130" sigint
+t "SIGTERM: exit 143" sigterm
+t "a second Ctrl-C does not wait for a stubborn step" twice
+t "Ctrl-C at a terminal" at_a_terminal
+t "the next build works and tmp is swept" next_build
+t_end
