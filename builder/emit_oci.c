@@ -167,8 +167,10 @@ static bool same_name(const struct img_desc *a, const struct img_desc *b)
 
         if (!ra && !rb && !fa && !fb)
                 return digest_eq(&a->digest, &b->digest);
-        /* readers go by ref.name: two entries with one would be ambiguous */
-        return (fa && fb && strcmp(fa, fb) == 0) || (ra && rb && strcmp(ra, rb) == 0);
+        /* app:v1 and web:v1 share a ref.name; neither may push the other out */
+        if (fa && fb)
+                return strcmp(fa, fb) == 0;
+        return ra && rb && strcmp(ra, rb) == 0;
 }
 
 /* What the folder already lists, without what the new entries replace. */
