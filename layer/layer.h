@@ -212,7 +212,9 @@ struct ly_node {
 };
 struct ly_view;
 /* tocs bottom first; borrowed and must outlive the view. Whiteouts applied; hard links resolved to
- * the entry that holds the data (node->t) while keeping their identity. */
+ * the entry that holds the data (node->t, in layer node->layer) while keeping their identity
+ * (node->e is the link's own entry). Entries below a symlink of a lower layer land where it leads.
+ * CORRUPT for a hard link to nothing. */
 int ly_view_new(const struct ly_toc *const *tocs, size_t n, struct ly_view **ret,
                 struct bld_err *err) MUST_CHECK;
 void ly_view_free(struct ly_view *v);
@@ -244,6 +246,9 @@ struct ly_apply_opts {
 };
 struct ly_apply_stats {
         uint64_t entries, bytes, skipped_devices, skipped_xattrs;
+        /* The layer hides everything below its root, which no overlay can be told: a chain must
+         * begin with this layer. (LY_TREE_PLAIN: already done.) */
+        bool opaque_root;
 };
 /* Apply a tar stream below root_fd. Every path is resolved inside the root; a hostile archive can
  * reach nothing else. */
@@ -267,9 +272,11 @@ struct ly_diff_opts {
         size_t nstubs;
         bool clamp;
         int64_t clamp_sec;
+        bool all_xattrs; /* of files and folders; else security.capability only */
 };
 /* The diff an overlay's upper folder holds, as a tar: docs/layers.md, "Reading an upper folder".
- * Canonical order; false changes dropped; opaque folders written as explicit whiteouts. */
+ * Canonical order; false changes dropped; opaque folders written as explicit whiteouts. With
+ * LY_TREE_PLAIN and no lower folders: the whole tree. */
 int ly_diff_upper(int upper_fd, const struct ly_diff_opts *o, const struct ly_sink *tar,
                   struct bld_err *err) MUST_CHECK;
 

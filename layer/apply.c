@@ -1,0 +1,509 @@
+/* A tar stream becomes a tree. Order for each entry: create, write, owner, mode, attributes, times;
+ * folders get their times (and modes that would lock us out) last. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/path.h"
+#include "base/sys.h"
+#include "layer/apply_priv.h"
+
+#define NS_PER_SEC 1000000000
+#define COPY_BUF (64u << 10)
+
+static void times(const struct ly_entry *e, struct timespec ts[2])
+{
+        int64_t sec = e->mtime_ns / NS_PER_SEC, ns = e->mtime_ns % NS_PER_SEC;
+
+        if (ns < 0) {
+                ns += NS_PER_SEC;
+                sec--;
+        }
+        ts[0] = (struct timespec){.tv_nsec = UTIME_OMIT};
+        ts[1] = (struct timespec){.tv_sec = (time_t)sec, .tv_nsec = (long)ns};
+}
+
+static bool owner_differs(const struct applier *a, const struct ly_entry *e)
+{
+        return a->o->keep_owner &&
+               (a->chown_always || e->uid != a->euid || e->gid != a->egid);
+}
+
+/* Does the mode given at creation not become e's? A chown also clears setuid and setgid. */
+static bool mode_differs(const struct applier *a, const struct ly_entry *e)
+{
+        return a->chmod_always || (e->mode & 07000) || (e->mode & a->umask);
+}
+
+/* ---- extended attributes ---- */
+
+static bool xattr_refused(int errnum)
+{
+        return errnum == ENOTSUP || errnum == EPERM;
+}
+
+static int set_xattr(struct applier *a, int fd, const char *link_path, const struct ly_xattr *x,
+                     struct bld_err *err)
+{
+        unsigned char cap[20];
+        const void *v = x->value;
+        size_t n = x->len;
+        int r;
+
+        if (!ly_xattr_wanted(x->name, a->o->all_xattrs))
+                return 0;
+        if (str_eq(x->name, "security.capability")) {
+                if (!ly_cap_v2(x->value, x->len, cap)) {
+                        a->st.skipped_xattrs++;
+                        return 0;
+                }
+                v = cap;
+                n = sizeof(cap);
+        }
+        r = link_path ? lsetxattr(link_path, x->name, v, n, 0) : fsetxattr(fd, x->name, v, n, 0);
+        if (r < 0 && !xattr_refused(errno))
+                return err_sys(err, errno, "set attribute \"%.100s\"", x->name);
+        a->st.skipped_xattrs += r < 0;
+        return 0;
+}
+
+static int set_xattrs(struct applier *a, int fd, const struct ly_entry *e, struct bld_err *err)
+{
+        int r = 0;
+
+        for (size_t i = 0; !r && i < e->nxattrs; i++)
+                r = set_xattr(a, fd, NULL, &e->xattrs[i], err);
+        return r;
+}
+
+/* Links and special files have no handle that takes attributes; the folder's has a name in /proc. */
+static int set_xattrs_at(struct applier *a, const struct adir *d, const char *name,
+                         const struct ly_entry *e, struct bld_err *err)
+{
+        char path[64 + LY_NAME_MAX];
+        int r = 0;
+
+        (void)snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", d->fd, name);
+        for (size_t i = 0; !r && a->o->all_xattrs && i < e->nxattrs; i++)
+                r = set_xattr(a, -1, path, &e->xattrs[i], err);
+        return r;
+}
+
+/* ---- making way ---- */
+
+/* What stands where an entry goes is removed, links not followed. Kept handles may be of folders
+ * that were below it, or reached through it: then *d is looked up anew. */
+static int replace(struct applier *a, const struct ly_entry *e, struct adir **d, const char **name,
+                   struct bld_err *err)
+{
+        struct stat st;
+        int r;
+
+        if (fstatat((*d)->fd, *name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return err_sys(err, errno, "stat");
+        if (S_ISREG(st.st_mode) || apply_is_whiteout(&st)) {
+                if (sys_unlinkat((*d)->fd, *name, 0) < 0)
+                        return err_sys(err, errno, "remove what is in the way");
+                return 0;
+        }
+        r = path_remove_tree((*d)->fd, *name, err);
+        if (r < 0)
+                return r;
+        apply_dirs_flush(a);
+        return apply_parent(a, e->path, true, d, name, err);
+}
+
+/* ---- files ---- */
+
+static bool all_zero(const unsigned char *p, size_t n)
+{
+        return !n || (!p[0] && !memcmp(p, p + 1, n - 1));
+}
+
+/* Holes stay holes. */
+static int write_sparse(struct applier *a, int fd, const struct ly_entry *e, struct bld_err *err)
+{
+        AUTO_FREE unsigned char *buf = mem_alloc(COPY_BUF);
+        ssize_t n;
+        int r = 0;
+
+        if (!buf)
+                return err_nomem(err, "copy buffer");
+        while (!r && (n = ly_reader_data(a->r, buf, COPY_BUF, err)) != 0) {
+                if (n < 0)
+                        return (int)n;
+                if (!all_zero(buf, (size_t)n))
+                        r = fd_write_all(fd, buf, (size_t)n, err);
+                else if (lseek(fd, n, SEEK_CUR) < 0)
+                        r = err_sys(err, errno, "seek");
+        }
+        if (!r && sys_ftruncate(fd, (int64_t)e->size) < 0)
+                r = err_sys(err, errno, "set the size");
+        return r;
+}
+
+static int write_data(struct applier *a, int fd, const struct ly_entry *e, struct bld_err *err)
+{
+        const void *p;
+        ssize_t n;
+        int r = 0;
+
+        if (reader_sparse(a->r))
+                return write_sparse(a, fd, e, err);
+        while (!r && (n = reader_peek(a->r, &p, err)) != 0) {
+                if (n < 0)
+                        return (int)n;
+                r = fd_write_all(fd, p, (size_t)n, err);
+        }
+        return r;
+}
+
+static int finish_file(struct applier *a, int fd, const struct ly_entry *e, struct bld_err *err)
+{
+        struct timespec ts[2];
+        int r;
+
+        if (owner_differs(a, e) && fchown(fd, e->uid, e->gid) < 0)
+                return err_sys(err, errno, "set the owner");
+        if (mode_differs(a, e) && fchmod(fd, e->mode) < 0)
+                return err_sys(err, errno, "set the mode");
+        r = set_xattrs(a, fd, e, err);
+        if (r < 0)
+                return r;
+        times(e, ts);
+        return futimens(fd, ts) < 0 ? err_sys(err, errno, "set the time") : 0;
+}
+
+static int make_file(struct applier *a, const struct ly_entry *e, struct bld_err *err)
+{
+        const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+        AUTO_FD int fd = -1;
+        const char *name;
+        struct adir *d;
+        int r = apply_parent(a, e->path, true, &d, &name, err);
+
+        if (r < 0)
+                return r;
+        fd = sys_openat(d->fd, name, flags, e->mode & 0777);
+        if (fd < 0 && errno == EEXIST) {
+                r = replace(a, e, &d, &name, err);
+                if (r < 0)
+                        return r;
+                fd = sys_openat(d->fd, name, flags, e->mode & 0777);
+        }
+        if (fd < 0)
+                return err_sys(err, errno, "create");
+        r = write_data(a, fd, e, err);
+        if (!r)
+                r = finish_file(a, fd, e, err);
+        if (!r)
+                r = apply_note_created(a, d, name, err);
+        a->st.bytes += e->size;
+        return r;
+}
+
+/* ---- folders ---- */
+
+/* The last entry of a name counts. */
+static int note_pending(struct applier *a, const struct ly_entry *e, bool set_mode,
+                        struct bld_err *err)
+{
+        struct apending *p = mem_alloc(sizeof(*p));
+
+        if (!p)
+                return err_nomem(err, "list of folders");
+        *p = (struct apending){.mtime_ns = e->mtime_ns, .mode = e->mode, .set_mode = set_mode};
+        if (map_set(&a->pending, e->path, p) < 0) {
+                free(p);
+                return err_nomem(err, "list of folders");
+        }
+        return 0;
+}
+
+/* 1: it was there already. */
+static int mkdir_over(struct applier *a, const struct ly_entry *e, struct adir **d,
+                      const char **name, struct bld_err *err)
+{
+        mode_t mode = (e->mode & 0777) | 0700;
+        struct stat st;
+        bool wh;
+        int r;
+
+        if (!sys_mkdirat((*d)->fd, *name, mode))
+                return 0;
+        if (errno != EEXIST || fstatat((*d)->fd, *name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return err_sys(err, errno, "create folder");
+        if (S_ISDIR(st.st_mode))
+                return 1;
+        wh = apply_is_whiteout(&st) && a->o->form != LY_TREE_PLAIN;
+        r = replace(a, e, d, name, err);
+        if (r < 0)
+                return r;
+        if (sys_mkdirat((*d)->fd, *name, mode) < 0)
+                return err_sys(err, errno, "create folder");
+        /* The whiteout said that the lower folder goes; a folder in its place would merge. */
+        return wh ? apply_set_opaque(a, *d, *name, err) : 0;
+}
+
+static int dir_xattrs(struct applier *a, const struct adir *d, const char *name,
+                      const struct ly_entry *e, struct bld_err *err)
+{
+        AUTO_FD int fd = -1;
+
+        if (!e->nxattrs)
+                return 0;
+        fd = sys_openat(d->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+        if (fd < 0)
+                return err_sys(err, errno, "open folder");
+        return set_xattrs(a, fd, e, err);
+}
+
+static int make_dir(struct applier *a, const struct ly_entry *e, struct bld_err *err)
+{
+        /* Set at the end: modes under which we could not work, and setgid, which files made in the
+         * folder would inherit. */
+        bool late = (e->mode & 07000) || (e->mode & 0700) != 0700;
+        const char *name = ".";
+        struct adir *d;
+        int r, existed = 1;
+
+        if (*e->path)
+                r = apply_parent(a, e->path, true, &d, &name, err);
+        else
+                r = apply_dir(a, "", 0, true, &d, err);
+        if (r < 0)
+                return r;
+        if (*e->path)
+                existed = mkdir_over(a, e, &d, &name, err);
+        if (existed < 0)
+                return existed;
+        if ((existed || owner_differs(a, e)) && a->o->keep_owner &&
+            fchownat(d->fd, name, e->uid, e->gid, AT_SYMLINK_NOFOLLOW) < 0)
+                return err_sys(err, errno, "set the owner");
+        if ((existed || mode_differs(a, e)) &&
+            fchmodat(d->fd, name, (e->mode & 0777) | 0700, 0) < 0)
+                return err_sys(err, errno, "set the mode");
+        r = dir_xattrs(a, d, name, e, err);
+        if (!r)
+                r = note_pending(a, e, late, err);
+        if (!r && *e->path)
+                r = apply_note_created(a, d, name, err);
+        return r;
+}
+
+static int finish_dir(struct applier *a, const char *path, const struct apending *p,
+                      struct bld_err *err)
+{
+        const struct ly_entry e = {.mtime_ns = p->mtime_ns};
+        struct timespec ts[2];
+        const char *name = ".";
+        struct adir *d;
+        struct stat st;
+        int r;
+
+        if (*path)
+                r = apply_parent(a, path, false, &d, &name, err);
+        else
+                r = apply_dir(a, "", 0, false, &d, err);
+        if (r <= 0)
+                return r;
+        /* A later entry may have put something else in its place. */
+        if (fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode))
+                return 0;
+        if (p->set_mode && fchmodat(d->fd, name, p->mode, 0) < 0)
+                return err_sys(err, errno, "set the mode of \"%s\"", path);
+        times(&e, ts);
+        if (utimensat(d->fd, name, ts, AT_SYMLINK_NOFOLLOW) < 0)
+                return err_sys(err, errno, "set the time of \"%s\"", path);
+        return 0;
+}
+
+/* Innermost first: a folder's own mode may be what lets us reach those below. */
+static int finish_dirs(struct applier *a, struct bld_err *err)
+{
+        int r = 0;
+
+        for (size_t i = a->pending.n; !r && i-- > 0;)
+                if (a->pending.v[i].key)
+                        r = finish_dir(a, a->pending.v[i].key, a->pending.v[i].value, err);
+        return r;
+}
+
+/* ---- the rest ---- */
+
+static int create_other(const struct adir *d, const char *name, const struct ly_entry *e)
+{
+        dev_t dev = makedev(e->dev_major, e->dev_minor);
+        mode_t mode = e->mode & 0777;
+
+        if (e->type == LY_SYMLINK)
+                return symlinkat(e->link, d->fd, name);
+        if (e->type == LY_FIFO)
+                return mkfifoat(d->fd, name, mode);
+        return mknodat(d->fd, name, (e->type == LY_CHAR ? S_IFCHR : S_IFBLK) | mode, dev);
+}
+
+static int make_other(struct applier *a, const struct ly_entry *e, struct bld_err *err)
+{
+        bool device = e->type == LY_CHAR || e->type == LY_BLOCK;
+        struct timespec ts[2];
+        const char *name;
+        struct adir *d;
+        int r = apply_parent(a, e->path, true, &d, &name, err);
+
+        if (r < 0)
+                return r;
+        r = create_other(d, name, e);
+        if (r < 0 && errno == EEXIST) {
+                r = replace(a, e, &d, &name, err);
+                if (r < 0)
+                        return r;
+                r = create_other(d, name, e);
+        }
+        if (r < 0 && device && errno == EPERM && a->o->tolerate_dev) {
+                a->st.skipped_devices++;
+                return 0;
+        }
+        if (r < 0)
+                return err_sys(err, errno, "create");
+        if (owner_differs(a, e) && fchownat(d->fd, name, e->uid, e->gid, AT_SYMLINK_NOFOLLOW) < 0)
+                return err_sys(err, errno, "set the owner");
+        if (e->type != LY_SYMLINK && mode_differs(a, e) && fchmodat(d->fd, name, e->mode, 0) < 0)
+                return err_sys(err, errno, "set the mode");
+        r = set_xattrs_at(a, d, name, e, err);
+        if (r < 0)
+                return r;
+        times(e, ts);
+        if (utimensat(d->fd, name, ts, AT_SYMLINK_NOFOLLOW) < 0)
+                return err_sys(err, errno, "set the time");
+        return apply_note_created(a, d, name, err);
+}
+
+/* The handle of the link's target folder outlives the cache's. */
+static int make_link(struct applier *a, const struct ly_entry *e, struct bld_err *err)
+{
+        const char *name, *from;
+        AUTO_FD int from_dir = -1;
+        struct adir *d;
+        int r = apply_parent(a, e->link, false, &d, &from, err);
+
+        if (r < 0)
+                return r;
+        if (!r || str_eq(e->link, e->path))
+                return err_set(err, BLD_E_CORRUPT, "hard link to \"%s\", which is not there",
+                               e->link);
+        from_dir = fcntl(d->fd, F_DUPFD_CLOEXEC, 0);
+        if (from_dir < 0)
+                return err_sys(err, errno, "duplicate a handle");
+        r = apply_parent(a, e->path, true, &d, &name, err);
+        if (r < 0)
+                return r;
+        r = sys_linkat(from_dir, from, d->fd, name, 0);
+        if (r < 0 && errno == EEXIST) {
+                r = replace(a, e, &d, &name, err);
+                if (r < 0)
+                        return r;
+                r = sys_linkat(from_dir, from, d->fd, name, 0);
+        }
+        if (r < 0 && (errno == ENOENT || errno == EPERM))
+                return err_set(err, BLD_E_CORRUPT, "hard link to \"%s\", which is %s", e->link,
+                               errno == ENOENT ? "not there" : "no file");
+        if (r < 0)
+                return err_sys(err, errno, "link to \"%s\"", e->link);
+        return apply_note_created(a, d, name, err);
+}
+
+static int apply_entry(struct applier *a, const struct ly_entry *e, struct bld_err *err)
+{
+        switch (e->type) {
+        case LY_FILE:
+                return make_file(a, e, err);
+        case LY_DIR:
+                return make_dir(a, e, err);
+        case LY_HARDLINK:
+                return make_link(a, e, err);
+        case LY_SYMLINK:
+        case LY_CHAR:
+        case LY_BLOCK:
+        case LY_FIFO:
+                return make_other(a, e, err);
+        case LY_WHITEOUT:
+        case LY_OPAQUE:
+                return apply_whiteout(a, e, err);
+        }
+        return err_set(err, BLD_E_BUG, "unknown entry type");
+}
+
+/* The umask cannot be asked for without changing it, which would touch the whole process. */
+static unsigned read_umask(void)
+{
+        AUTO_SB struct sb b = SB_INIT(64u << 10);
+        const char *p;
+
+        if (file_read(AT_FDCWD, "/proc/self/status", &b, NULL) < 0)
+                return 0777;
+        p = strstr(sb_text(&b), "\nUmask:");
+        return p ? (unsigned)strtoul(p + 7, NULL, 8) & 0777 : 0777;
+}
+
+static int set_up(struct applier *a, struct bld_err *err)
+{
+        struct stat st;
+
+        if (fstat(a->root, &st) < 0)
+                return err_sys(err, errno, "stat the root of a tree");
+        a->umask = read_umask();
+        a->chown_always = (st.st_mode & S_ISGID) != 0;
+        /* A default ACL takes the umask's place and changes modes in its own way. O_PATH handles
+         * cannot be asked: then the worst is assumed. */
+        a->chmod_always = fgetxattr(a->root, "system.posix_acl_default", NULL, 0) >= 0 ||
+                          (errno != ENODATA && errno != ENOTSUP);
+        a->euid = geteuid();
+        a->egid = getegid();
+        return 0;
+}
+
+static int run(struct applier *a, struct bld_err *err)
+{
+        const struct ly_entry *e;
+        int r;
+
+        while ((r = ly_reader_next(a->r, &e, err)) == 1) {
+                a->st.entries++;
+                r = apply_entry(a, e, err);
+                if (r < 0)
+                        return err_wrap(err, r, "unpack \"%s\"", e->path);
+        }
+        return r < 0 ? r : finish_dirs(a, err);
+}
+
+static void tear_down(struct applier *a)
+{
+        apply_dirs_flush(a);
+        map_done(&a->pending);
+        map_done(&a->created);
+        ly_reader_free(a->r);
+}
+
+int ly_apply(const struct ly_source *tar, int root_fd, const struct ly_apply_opts *o,
+             struct ly_apply_stats *ret, struct bld_err *err)
+{
+        struct applier a = {.root = root_fd, .o = o};
+        int r;
+
+        map_init(&a.created, NULL);
+        map_init(&a.pending, free);
+        r = set_up(&a, err);
+        if (!r)
+                r = ly_reader_new(tar, &o->limits, &a.r, err);
+        if (!r)
+                r = run(&a, err);
+        if (!r && ret)
+                *ret = a.st;
+        tear_down(&a);
+        return r;
+}
