@@ -105,9 +105,10 @@ void ly_reader_free(struct ly_reader *r);
 DEFINE_AUTO_PTR(struct ly_reader, ly_reader_free);
 
 /* Archives a user gives to ADD: plain or gzip, bzip2, xz, zstd by content. 1 it is a tar, 0 not.
- * Peeks only; fd is left where it was. */
+ * Peeks only; fd (a regular file) is left where it was. */
 int ly_archive_sniff(int fd, struct bld_err *err);
-/* Reader over such an archive (also hostile ones). */
+/* Reader over such an archive (also hostile ones), from fd's position on; fd is borrowed. Here
+ * ".wh." has no meaning and ".." is confined by name. Damage is CORRUPT, as everywhere. */
 int ly_archive_open(int fd, const struct ly_limits *lim, struct ly_reader **ret,
                     struct bld_err *err) MUST_CHECK;
 
@@ -254,6 +255,12 @@ struct ly_apply_stats {
  * reach nothing else. */
 int ly_apply(const struct ly_source *tar, int root_fd, const struct ly_apply_opts *o,
              struct ly_apply_stats *ret, struct bld_err *err) MUST_CHECK;
+
+/* Pass a layer's tar on with what unpacking it alone lacks: parents it does not name (with the
+ * attributes they have in `lower`, else 0755 0:0), and paths below a symlink of `lower` put where it
+ * leads. For layers whose TOC says missing_parents, before ly_apply(). */
+int ly_complete(const struct ly_source *tar, const struct ly_view *lower, const struct ly_sink *out,
+                struct bld_err *err) MUST_CHECK;
 
 /* Names bld itself made in an upper folder (mount points): dropped from the diff when unchanged,
  * the parents' times put back. */

@@ -158,11 +158,6 @@ static bool clean_component(const char *c, size_t n, enum tar_flavour flavour, c
         return true;
 }
 
-int tar_bad(enum tar_flavour flavour)
-{
-        return flavour == TAR_LAYER ? BLD_E_CORRUPT : BLD_E_INVALID;
-}
-
 int tar_clean(const char *name, enum tar_flavour flavour, char **ret, struct bld_err *err)
 {
         AUTO_FREE char *out = NULL;
@@ -182,7 +177,7 @@ int tar_clean(const char *name, enum tar_flavour flavour, char **ret, struct bld
                                        "name component of %zu bytes in a tar (limit %u)", n,
                                        LY_NAME_MAX);
                 if (!clean_component(p, n, flavour, out, &len))
-                        return err_set(err, tar_bad(flavour),
+                        return err_set(err, BLD_E_CORRUPT,
                                        "a tar entry's name contains \"..\"");
                 p += n;
                 while (*p == '/')

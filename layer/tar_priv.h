@@ -113,14 +113,9 @@ int tar_sparse_map(struct tar_parser *t, struct bld_err *err) MUST_CHECK;
 int tar_extent_add(struct ly_extents *a, uint64_t off, uint64_t len,
                    struct bld_err *err) MUST_CHECK;
 
-/* Clean an archive's name into ret (malloc'ed). CORRUPT, INVALID for archives of users. */
+/* Clean an archive's name into ret (malloc'ed). */
 int tar_clean(const char *name, enum tar_flavour flavour, char **ret,
               struct bld_err *err) MUST_CHECK;
-/* Code for what is malformed: a layer is CORRUPT, a user's own archive INVALID. */
-int tar_bad(enum tar_flavour flavour);
-
-/* What has been written so far goes to the sink: a tar that another stream continues. */
-int writer_flush(struct ly_writer *w, struct bld_err *err) MUST_CHECK;
 
 /* ---- shared by readers and writers of xattrs ---- */
 

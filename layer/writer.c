@@ -423,8 +423,3 @@ int ly_writer_end(struct ly_writer *w, struct bld_err *err)
         r = put_zeros(w, 2 * (size_t)TAR_BLOCK, err);
         return r < 0 ? r : flush(w, err);
 }
-
-int writer_flush(struct ly_writer *w, struct bld_err *err)
-{
-        return flush(w, err);
-}
