@@ -35,6 +35,7 @@ static void run_done(struct vx_run *r)
 {
         strv_done(&r->argv);
         strv_done(&r->env);
+        strv_done(&r->host_names);
         free(r->cwd);
         free(r->user);
         free(r->network);

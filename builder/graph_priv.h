@@ -54,6 +54,7 @@ struct vx_mount {
 struct vx_run {
         struct strv argv;
         struct strv env;
+        struct strv host_names; /* of --add-host: known by name, not by address */
         char *cwd, *user;
         char *network; /* default, none, host */
         bool insecure;
