@@ -256,8 +256,7 @@ static int add_named(const struct img_desc *d, const char *name, struct img_desc
         return 0;
 }
 
-int bd_index_entries(const struct bd_saved *v, size_t n, struct img_descs *ret,
-                     struct bld_err *err)
+int bd_index_entries(const struct bd_saved *v, size_t n, struct img_descs *ret, struct bld_err *err)
 {
         for (size_t i = 0; i < n; i++) {
                 int r = 0;

@@ -221,8 +221,8 @@ static int fill_manifest(struct img_manifest *m, const struct bd_layers *layers,
                 return err_try(err, r, "--format oci");
         }
         for (size_t i = 0; annotations && i < annotations->n; i++)
-                if (img_kvs_set(&m->annotations, annotations->v[i].key,
-                                annotations->v[i].value) < 0)
+                if (img_kvs_set(&m->annotations, annotations->v[i].key, annotations->v[i].value) <
+                    0)
                         return err_nomem(err, "manifest");
         return 0;
 }

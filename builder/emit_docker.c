@@ -1,5 +1,5 @@
-/* The archive that `docker load` (and podman, and skopeo's docker-archive:) reads: an OCI layout with
- * manifest.json and repositories beside it. */
+/* The archive that `docker load` (and podman, and skopeo's docker-archive:) reads: an OCI layout
+ * with manifest.json and repositories beside it. */
 #include "builder/builder.h"
 
 #include <string.h>
@@ -43,8 +43,9 @@ static int single(struct bd_ctx *c, const struct img_desc *root,
         } else if (images != 1) {
                 r = err_set(err, BLD_E_UNSUPPORTED,
                             "a docker archive holds one platform, the image has %zu", images);
-                r = err_try(err, r, "type=oci holds all of them; docker loads it where it uses the "
-                                    "containerd image store");
+                r = err_try(err, r,
+                            "type=oci holds all of them; docker loads it where it uses the "
+                            "containerd image store");
         }
         if (r < 0)
                 return r;
@@ -211,10 +212,8 @@ int bd_emit_docker(struct bd_ctx *c, const struct bd_export *x, struct bld_err *
 {
         AUTO(img_desc_done) struct img_desc one = {.media_type = NULL};
         struct bd_saved saved = {.desc = &one, .names = x->names};
-        struct bd_save_opts o = {.docker = true,
-                                 .dest = x->dest,
-                                 .out_fd = x->out_fd,
-                                 .mtime_sec = x->mtime_sec};
+        struct bd_save_opts o = {
+                .docker = true, .dest = x->dest, .out_fd = x->out_fd, .mtime_sec = x->mtime_sec};
         int r = single(c, x->desc, x->platform, &one, err);
 
         return r == 0 ? bd_save(c, &saved, 1, &o, err) : r;

@@ -161,8 +161,8 @@ static int merge_one(int from, int to, const char *name, unsigned depth, struct 
                 return move_folder(from, to, name, &a, err);
         }
         if (there && S_ISDIR(b.st_mode) && sys_unlinkat(to, name, AT_REMOVEDIR) < 0) {
-                int r = err_set(err, BLD_E_EXISTS, "\"%s\" is a folder there and a file in the image",
-                                name);
+                int r = err_set(err, BLD_E_EXISTS,
+                                "\"%s\" is a folder there and a file in the image", name);
 
                 return err_try(err, r, "remove it, or write to another folder");
         }

@@ -250,8 +250,8 @@ static int get_remote(struct bd_ctx *c, struct reg_client *reg, const struct img
 }
 
 /* A document of the store whose type the reference does not tell. 1/0. */
-static int get_local(struct bd_ctx *c, const struct digest *d, struct sb *out,
-                     struct img_desc *ret, struct bld_err *err)
+static int get_local(struct bd_ctx *c, const struct digest *d, struct sb *out, struct img_desc *ret,
+                     struct bld_err *err)
 {
         struct img_desc x = {.digest = *d};
         const char *mt;
@@ -338,9 +338,8 @@ static int get_child(struct bd_ctx *c, const struct img_ref *ref, const struct i
 }
 
 /* From a resolved document down to a manifest for the platform; desc is replaced on the way. */
-static int descend(struct bd_ctx *c, const struct img_ref *ref,
-                   const struct img_platform *platform, struct sb *doc, struct img_desc *desc,
-                   struct bld_err *err)
+static int descend(struct bd_ctx *c, const struct img_ref *ref, const struct img_platform *platform,
+                   struct sb *doc, struct img_desc *desc, struct bld_err *err)
 {
         for (unsigned depth = 0; img_mt_is_index(desc->media_type); depth++) {
                 AUTO(img_index_done) struct img_index ix = {.media_type = NULL};
@@ -421,9 +420,8 @@ static int fetch_image(struct bd_ctx *c, const struct img_ref *ref,
         return r;
 }
 
-int bd_fetch_image(struct bd_ctx *c, const struct img_ref *ref,
-                   const struct img_platform *platform, struct bd_image *ret,
-                   struct img_desc *ret_root, struct bld_err *err)
+int bd_fetch_image(struct bd_ctx *c, const struct img_ref *ref, const struct img_platform *platform,
+                   struct bd_image *ret, struct img_desc *ret_root, struct bld_err *err)
 {
         AUTO_FREE char *name = img_ref_format(ref, IMG_REF_DEFAULT_TAG);
         struct img_desc root = {.media_type = NULL};

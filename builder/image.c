@@ -331,8 +331,8 @@ static int walk_index(struct walk *w, const struct img_desc *d, const struct sb 
                         if (m->has_platform)
                                 img_platform_format(&m->platform, platform);
                         bd_short(&m->digest, text);
-                        r = err_set(err, BLD_E_NOT_FOUND, "%s (%s) of the index is not in the store",
-                                    platform, text);
+                        r = err_set(err, BLD_E_NOT_FOUND,
+                                    "%s (%s) of the index is not in the store", platform, text);
                         return err_try(err, r, "pull the image with --all-platforms first");
                 }
                 r = walk_doc(w, m, depth + 1, err);
@@ -349,7 +349,8 @@ static int walk_doc(struct walk *w, const struct img_desc *d, unsigned depth, st
         if (r <= 0)
                 return r;
         if (depth > BD_INDEX_DEPTH_MAX || w->x->docs.n >= BD_INDEX_NODES_MAX)
-                return err_set(err, BLD_E_LIMIT, "the index is nested too deep or has too many entries");
+                return err_set(err, BLD_E_LIMIT,
+                               "the index is nested too deep or has too many entries");
         if (!img_mt_is_index(d->media_type) && !img_mt_is_manifest(d->media_type))
                 return list_add(&w->x->blobs, d, err); /* unknown: moved, never read */
         bd_short(&d->digest, text);

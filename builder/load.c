@@ -120,8 +120,7 @@ static int load_index(struct layout *l, const struct img_desc *d, const struct s
         return r;
 }
 
-static int load_doc(struct layout *l, const struct img_desc *d, unsigned depth,
-                    struct bld_err *err)
+static int load_doc(struct layout *l, const struct img_desc *d, unsigned depth, struct bld_err *err)
 {
         AUTO_SB struct sb doc = SB_INIT(IMG_MANIFEST_MAX);
         int r;
@@ -163,7 +162,8 @@ int bd_load_named(struct bd_input *in, const char *name, const struct img_desc *
         return 0;
 }
 
-/* containerd's full name, or a ref.name that says which repository it means. A mere tag does not. */
+/* containerd's full name, or a ref.name that says which repository it means. A mere tag does not.
+ */
 static const char *entry_name(const struct img_desc *d)
 {
         const char *name = img_kvs_get(&d->annotations, BD_ANN_IMAGE_NAME);
@@ -214,7 +214,7 @@ static int load_entry(struct bd_input *in, struct img_desc *d, struct strv *name
         return bd_load_named(in, entry_name(d), &plain, names, descs, err);
 }
 
-static int check_layout(struct bd_input *in, const struct sb *text, struct bld_err *err)
+static int check_layout(const struct sb *text, struct bld_err *err)
 {
         AUTO_JS struct js *j = NULL;
         const char *version;
@@ -240,7 +240,7 @@ static int load_layout(struct bd_input *in, struct strv *names, struct img_descs
 
         if (r <= 0)
                 return r;
-        r = check_layout(in, &version, err);
+        r = check_layout(&version, err);
         if (r == 0)
                 r = bd_input_read(in, "index.json", BD_LOAD_JSON_MAX, &text, err);
         if (r <= 0)

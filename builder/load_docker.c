@@ -119,7 +119,7 @@ static int keep_layer(struct bd_input *in, const struct bd_part *part, const cha
                 r = keep_toc(in->c, toc, diff_id, &ret->digest, err);
         if (r < 0)
                 return r;
-        ret->size = part->size;
+        ret->size = t.src.at;
         ret->media_type =
                 mem_strdup(codec == LY_CODEC_ZSTD ? MT_OCI_LAYER_ZSTD : MT_OCI_LAYER_GZIP);
         return ret->media_type ? 0 : err_nomem(err, "layer");

@@ -80,8 +80,7 @@ static int find_in_folder(struct bd_input *in, const char *name, struct bd_part 
                 return err_sys(err, errno, "stat %s/%s", in->what, name);
         if (!S_ISREG(st.st_mode))
                 return err_set(err, BLD_E_INVALID, "%s: \"%s\" is not a file", in->what, name);
-        *ret = (struct bd_part){
-                .fd = take_fd(&fd), .owned = true, .size = (uint64_t)st.st_size};
+        *ret = (struct bd_part){.fd = take_fd(&fd), .owned = true, .size = (uint64_t)st.st_size};
         return 1;
 }
 
@@ -92,11 +91,13 @@ static int add_member(struct bd_input *in, const struct ly_entry *e, uint64_t of
 {
         const char *target = e->link && e->type != LY_FILE ? e->link : "";
         size_t n = strlen(target) + 1;
-        struct bd_member *m = mem_zalloc(1, sizeof(*m) + n);
+        bool hard = e->type == LY_HARDLINK; /* its target is a name from the root */
+        struct bd_member *m = mem_zalloc(1, sizeof(*m) + n + 1);
 
         if (!m)
                 return err_nomem(err, in->what);
-        memcpy(m->target, target, n);
+        m->target[0] = '/';
+        memcpy(m->target + hard, target, n);
         m->link = e->type != LY_FILE;
         m->off = off;
         m->size = e->size;
@@ -267,16 +268,7 @@ static const struct bd_member *follow(struct bd_input *in, const char *name)
 
                 target = dir ? path_join(dir, m->target) : NULL;
         }
-        if (target)
-                m = map_get(&in->members, target[0] == '/' ? target + 1 : target);
-        if (m && m->link) /* a hard link's name is whole already */
-                m = NULL;
-        if (!m) {
-                const struct bd_member *hard = map_get(&in->members, clean);
-
-                if (hard)
-                        m = map_get(&in->members, hard->target);
-        }
+        m = target ? map_get(&in->members, target[0] == '/' ? target + 1 : target) : NULL;
         return m && !m->link ? m : NULL;
 }
 

@@ -13,17 +13,29 @@ static const struct {
         enum bd_output_type type;
         bool push;
 } types[] = {
-        {"store", BD_OUT_STORE, false},   {"image", BD_OUT_STORE, false},
-        {"oci", BD_OUT_OCI, false},       {"docker", BD_OUT_DOCKER, false},
-        {"tar", BD_OUT_TAR, false},       {"local", BD_OUT_LOCAL, false},
+        {"store", BD_OUT_STORE, false},      {"image", BD_OUT_STORE, false},
+        {"oci", BD_OUT_OCI, false},          {"docker", BD_OUT_DOCKER, false},
+        {"tar", BD_OUT_TAR, false},          {"local", BD_OUT_LOCAL, false},
         {"registry", BD_OUT_REGISTRY, true}, {"cacheonly", BD_OUT_CACHEONLY, false},
 };
 
 static const char *const keys[] = {
-        "type",        "dest",           "name",          "push",
-        "tar",         "compression",    "compression-level", "oci-mediatypes",
-        "rewrite-timestamp", "force-compression", "platform-split", "unpack",
-        "store",       "oci-artifact",   "name-canonical", "push-by-digest",
+        "type",
+        "dest",
+        "name",
+        "push",
+        "tar",
+        "compression",
+        "compression-level",
+        "oci-mediatypes",
+        "rewrite-timestamp",
+        "force-compression",
+        "platform-split",
+        "unpack",
+        "store",
+        "oci-artifact",
+        "name-canonical",
+        "push-by-digest",
 };
 
 struct pair {
@@ -115,8 +127,11 @@ static int set_fixed(const struct pair *p, struct bld_err *err)
         static const struct {
                 const char *key;
                 bool value;
-        } fixed[] = {{"force-compression", false}, {"oci-artifact", false}, {"store", true},
-                     {"name-canonical", false},    {"push-by-digest", false}};
+        } fixed[] = {{"force-compression", false},
+                     {"oci-artifact", false},
+                     {"store", true},
+                     {"name-canonical", false},
+                     {"push-by-digest", false}};
         bool v = false;
         int r;
 

@@ -55,8 +55,7 @@ int bd_par_run(size_t n, size_t max, bd_par_fn fn, void *user, struct bld_err *e
         pthread_mutex_init(&p.lock, NULL);
         max = MIN(MIN(max, n), PAR_THREADS_MAX);
         /* A thread that cannot be made is only a thread less. */
-        while (nthreads + 1 < max &&
-               pthread_create(&threads[nthreads], NULL, par_work, &p) == 0)
+        while (nthreads + 1 < max && pthread_create(&threads[nthreads], NULL, par_work, &p) == 0)
                 nthreads++;
         (void)par_work(&p);
         for (size_t i = 0; i < nthreads; i++)

@@ -98,8 +98,8 @@ static int upload(struct push *p, const struct img_desc *d, const atomic_bool *s
 /* Layers that their makers ask not to be handed on, and that we do not have either. */
 static bool foreign(const struct img_desc *d)
 {
-        return d->urls.n && (strstr(d->media_type, "nondistributable") ||
-                             strstr(d->media_type, ".foreign."));
+        return d->urls.n &&
+               (strstr(d->media_type, "nondistributable") || strstr(d->media_type, ".foreign."));
 }
 
 static int push_blob(void *user, size_t i, const atomic_bool *stop, struct bld_err *err)

@@ -116,8 +116,7 @@ static int toc_make(struct bd_ctx *c, const struct bd_layer *l, struct ly_toc **
         return 0;
 }
 
-int bd_toc_get(struct bd_ctx *c, const struct bd_layer *l, struct ly_toc **ret,
-               struct bld_err *err)
+int bd_toc_get(struct bd_ctx *c, const struct bd_layer *l, struct ly_toc **ret, struct bld_err *err)
 {
         int r = toc_load(c, &l->diff_id, ret, err);
 

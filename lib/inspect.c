@@ -1,0 +1,378 @@
+/* One image, looked into: the shape docker prints, the documents themselves, the history. */
+#include <string.h>
+
+#include "base/err.h"
+#include "bld/image.h"
+#include "lib/image_priv.h"
+#include "lib/session_priv.h"
+
+/* ---- finding it ---- */
+
+static const char *remote_name(const char *ref)
+{
+        static const char *const prefixes[] = {"docker://", "registry:"};
+
+        for (size_t i = 0; i < ARRAY_LEN(prefixes); i++)
+                if (str_has_prefix(ref, prefixes[i]))
+                        return ref + strlen(prefixes[i]);
+        return NULL;
+}
+
+/* Does the text name its registry itself? A short name is never sent to docker.io by a reader. */
+static bool says_registry(const char *ref)
+{
+        const char *slash = strchr(ref, '/');
+        size_t n = slash ? (size_t)(slash - ref) : 0;
+
+        if (n == 0)
+                return false;
+        return memchr(ref, '.', n) || memchr(ref, ':', n) ||
+               (n == strlen("localhost") && memcmp(ref, "localhost", n) == 0);
+}
+
+static int open_remote(struct bld *b, const char *name, const struct img_platform *platform,
+                       struct bd_image *ret, struct img_desc *ret_root, struct bld_err *err)
+{
+        AUTO_REF struct img_ref ref = {.domain = NULL};
+        int r = img_ref_parse(name, &ref, err);
+
+        return r == 0 ? bd_fetch_image(&b->ctx, &ref, platform, ret, ret_root, err) : r;
+}
+
+int bld_image_open(struct bld *b, const char *ref, const struct img_platform *platform,
+                   struct bd_image *ret, struct img_desc *ret_root, struct bld_err *err)
+{
+        struct img_desc root = {.media_type = NULL};
+        struct bld_err e = BLD_ERR_INIT;
+        const char *remote = remote_name(ref);
+        int r;
+
+        if (remote)
+                return open_remote(b, remote, platform, ret, ret_root, err);
+        r = bd_image_find(&b->ctx, ref, &root, NULL, &e);
+        if (r == BLD_E_NOT_FOUND && says_registry(ref) && !b->o.offline)
+                return open_remote(b, ref, platform, ret, ret_root, err);
+        if (r < 0) {
+                err_copy(err, &e);
+                return r;
+        }
+        r = bd_image_load(&b->ctx, &root, platform, ret, err);
+        if (r < 0) {
+                img_desc_done(&root);
+                return r;
+        }
+        *ret_root = root;
+        return 0;
+}
+
+/* ---- docker's shape ---- */
+
+static struct js *strings_or_null(const struct strv *a, bool has)
+{
+        return has ? js_from_strv(a) : js_new_null();
+}
+
+/* {"80/tcp": {}}, or null. */
+static struct js *set_of(const struct strv *a)
+{
+        struct js *o;
+
+        if (a->n == 0)
+                return js_new_null();
+        o = js_obj();
+        for (size_t i = 0; o && i < a->n; i++)
+                if (js_set(o, a->v[i], js_obj()) < 0) {
+                        js_free(o);
+                        return NULL;
+                }
+        return o;
+}
+
+static struct js *labels_of(const struct img_kvs *a)
+{
+        struct js *o;
+
+        if (a->n == 0)
+                return js_new_null();
+        o = js_obj();
+        for (size_t i = 0; o && i < a->n; i++)
+                if (js_set_str(o, a->v[i].key, a->v[i].value) < 0) {
+                        js_free(o);
+                        return NULL;
+                }
+        return o;
+}
+
+static struct js *health_of(const struct img_health *h)
+{
+        AUTO_JS struct js *o = js_obj();
+        int r = o ? js_set(o, "Test", js_from_strv(&h->test)) : BLD_E_NOMEM;
+
+        if (r == 0 && h->interval_ns)
+                r = js_set_i64(o, "Interval", h->interval_ns);
+        if (r == 0 && h->timeout_ns)
+                r = js_set_i64(o, "Timeout", h->timeout_ns);
+        if (r == 0 && h->start_period_ns)
+                r = js_set_i64(o, "StartPeriod", h->start_period_ns);
+        if (r == 0 && h->start_interval_ns)
+                r = js_set_i64(o, "StartInterval", h->start_interval_ns);
+        if (r == 0 && h->retries)
+                r = js_set_i64(o, "Retries", h->retries);
+        return r < 0 ? NULL : TAKE_PTR(&o);
+}
+
+static const char *text_or_empty(const char *s)
+{
+        return s ? s : "";
+}
+
+static struct js *config_of(const struct img_config *c)
+{
+        AUTO_JS struct js *o = js_obj();
+        int r = o ? js_set_str(o, "User", text_or_empty(c->user)) : BLD_E_NOMEM;
+
+        if (r == 0)
+                r = js_set(o, "ExposedPorts", set_of(&c->exposed_ports));
+        if (r == 0)
+                r = js_set(o, "Env", strings_or_null(&c->env, c->env.n > 0));
+        if (r == 0)
+                r = js_set(o, "Cmd", strings_or_null(&c->cmd, c->has_cmd));
+        if (r == 0)
+                r = js_set(o, "Volumes", set_of(&c->volumes));
+        if (r == 0)
+                r = js_set_str(o, "WorkingDir", text_or_empty(c->working_dir));
+        if (r == 0)
+                r = js_set(o, "Entrypoint", strings_or_null(&c->entrypoint, c->has_entrypoint));
+        if (r == 0)
+                r = js_set(o, "OnBuild", strings_or_null(&c->on_build, c->on_build.n > 0));
+        if (r == 0)
+                r = js_set(o, "Labels", labels_of(&c->labels));
+        if (r == 0 && c->stop_signal)
+                r = js_set_str(o, "StopSignal", c->stop_signal);
+        if (r == 0 && c->has_health)
+                r = js_set(o, "Healthcheck", health_of(&c->health));
+        if (r == 0 && c->has_shell)
+                r = js_set(o, "Shell", js_from_strv(&c->shell));
+        return r < 0 ? NULL : TAKE_PTR(&o);
+}
+
+static struct js *rootfs_of(const struct img_config *c)
+{
+        AUTO_JS struct js *o = js_obj();
+        AUTO_JS struct js *layers = js_arr();
+        int r = o && layers ? js_set_str(o, "Type", "layers") : BLD_E_NOMEM;
+
+        for (size_t i = 0; r == 0 && i < c->ndiff_ids; i++) {
+                char text[DIGEST_STR_MAX];
+
+                digest_format(&c->diff_ids[i], text);
+                r = js_push_str(layers, text);
+        }
+        if (r == 0)
+                r = js_set(o, "Layers", js_ref(layers));
+        return r < 0 ? NULL : TAKE_PTR(&o);
+}
+
+static struct js *descriptor_of(const struct img_desc *d)
+{
+        AUTO_JS struct js *o = js_obj();
+        char text[DIGEST_STR_MAX];
+        int r = o ? js_set_str(o, "mediaType", d->media_type) : BLD_E_NOMEM;
+
+        digest_format(&d->digest, text);
+        if (r == 0)
+                r = js_set_str(o, "digest", text);
+        if (r == 0)
+                r = js_set_i64(o, "size", (int64_t)d->size);
+        return r < 0 ? NULL : TAKE_PTR(&o);
+}
+
+/* RepoTags and RepoDigests: what the store calls this image. */
+static int put_names(struct bld *b, const struct img_desc *root, struct js *o, struct bld_err *err)
+{
+        AUTO(cas_refs_free) struct cas_refs refs = {.v = NULL};
+        AUTO_JS struct js *tags = js_arr();
+        AUTO_JS struct js *digests = js_arr();
+        int r = tags && digests ? cas_ref_list(b->cas, &refs, err) : err_nomem(err, "image");
+
+        for (size_t i = 0; r == 0 && i < refs.n; i++) {
+                AUTO_REF struct img_ref ref = {.domain = NULL};
+                AUTO_FREE char *tag = NULL, *pinned = NULL;
+
+                if (!refs.v[i].name || !digest_eq(&refs.v[i].desc.digest, &root->digest) ||
+                    img_ref_parse(refs.v[i].name, &ref, NULL) < 0)
+                        continue;
+                tag = img_ref_familiar(&ref, IMG_REF_NO_DIGEST);
+                ref.digest = root->digest;
+                pinned = img_ref_familiar(&ref, IMG_REF_NO_TAG);
+                if (!tag || !pinned || js_push_str(tags, tag) < 0 ||
+                    js_push_str(digests, pinned) < 0)
+                        r = err_nomem(err, "image");
+        }
+        if (r < 0)
+                return r;
+        r = js_set(o, "RepoTags", js_ref(tags));
+        if (r == 0)
+                r = js_set(o, "RepoDigests", js_ref(digests));
+        return r < 0 ? err_nomem(err, "image") : 0;
+}
+
+static int put_rest(const struct bd_image *im, const struct img_desc *root, struct js *o)
+{
+        const struct img_config *c = &im->config;
+        int r = js_set_str(o, "Comment", "");
+
+        if (r == 0)
+                r = js_set_str(o, "Created", text_or_empty(c->created));
+        if (r == 0)
+                r = js_set_str(o, "Author", text_or_empty(c->author));
+        if (r == 0)
+                r = js_set(o, "Config", config_of(c));
+        if (r == 0)
+                r = js_set_str(o, "Architecture", c->platform.arch);
+        if (r == 0 && c->platform.variant[0])
+                r = js_set_str(o, "Variant", c->platform.variant);
+        if (r == 0)
+                r = js_set_str(o, "Os", c->platform.os);
+        if (r == 0 && c->platform.os_version[0])
+                r = js_set_str(o, "OsVersion", c->platform.os_version);
+        if (r == 0)
+                r = js_set_i64(o, "Size", (int64_t)bld_image_bytes(im));
+        if (r == 0)
+                r = js_set(o, "RootFS", rootfs_of(c));
+        if (r == 0)
+                r = js_set(o, "Descriptor", descriptor_of(root));
+        return r;
+}
+
+static int docker_shape(struct bld *b, const struct bd_image *im, const struct img_desc *root,
+                        char **ret, struct bld_err *err)
+{
+        AUTO_JS struct js *arr = js_arr();
+        AUTO_JS struct js *o = js_obj();
+        char id[DIGEST_STR_MAX];
+        int r = arr && o ? 0 : err_nomem(err, "image");
+
+        if (r < 0)
+                return r;
+        digest_format(&im->manifest.config.digest, id);
+        if (js_set_str(o, "Id", id) < 0)
+                return err_nomem(err, "image");
+        r = put_names(b, root, o, err);
+        if (r < 0)
+                return r;
+        if (put_rest(im, root, o) < 0 || js_push(arr, js_ref(o)) < 0)
+                return err_nomem(err, "image");
+        return bld_json_text(arr, ret, err);
+}
+
+/* ---- the call ---- */
+
+static int raw(struct bld *b, const struct digest *d, size_t max, char **ret, struct bld_err *err)
+{
+        AUTO_SB struct sb text = SB_INIT(max);
+        char *s;
+        int r = cas_blob_read(b->cas, d, max, &text, err);
+
+        if (r < 0)
+                return r;
+        s = sb_take(&text);
+        if (!s)
+                return err_nomem(err, "document");
+        *ret = s;
+        return 0;
+}
+
+int bld_inspect(struct bld *b, const char *ref, enum bld_inspect what, const char *platform,
+                char **ret_json, struct bld_err *err)
+{
+        AUTO(bd_image_done) struct bd_image im = {.source = {.domain = NULL}};
+        AUTO(img_desc_done) struct img_desc root = {.media_type = NULL};
+        struct img_platform want;
+        int r = bld_platform(platform, &want, err);
+
+        if (r == 0)
+                r = bld_image_open(b, ref, &want, &im, &root, err);
+        if (r < 0)
+                return r;
+        switch (what) {
+        case BLD_INSPECT_DOCKER:
+                return docker_shape(b, &im, &root, ret_json, err);
+        case BLD_INSPECT_MANIFEST:
+                /* an index is what the name stands for, unless one platform was asked for */
+                return raw(b, platform && platform[0] ? &im.desc.digest : &root.digest,
+                           IMG_MANIFEST_MAX, ret_json, err);
+        case BLD_INSPECT_CONFIG:
+                return raw(b, &im.manifest.config.digest, IMG_CONFIG_MAX, ret_json, err);
+        }
+        return err_set(err, BLD_E_USAGE, "bld_inspect: unknown document");
+}
+
+/* ---- history ---- */
+
+static int history_row(const struct img_history *h, const struct img_desc *layer, struct js *arr)
+{
+        AUTO_JS struct js *o = js_obj();
+        char text[DIGEST_STR_MAX];
+        int r = o ? js_set(o, "created", h->created ? js_new_str(h->created) : js_new_null())
+                  : BLD_E_NOMEM;
+
+        if (r == 0)
+                r = js_set_str(o, "createdBy", text_or_empty(h->created_by));
+        if (r == 0)
+                r = js_set_i64(o, "size", layer ? (int64_t)layer->size : 0);
+        if (r == 0)
+                r = js_set_str(o, "comment", text_or_empty(h->comment));
+        if (r == 0)
+                r = js_set_bool(o, "emptyLayer", h->empty_layer);
+        if (layer)
+                digest_format(&layer->digest, text);
+        if (r == 0)
+                r = js_set(o, "digest", layer ? js_new_str(text) : js_new_null());
+        return r == 0 ? js_push(arr, js_ref(o)) : r;
+}
+
+/* Entries pair with layers from the bottom; a history too long or too short is shown as it is. */
+static int history_rows(const struct bd_image *im, struct js *arr, struct bld_err *err)
+{
+        const struct img_histories *h = &im->config.history;
+        const struct img_descs *layers = &im->manifest.layers;
+        size_t filled = 0, extra, at;
+        int r = 0;
+
+        for (size_t i = 0; i < h->n; i++)
+                filled += !h->v[i].empty_layer;
+        extra = layers->n > filled ? layers->n - filled : 0;
+        for (size_t i = 0; r == 0 && i < extra; i++) {
+                struct img_history none = {.created = NULL};
+
+                r = history_row(&none, &layers->v[layers->n - 1 - i], arr);
+        }
+        at = filled;
+        for (size_t i = h->n; r == 0 && i > 0; i--) {
+                const struct img_desc *layer = NULL;
+
+                if (!h->v[i - 1].empty_layer) {
+                        at--;
+                        layer = at < layers->n ? &layers->v[at] : NULL;
+                }
+                r = history_row(&h->v[i - 1], layer, arr);
+        }
+        return r < 0 ? err_nomem(err, "history") : 0;
+}
+
+int bld_history(struct bld *b, const char *ref, const char *platform, char **ret_json,
+                struct bld_err *err)
+{
+        AUTO(bd_image_done) struct bd_image im = {.source = {.domain = NULL}};
+        AUTO(img_desc_done) struct img_desc root = {.media_type = NULL};
+        AUTO_JS struct js *arr = js_arr();
+        struct img_platform want;
+        int r = arr ? bld_platform(platform, &want, err) : err_nomem(err, "history");
+
+        if (r == 0)
+                r = bld_image_open(b, ref, &want, &im, &root, err);
+        if (r == 0)
+                r = history_rows(&im, arr, err);
+        return r == 0 ? bld_json_text(arr, ret_json, err) : r;
+}

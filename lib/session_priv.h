@@ -1,0 +1,48 @@
+/* The session behind `struct bld`: the store, and what is made when it is first needed. */
+#ifndef LIB_SESSION_PRIV_H
+#define LIB_SESSION_PRIV_H
+
+#include <pthread.h>
+
+#include "base/base.h"
+#include "base/cancel.h"
+#include "base/json.h"
+#include "base/sb.h"
+#include "base/vec.h"
+#include "bld/bld.h"
+#include "builder/builder.h"
+#include "cas/cas.h"
+
+struct reg_client;
+
+#define BLD_JSON_MAX ((size_t)256 << 20)
+
+struct bld {
+        struct cas *cas;
+        struct cancel cancel;
+        struct bd_ctx ctx;
+        char *helper, *authfile, *creds;
+        struct strv insecure, cas_files;
+        struct bld_opts o;        /* its pointers lead to the copies above */
+        pthread_mutex_t reg_lock; /* guards reg */
+        struct reg_client *reg;
+        pthread_mutex_t note_lock; /* serialises o.note */
+};
+
+/* Copy an option struct of the caller's size into ours of size n, the rest zero. USAGE when its
+ * size is not set. */
+int bld_opts_copy(void *ours, size_t n, const void *theirs, const char *what,
+                  struct bld_err *err) MUST_CHECK;
+/* A document as the text a call returns. */
+int bld_json_text(const struct js *j, char **ret, struct bld_err *err) MUST_CHECK;
+/* NULL or "": this machine's. */
+int bld_platform(const char *s, struct img_platform *ret, struct bld_err *err) MUST_CHECK;
+
+/* A progress callback of the public form, one call at a time. */
+struct bld_progress {
+        bld_progress_fn fn;
+        void *user;
+};
+void bld_progress_step(void *user, const char *what, uint64_t done, uint64_t total);
+
+#endif
