@@ -95,6 +95,8 @@ static void put_json(struct sb *out, const char *s, size_t n)
                         sb_str(out, "\\ufffd");
                 else if (c == '\n')
                         sb_str(out, "\\n");
+                else if (c == '\t')
+                        sb_str(out, "\\t");
                 else if (c < 0x20)
                         sb_fmt(out, "\\u%04x", c);
                 else if (c == '"' || c == '\\')

@@ -51,14 +51,15 @@ static void split_raw(struct splitter *w, const char *s, size_t n)
 
 static void split_end(struct splitter *w)
 {
+        if (w->word.failed && !w->failed)
+                w->failed = w->word.failed;
         if (w->word.len == 0)
                 return;
         w->total += w->word.len;
-        if (w->failed == 0 && w->total > w->max)
+        if (!w->failed && w->total > w->max)
                 w->failed = BLD_E_LIMIT;
-        if (w->failed == 0)
-                w->failed = w->word.failed ? w->word.failed
-                                           : strv_addn(w->words, w->word.buf, w->word.len);
+        if (!w->failed)
+                w->failed = strv_addn(w->words, w->word.buf, w->word.len);
         sb_reset(&w->word);
         w->in_word = false;
 }
@@ -457,6 +458,8 @@ static int lex_special(struct lex *x, struct sb *out, struct splitter *w)
                 r = lex_double_quote(x, out);
         if (r < 0)
                 return r;
+        if (w && out->failed && !w->failed)
+                w->failed = out->failed;
         if (w && c == '$')
                 split_text(w, sb_text(out), out->len);
         else if (w && (c != x->o->escape || out->len > before))
