@@ -98,7 +98,7 @@ t_end() {
 }
 
 skip() {
-	echo "SKIP: $*"
+	printf '\nSKIP: %s\n' "$*"
 	exit 77
 }
 
