@@ -1,0 +1,1107 @@
+/* The client against scripted servers: sequences of requests, headers that must be absent, faults. */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/cancel.h"
+#include "base/err.h"
+#include "base/num.h"
+#include "mock_http.h"
+#include "registry/client_priv.h"
+#include "registry/registry.h"
+
+#define BASIC "Basic YW5uOnMzY3JldA==" /* ann:s3cret */
+#define CREDS "ann:s3cret"
+
+/* One test's world. */
+struct world {
+        struct mock *reg, *other;
+        struct reg_client *c;
+        struct img_ref ref;
+        struct sb notes;
+        char blob[200000];
+        struct img_desc desc;
+        char url[256]; /* "/v2/a/b/blobs/sha256:..." with "GET " */
+        char head[256], post[64], digest[DIGEST_STR_MAX];
+        struct sb got;
+        unsigned rewinds;
+};
+
+static struct world *w;
+
+static void on_note(void *user, const char *text)
+{
+        sb_fmt(user, "%s\n", text);
+}
+
+static int setup(void **state UNUSED)
+{
+        w = calloc(1, sizeof(*w));
+        w->notes = SB_INIT(64u << 10);
+        w->got = SB_INIT(1u << 20);
+        w->reg = mock_start(NULL);
+        w->other = mock_start(NULL);
+        for (size_t i = 0; i < sizeof(w->blob); i++)
+                w->blob[i] = (char)(i * 7 + i / 251);
+        w->desc.size = sizeof(w->blob);
+        digest_of(w->blob, sizeof(w->blob), &w->desc.digest);
+        digest_format(&w->desc.digest, w->digest);
+        (void)snprintf(w->url, sizeof(w->url), "GET /v2/a/b/blobs/%s", w->digest);
+        (void)snprintf(w->head, sizeof(w->head), "HEAD /v2/a/b/blobs/%s", w->digest);
+        (void)snprintf(w->post, sizeof(w->post), "POST /v2/a/b/blobs/uploads/");
+        (void)setenv("HOME", "/nonexistent", 1);
+        return 0;
+}
+
+static int teardown(void **state UNUSED)
+{
+        reg_client_free(w->c);
+        img_ref_done(&w->ref);
+        if (w->reg)
+                free(mock_stop(w->reg));
+        if (w->other)
+                free(mock_stop(w->other));
+        sb_done(&w->notes);
+        sb_done(&w->got);
+        free(w);
+        return 0;
+}
+
+/* Client with short times, for the mock's host. */
+static void connect_with(struct reg_opts o)
+{
+        struct bld_err err = BLD_ERR_INIT;
+        char name[64];
+
+        o.note = on_note;
+        o.user = &w->notes;
+        assert_int_equal(reg_client_new(&o, &w->c, &err), 0);
+        w->c->timing.backoff = 1;
+        w->c->timing.resume = 1;
+        (void)snprintf(name, sizeof(name), "%s/a/b:v1", mock_host(w->reg));
+        assert_int_equal(img_ref_parse(name, &w->ref, &err), 0);
+}
+
+/* Stop both servers; fail when a script was not followed. */
+static void check_scripts(void)
+{
+        char *a, *b;
+
+        reg_client_free(w->c); /* no late request after this */
+        w->c = NULL;
+        a = mock_stop(w->reg);
+        b = mock_stop(w->other);
+        w->reg = w->other = NULL;
+        if (a || b)
+                fail_msg("registry: %s\nother: %s", a ? a : "fine", b ? b : "fine");
+}
+
+static int sink_write(void *user UNUSED, const void *p, size_t n, struct bld_err *err UNUSED)
+{
+        sb_add(&w->got, p, n);
+        return 0;
+}
+
+static int sink_rewind(void *user UNUSED, struct bld_err *err UNUSED)
+{
+        sb_reset(&w->got);
+        w->rewinds++;
+        return 0;
+}
+
+static int get_blob(struct bld_err *err)
+{
+        struct reg_sink sink = {.write = sink_write, .rewind = sink_rewind};
+
+        return reg_blob_get(w->c, &w->ref, &w->desc, &sink, err);
+}
+
+static void get_blob_ok(void)
+{
+        struct bld_err err = BLD_ERR_INIT;
+
+        if (get_blob(&err) < 0)
+                fail_msg("%s", err.msg);
+        assert_int_equal(w->got.len, sizeof(w->blob));
+        assert_memory_equal(w->got.buf, w->blob, sizeof(w->blob));
+}
+
+static ssize_t source_pread(void *user UNUSED, void *p, size_t n, uint64_t off,
+                            struct bld_err *err UNUSED)
+{
+        n = MIN(n, sizeof(w->blob) - (size_t)off);
+        memcpy(p, w->blob + off, n);
+        return (ssize_t)n;
+}
+
+static int put_blob(const char *from, enum reg_put_how *how, struct bld_err *err)
+{
+        struct reg_source src = {.pread = source_pread};
+
+        return reg_blob_put(w->c, &w->ref, &w->desc, &src, from, how, err);
+}
+
+static void put_blob_ok(const char *from, enum reg_put_how want)
+{
+        struct bld_err err = BLD_ERR_INIT;
+        enum reg_put_how how;
+
+        if (put_blob(from, &how, &err) < 0)
+                fail_msg("%s", err.msg);
+        assert_int_equal(how, want);
+}
+
+static const char *range_of(size_t from)
+{
+        static char s[96];
+
+        (void)snprintf(s, sizeof(s), "Content-Range: bytes %zu-%zu/%zu\r\n", from,
+                       sizeof(w->blob) - 1, sizeof(w->blob));
+        return s;
+}
+
+/* ---- downloads ---- */
+
+static void test_resume(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->url, .hasnt = {"Range:", "Authorization", "Accept-Encoding", "Cookie"},
+                 .status = 200, .body = w->blob, .body_len = sizeof(w->blob), .how = MOCK_CUT,
+                 .cut = 70000},
+                {w->url, .has = {"Range: bytes=70000-\r\n"}, .status = 206,
+                 .headers = range_of(70000), .body = w->blob + 70000,
+                 .body_len = sizeof(w->blob) - 70000},
+                {0},
+        };
+
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){0});
+        get_blob_ok();
+        assert_int_equal(w->rewinds, 0);
+        check_scripts();
+}
+
+static void test_resume_ignored(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->url, .status = 200, .body = w->blob, .body_len = sizeof(w->blob),
+                 .how = MOCK_CUT, .cut = 70000},
+                {w->url, .has = {"Range: bytes=70000-"}, .status = 200, .body = w->blob,
+                 .body_len = sizeof(w->blob)},
+                {0},
+        };
+
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){0});
+        get_blob_ok();
+        assert_int_equal(w->rewinds, 1);
+        check_scripts();
+}
+
+static void test_resume_wrong_range(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->url, .status = 200, .body = w->blob, .body_len = sizeof(w->blob),
+                 .how = MOCK_CUT, .cut = 70000},
+                {w->url, .has = {"Range: bytes=70000-"}, .status = 206, .headers = range_of(69999),
+                 .body = w->blob + 69999, .body_len = sizeof(w->blob) - 69999},
+                {w->url, .hasnt = {"Range:"}, .status = 200, .body = w->blob,
+                 .body_len = sizeof(w->blob)},
+                {0},
+        };
+
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){0});
+        get_blob_ok();
+        assert_int_equal(w->rewinds, 1);
+        check_scripts();
+}
+
+static void test_resume_416(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->url, .status = 200, .body = w->blob, .body_len = sizeof(w->blob),
+                 .how = MOCK_CUT, .cut = 70000},
+                {w->url, .has = {"Range: bytes=70000-"}, .status = 416},
+                {w->url, .hasnt = {"Range:"}, .status = 200, .body = w->blob,
+                 .body_len = sizeof(w->blob)},
+                {0},
+        };
+
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){0});
+        get_blob_ok();
+        check_scripts();
+}
+
+static void test_wrong_digest(void **state UNUSED)
+{
+        char bad[sizeof(w->blob)];
+        const struct mock_step steps[] = {
+                {w->url, .status = 200, .body = bad, .body_len = sizeof(bad)},
+                {w->url, .has = {"Cache-Control: no-cache"}, .hasnt = {"Range:"}, .status = 200,
+                 .body = bad, .body_len = sizeof(bad)},
+                {0},
+        };
+        struct bld_err err = BLD_ERR_INIT;
+
+        memcpy(bad, w->blob, sizeof(bad));
+        bad[sizeof(bad) - 1] ^= 1;
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){0});
+        assert_int_equal(get_blob(&err), BLD_E_CORRUPT);
+        assert_non_null(strstr(err.msg, w->digest));
+        check_scripts();
+}
+
+static void test_wrong_length(void **state UNUSED)
+{
+        static const struct {
+                const char *name;
+                size_t len;
+                bool no_length;
+        } rows[] = {
+                {"announced longer", 200001, false},
+                {"announced shorter", 199999, false},
+                {"longer, unannounced", 200001, true},
+        };
+        char longer[200001] = {0};
+        struct bld_err err = BLD_ERR_INIT;
+
+        memcpy(longer, w->blob, sizeof(w->blob));
+        connect_with((struct reg_opts){0});
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                const struct mock_step steps[] = {
+                        {w->url, .status = 200, .body = longer, .body_len = rows[i].len,
+                         .no_length = rows[i].no_length},
+                        {0},
+                };
+
+                print_message("# %s\n", rows[i].name);
+                err_clear(&err);
+                sb_reset(&w->got);
+                mock_script(w->reg, steps);
+                assert_int_equal(get_blob(&err), BLD_E_CORRUPT);
+        }
+        check_scripts();
+}
+
+static void test_short_body_gives_up(void **state UNUSED)
+{
+        /* no progress after the first break: the ordinary budget counts */
+        const struct mock_step steps[] = {
+                {w->url, .status = 200, .body = w->blob, .body_len = sizeof(w->blob),
+                 .how = MOCK_CUT, .cut = 1000},
+                {w->url, .has = {"Range: bytes=1000-"}, .how = MOCK_DROP, .times = 4},
+                {0},
+        };
+        struct bld_err err = BLD_ERR_INIT;
+
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){.retries = 3});
+        assert_int_equal(get_blob(&err), BLD_E_NETWORK);
+        check_scripts();
+}
+
+static void test_redirect_drops_authorization(void **state UNUSED)
+{
+        char to[160];
+        const struct mock_step steps[] = {
+                {w->url, .hasnt = {"Authorization"}, .status = 401,
+                 .headers = "WWW-Authenticate: Basic realm=\"x\"\r\n"},
+                {w->url, .has = {"Authorization: " BASIC}, .status = 307, .headers = to},
+                {w->url, .has = {"Authorization: " BASIC}, .status = 307, .headers = to},
+                {0},
+        };
+        const struct mock_step storage[] = {
+                {"GET /bucket/x?sig=1%2F2", .hasnt = {"Authorization"}, .status = 200,
+                 .body = w->blob, .body_len = sizeof(w->blob), .how = MOCK_CUT, .cut = 70000},
+                /* a signed URL is never used twice: the registry is asked again */
+                {"GET /bucket/x?sig=1%2F2", .hasnt = {"Authorization"},
+                 .has = {"Range: bytes=70000-"}, .status = 206, .headers = range_of(70000),
+                 .body = w->blob + 70000, .body_len = sizeof(w->blob) - 70000},
+                {0},
+        };
+
+        (void)snprintf(to, sizeof(to), "Location: http://%s/bucket/x?sig=1%%2F2\r\n",
+                       mock_host(w->other));
+        mock_script(w->reg, steps);
+        mock_script(w->other, storage);
+        connect_with((struct reg_opts){.creds = CREDS});
+        get_blob_ok();
+        check_scripts();
+}
+
+static void test_redirect_refused(void **state UNUSED)
+{
+        static const char *const places[] = {
+                "Location: http://169.254.169.254/latest/meta-data\r\n",
+                "Location: http://[fd00:ec2::254]/\r\n",
+                "Location: http://user:pw@example.com/\r\n",
+                "Location: ftp://example.com/\r\n",
+        };
+
+        connect_with((struct reg_opts){0});
+        for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+                const struct mock_step steps[] = {
+                        {w->url, .status = 307, .headers = places[i]},
+                        {0},
+                };
+                struct bld_err err = BLD_ERR_INIT;
+
+                print_message("# %s", places[i]);
+                mock_script(w->reg, steps);
+                assert_int_equal(get_blob(&err), BLD_E_CORRUPT);
+        }
+        check_scripts();
+}
+
+static void test_storage_expired(void **state UNUSED)
+{
+        char to[160];
+        const struct mock_step steps[] = {
+                {w->url, .status = 307, .headers = to},
+                {w->url, .status = 307, .headers = to},
+                {0},
+        };
+        const struct mock_step storage[] = {
+                {"GET /x", .status = 403, .body = "<Error>expired</Error>"},
+                {"GET /x", .status = 200, .body = w->blob, .body_len = sizeof(w->blob)},
+                {0},
+        };
+
+        (void)snprintf(to, sizeof(to), "Location: http://%s/x\r\n", mock_host(w->other));
+        mock_script(w->reg, steps);
+        mock_script(w->other, storage);
+        connect_with((struct reg_opts){0});
+        get_blob_ok();
+        check_scripts();
+}
+
+/* ---- retries ---- */
+
+static void test_retries(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->url, .status = 503, .body = "{\"errors\":[{\"code\":\"UNAVAILABLE\"}]}"},
+                {w->url, .how = MOCK_DROP},
+                {w->url, .status = 429, .headers = "Retry-After: 0\r\n"},
+                {w->url, .status = 500},
+                {w->url, .status = 200, .body = w->blob, .body_len = sizeof(w->blob)},
+                {0},
+        };
+
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){0});
+        get_blob_ok();
+        check_scripts();
+        assert_non_null(strstr(sb_text(&w->notes), "503 UNAVAILABLE; retry 1 of 4"));
+        /* the dropped one may be curl's own matter: a kept connection that turned out dead */
+        assert_non_null(strstr(sb_text(&w->notes), "retry 3 of 4"));
+}
+
+static void test_retries_end(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->url, .status = 503, .times = 3},
+                {0},
+        };
+        struct bld_err err = BLD_ERR_INIT;
+
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){.retries = 2});
+        assert_int_equal(get_blob(&err), BLD_E_NETWORK);
+        assert_non_null(strstr(err.msg, "503"));
+        check_scripts();
+}
+
+static void test_retry_after_too_long(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->url, .status = 429, .headers = "Retry-After: 3600\r\n", .body = "slow down"},
+                {0},
+        };
+        struct bld_err err = BLD_ERR_INIT;
+
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){0});
+        assert_int_equal(get_blob(&err), BLD_E_NETWORK);
+        assert_non_null(strstr(err.msg, "rate limiting"));
+        assert_non_null(strstr(err.msg, "Retry-After: 3600"));
+        check_scripts();
+}
+
+static void test_final_answers(void **state UNUSED)
+{
+        static const struct {
+                int status, code;
+        } rows[] = {
+                {400, BLD_E_NETWORK}, {403, BLD_E_DENIED}, {404, BLD_E_NOT_FOUND},
+                {405, BLD_E_NETWORK}, {451, BLD_E_NETWORK},
+        };
+
+        connect_with((struct reg_opts){0});
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                const struct mock_step steps[] = {
+                        {w->url, .status = rows[i].status,
+                         .body = "{\"errors\":[{\"code\":\"X\",\"message\":\"a\\u001b[31mb\"}]}"},
+                        {0},
+                };
+                struct bld_err err = BLD_ERR_INIT;
+
+                print_message("# %d\n", rows[i].status);
+                mock_script(w->reg, steps);
+                assert_int_equal(get_blob(&err), rows[i].code);
+                assert_null(strchr(err.msg, 0x1b)); /* the terminal is not theirs */
+        }
+        check_scripts();
+}
+
+static void test_offline(void **state UNUSED)
+{
+        struct bld_err err = BLD_ERR_INIT;
+
+        connect_with((struct reg_opts){.offline = true});
+        assert_int_equal(get_blob(&err), BLD_E_NETWORK);
+        assert_int_equal(reg_request_count(w->c), 0);
+        assert_int_equal(mock_requests(w->reg), 0);
+        check_scripts();
+}
+
+static void *fire_soon(void *arg)
+{
+        (void)usleep(50000);
+        cancel_fire(arg, 1);
+        return NULL;
+}
+
+static void test_cancel(void **state UNUSED)
+{
+        const struct mock_step rows[][2] = {
+                {{w->url, .how = MOCK_SILENT}, {0}},
+                {{w->url, .status = 200, .body = w->blob, .body_len = sizeof(w->blob),
+                  .how = MOCK_STALL, .cut = 1000}, {0}},
+                {{w->url, .status = 503, .headers = "Retry-After: 60\r\n"}, {0}}, /* in the wait */
+        };
+
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                struct cancel cancel;
+                struct bld_err err = BLD_ERR_INIT;
+                pthread_t t;
+                int64_t start;
+
+                assert_int_equal(cancel_init(&cancel, &err), 0);
+                mock_script(w->reg, rows[i]);
+                img_ref_done(&w->ref);
+                connect_with((struct reg_opts){.cancel = &cancel});
+                start = time_mono_ns();
+                assert_int_equal(pthread_create(&t, NULL, fire_soon, &cancel), 0);
+                assert_int_equal(get_blob(&err), BLD_E_CANCELLED);
+                assert_true(time_mono_ns() - start < INT64_C(5000000000));
+                (void)pthread_join(t, NULL);
+                reg_client_free(w->c);
+                w->c = NULL;
+                cancel_done(&cancel);
+        }
+        check_scripts();
+}
+
+static void test_stall(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->url, .how = MOCK_SILENT},
+                {w->url, .status = 200, .body = w->blob, .body_len = sizeof(w->blob),
+                 .how = MOCK_STALL, .cut = 5000},
+                {w->url, .has = {"Range: bytes=5000-"}, .status = 206, .headers = range_of(5000),
+                 .body = w->blob + 5000, .body_len = sizeof(w->blob) - 5000},
+                {0},
+        };
+
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){0});
+        w->c->timing.headers = w->c->timing.stall = w->c->timing.connect = 200;
+        get_blob_ok();
+        check_scripts();
+}
+
+/* ---- authentication ---- */
+
+static char challenge[256];
+
+static const char *bearer_challenge(void)
+{
+        (void)snprintf(challenge, sizeof(challenge),
+                       "WWW-Authenticate: Bearer realm=\"http://%s/token?x=1\",service=\"reg\","
+                       "scope=\"repository:a/b:pull\"\r\n",
+                       mock_host(w->other));
+        return challenge;
+}
+
+#define TOKEN_GET "GET /token?x=1&client_id=bld&service=reg&scope=repository%3Aa%2Fb%3A"
+
+static void test_bearer(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->url, .hasnt = {"Authorization"}, .status = 401, .headers = bearer_challenge()},
+                {w->url, .has = {"Authorization: Bearer t0k\r\n"}, .status = 200, .body = w->blob,
+                 .body_len = sizeof(w->blob)},
+                {w->url, .has = {"Authorization: Bearer t0k\r\n"}, .status = 200, .body = w->blob,
+                 .body_len = sizeof(w->blob)},
+                {0},
+        };
+        const struct mock_step tokens[] = {
+                {TOKEN_GET "pull&account=ann", .has = {"Authorization: " BASIC}, .status = 200,
+                 .body = "{\"token\":\"t0k\",\"expires_in\":300}"},
+                {0},
+        };
+
+        mock_script(w->reg, steps);
+        mock_script(w->other, tokens);
+        connect_with((struct reg_opts){.creds = CREDS});
+        get_blob_ok();
+        sb_reset(&w->got);
+        get_blob_ok();
+        check_scripts();
+}
+
+static void test_bearer_anonymous(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->url, .status = 401, .headers = bearer_challenge()},
+                {w->url, .has = {"Authorization: Bearer anon\r\n"}, .status = 200, .body = w->blob,
+                 .body_len = sizeof(w->blob)},
+                {0},
+        };
+        const struct mock_step tokens[] = {
+                {TOKEN_GET "pull", .hasnt = {"Authorization"}, .status = 200,
+                 .body = "{\"access_token\":\"anon\"}"},
+                {0},
+        };
+
+        mock_script(w->reg, steps);
+        mock_script(w->other, tokens);
+        connect_with((struct reg_opts){0});
+        get_blob_ok();
+        check_scripts();
+}
+
+static void test_bearer_post_fallback(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->url, .status = 401, .headers = bearer_challenge()},
+                {w->url, .has = {"Authorization: Bearer t\r\n"}, .status = 200, .body = w->blob,
+                 .body_len = sizeof(w->blob)},
+                {0},
+        };
+        const struct mock_step tokens[] = {
+                {TOKEN_GET "pull&account=ann", .status = 405},
+                {"POST /token?x=1", .hasnt = {"Authorization"},
+                 .body_has = "grant_type=password&service=reg&scope=repository%3Aa%2Fb%3Apull"
+                             "&username=ann&password=s3cret",
+                 .status = 200, .body = "{\"token\":\"t\"}"},
+                {0},
+        };
+
+        mock_script(w->reg, steps);
+        mock_script(w->other, tokens);
+        connect_with((struct reg_opts){.creds = CREDS});
+        get_blob_ok();
+        check_scripts();
+}
+
+static void test_bearer_identity(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->url, .status = 401, .headers = bearer_challenge()},
+                {w->url, .has = {"Authorization: Bearer t\r\n"}, .status = 200, .body = w->blob,
+                 .body_len = sizeof(w->blob)},
+                {0},
+        };
+        const struct mock_step tokens[] = {
+                {"POST /token?x=1", .body_has = "grant_type=refresh_token", .status = 200,
+                 .body = "{\"access_token\":\"t\",\"refresh_token\":\"next\"}"},
+                {0},
+        };
+        char doc[256];
+
+        (void)snprintf(doc, sizeof(doc), "{\"auths\":{\"%s\":{\"identitytoken\":\"idtok\"}}}",
+                       mock_host(w->reg));
+        (void)setenv("DOCKER_AUTH_CONFIG", doc, 1);
+        mock_script(w->reg, steps);
+        mock_script(w->other, tokens);
+        connect_with((struct reg_opts){0});
+        get_blob_ok();
+        (void)unsetenv("DOCKER_AUTH_CONFIG");
+        check_scripts();
+}
+
+static void test_stale_login(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->url, .status = 401, .headers = bearer_challenge()},
+                {w->url, .has = {"Authorization: Bearer anon\r\n"}, .status = 200, .body = w->blob,
+                 .body_len = sizeof(w->blob)},
+                {0},
+        };
+        const struct mock_step tokens[] = {
+                {TOKEN_GET "pull&account=ann", .status = 401},
+                {"POST /token?x=1", .status = 401},
+                {TOKEN_GET "pull", .hasnt = {"Authorization"}, .status = 200,
+                 .body = "{\"token\":\"anon\"}"},
+                {0},
+        };
+
+        mock_script(w->reg, steps);
+        mock_script(w->other, tokens);
+        connect_with((struct reg_opts){.creds = CREDS});
+        get_blob_ok();
+        check_scripts();
+        assert_non_null(strstr(sb_text(&w->notes), "trying anonymously"));
+        assert_null(strstr(sb_text(&w->notes), "s3cret"));
+}
+
+static void test_login_rejected_on_push(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->head, .status = 401, .headers = bearer_challenge()},
+                {0},
+        };
+        const struct mock_step tokens[] = {
+                {TOKEN_GET "pull%2Cpush&account=ann", .status = 401},
+                {"POST /token?x=1", .status = 401},
+                {0},
+        };
+        struct bld_err err = BLD_ERR_INIT;
+        enum reg_put_how how;
+
+        mock_script(w->reg, steps);
+        mock_script(w->other, tokens);
+        connect_with((struct reg_opts){.creds = CREDS});
+        assert_int_equal(put_blob(NULL, &how, &err), BLD_E_DENIED);
+        assert_non_null(strstr(err.msg, "rejected"));
+        assert_null(strstr(err.msg, "s3cret"));
+        check_scripts();
+}
+
+static void test_insufficient_scope_ends(void **state UNUSED)
+{
+        char again[256];
+        const struct mock_step steps[] = {
+                {w->url, .status = 401, .headers = bearer_challenge()},
+                {w->url, .has = {"Bearer t"}, .status = 401, .headers = again},
+                {0},
+        };
+        const struct mock_step tokens[] = {
+                {TOKEN_GET "pull", .status = 200, .body = "{\"token\":\"t\"}"},
+                {0},
+        };
+        struct bld_err err = BLD_ERR_INIT;
+
+        (void)snprintf(again, sizeof(again),
+                       "WWW-Authenticate: Bearer realm=\"http://%s/token?x=1\",service=\"reg\","
+                       "scope=\"repository:a/b:pull\",error=\"insufficient_scope\"\r\n",
+                       mock_host(w->other));
+        mock_script(w->reg, steps);
+        mock_script(w->other, tokens);
+        connect_with((struct reg_opts){0});
+        assert_int_equal(get_blob(&err), BLD_E_DENIED);
+        assert_non_null(strstr(err.msg, "not logged in"));
+        check_scripts();
+}
+
+static void test_ping_for_challenge(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->url, .status = 401},
+                {"GET /v2/", .hasnt = {"Authorization"}, .status = 401,
+                 .headers = "WWW-Authenticate: Basic realm=\"x\"\r\n"},
+                {w->url, .has = {"Authorization: " BASIC}, .status = 200, .body = w->blob,
+                 .body_len = sizeof(w->blob)},
+                {0},
+        };
+
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){.creds = CREDS});
+        get_blob_ok();
+        check_scripts();
+}
+
+static void test_realm_refused(void **state UNUSED)
+{
+        static const char *const realms[] = {
+                "http://tokens.example.com/token",      /* plain, not loopback */
+                "https://u:p@tokens.example.com/token", /* user information */
+                "https://169.254.169.254/token",        /* metadata */
+                "//tokens.example.com/", "file:///etc/passwd", "",
+        };
+
+        connect_with((struct reg_opts){.creds = CREDS});
+        for (size_t i = 0; i < ARRAY_LEN(realms); i++) {
+                char h[256];
+                const struct mock_step steps[] = {
+                        {w->url, .status = 401, .headers = h},
+                        {0},
+                };
+                struct bld_err err = BLD_ERR_INIT;
+
+                print_message("# %s\n", realms[i]);
+                (void)snprintf(h, sizeof(h), "WWW-Authenticate: Bearer realm=\"%s\"\r\n",
+                               realms[i]);
+                mock_script(w->reg, steps);
+                assert_int_equal(get_blob(&err), BLD_E_CORRUPT);
+        }
+        check_scripts();
+}
+
+/* ---- uploads ---- */
+
+static void test_push(void **state UNUSED)
+{
+        char put[256];
+        const struct mock_step steps[] = {
+                {w->head, .status = 404},
+                {w->post, .has = {"Content-Length: 0\r\n"}, .hasnt = {"Content-Type", "Expect"},
+                 .status = 202,
+                 .headers = "Location: /v2/a/b/blobs/uploads/u1?_state=A%2Fb%3D&B=1\r\n"},
+                {put, .has = {"Content-Length: 200000\r\n",
+                              "Content-Type: application/octet-stream\r\n"},
+                 .status = 201},
+                {0},
+        };
+
+        (void)snprintf(put, sizeof(put),
+                       "PUT /v2/a/b/blobs/uploads/u1?_state=A%%2Fb%%3D&B=1&digest=%s", w->digest);
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){0});
+        put_blob_ok(NULL, REG_PUT_UPLOADED);
+        check_scripts();
+}
+
+static void test_push_elsewhere(void **state UNUSED)
+{
+        char put[256], loc[160];
+        const struct mock_step steps[] = {
+                {w->head, .status = 401, .headers = "WWW-Authenticate: Basic realm=x\r\n"},
+                {w->head, .has = {BASIC}, .status = 404},
+                {w->post, .has = {BASIC}, .status = 202, .headers = loc},
+                {0},
+        };
+        const struct mock_step storage[] = {
+                {put, .hasnt = {"Authorization"}, .status = 201},
+                {0},
+        };
+
+        (void)snprintf(loc, sizeof(loc), "Location: http://%s/up\r\n", mock_host(w->other));
+        (void)snprintf(put, sizeof(put), "PUT /up?digest=%s", w->digest);
+        mock_script(w->reg, steps);
+        mock_script(w->other, storage);
+        connect_with((struct reg_opts){.creds = CREDS});
+        put_blob_ok(NULL, REG_PUT_UPLOADED);
+        check_scripts();
+}
+
+#define SESSION "Location: /up\r\n"
+
+static void test_push_lost_answer(void **state UNUSED)
+{
+        char put[256];
+        const struct mock_step steps[] = {
+                {w->head, .status = 404},
+                {w->post, .status = 202, .headers = SESSION},
+                {put, .how = MOCK_DROP},
+                {w->head, .status = 200, .headers = "Content-Length: 200000\r\n"},
+                {0},
+        };
+
+        (void)snprintf(put, sizeof(put), "PUT /up?digest=%s", w->digest);
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){0});
+        put_blob_ok(NULL, REG_PUT_PRESENT);
+        check_scripts();
+}
+
+static void test_push_session_lost(void **state UNUSED)
+{
+        char put[256];
+        const struct mock_step steps[] = {
+                {w->head, .status = 404},
+                {w->post, .status = 202, .headers = SESSION},
+                {put, .status = 404},
+                {w->head, .status = 404},
+                {w->post, .status = 202, .headers = SESSION},
+                {put, .status = 201},
+                {0},
+        };
+
+        (void)snprintf(put, sizeof(put), "PUT /up?digest=%s", w->digest);
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){0});
+        put_blob_ok(NULL, REG_PUT_UPLOADED);
+        check_scripts();
+}
+
+static void test_push_token_dies(void **state UNUSED)
+{
+        char put[256];
+        const struct mock_step steps[] = {
+                {w->head, .status = 401, .headers = bearer_challenge()},
+                {w->head, .has = {"Bearer t1"}, .status = 404},
+                {w->post, .has = {"Bearer t1"}, .status = 202, .headers = SESSION},
+                {put, .has = {"Bearer t1"}, .status = 401, .headers = bearer_challenge()},
+                {w->head, .has = {"Bearer t2"}, .status = 404},
+                {w->post, .has = {"Bearer t2"}, .status = 202, .headers = SESSION},
+                {put, .has = {"Bearer t2"}, .status = 201},
+                {0},
+        };
+        const struct mock_step tokens[] = {
+                {TOKEN_GET "pull%2Cpush&account=ann", .status = 200, .body = "{\"token\":\"t1\"}"},
+                {TOKEN_GET "pull%2Cpush&account=ann", .status = 200, .body = "{\"token\":\"t2\"}"},
+                {0},
+        };
+
+        (void)snprintf(put, sizeof(put), "PUT /up?digest=%s", w->digest);
+        mock_script(w->reg, steps);
+        mock_script(w->other, tokens);
+        connect_with((struct reg_opts){.creds = CREDS});
+        put_blob_ok(NULL, REG_PUT_UPLOADED);
+        check_scripts();
+}
+
+static void test_mounts(void **state UNUSED)
+{
+        char mount[256], put[256];
+        const struct mock_step mounted[] = {{mount, .status = 201}, {0}};
+        const struct mock_step session[] = {
+                {mount, .status = 202, .headers = SESSION},
+                {put, .status = 201},
+                {0},
+        };
+        const struct mock_step refused[] = {
+                {mount, .status = 405},
+                {w->head, .status = 200, .headers = "Content-Length: 200000\r\n"},
+                {0},
+        };
+
+        (void)snprintf(mount, sizeof(mount), "POST /v2/a/b/blobs/uploads/?mount=%s&from=c%%2Fd",
+                       w->digest);
+        (void)snprintf(put, sizeof(put), "PUT /up?digest=%s", w->digest);
+        connect_with((struct reg_opts){0});
+        mock_script(w->reg, mounted);
+        put_blob_ok("c/d", REG_PUT_MOUNTED);
+        mock_script(w->reg, session);
+        put_blob_ok("c/d", REG_PUT_UPLOADED);
+        mock_script(w->reg, refused);
+        put_blob_ok("c/d", REG_PUT_PRESENT);
+        check_scripts();
+}
+
+static void test_push_digest_refused(void **state UNUSED)
+{
+        char put[256];
+        const struct mock_step steps[] = {
+                {w->head, .status = 404},
+                {w->post, .status = 202, .headers = SESSION},
+                {put, .status = 400, .body = "{\"errors\":[{\"code\":\"DIGEST_INVALID\"}]}"},
+                {w->head, .status = 404},
+                {w->post, .status = 202, .headers = SESSION},
+                {put, .status = 400, .body = "{\"errors\":[{\"code\":\"DIGEST_INVALID\"}]}"},
+                {"DELETE /up", .status = 204},
+                {0},
+        };
+        struct bld_err err = BLD_ERR_INIT;
+        enum reg_put_how how;
+
+        (void)snprintf(put, sizeof(put), "PUT /up?digest=%s", w->digest);
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){0});
+        assert_int_equal(put_blob(NULL, &how, &err), BLD_E_NETWORK);
+        assert_non_null(strstr(err.msg, "DIGEST_INVALID"));
+        check_scripts();
+}
+
+static void test_push_in_chunks(void **state UNUSED)
+{
+        char put[256], put2[256];
+        const struct mock_step steps[] = {
+                {w->head, .status = 404},
+                {w->post, .status = 202, .headers = SESSION},
+                {put, .status = 413},
+                {"DELETE /up", .status = 404},
+                {w->head, .status = 404},
+                {w->post, .status = 202, .headers = SESSION},
+                {"PATCH /up", .has = {"Content-Range: 0-199999\r\n"}, .status = 202,
+                 .headers = "Location: /up2\r\nRange: 0-99999\r\n"},
+                {"PATCH /up2", .has = {"Content-Range: 100000-199999\r\n"}, .status = 202,
+                 .headers = "Location: /up3\r\nRange: bytes=0-199999\r\n"},
+                {put2, .has = {"Content-Length: 0\r\n"}, .status = 201},
+                {0},
+        };
+
+        (void)snprintf(put, sizeof(put), "PUT /up?digest=%s", w->digest);
+        (void)snprintf(put2, sizeof(put2), "PUT /up3?digest=%s", w->digest);
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){0});
+        put_blob_ok(NULL, REG_PUT_UPLOADED);
+        check_scripts();
+}
+
+static void test_push_bad_location(void **state UNUSED)
+{
+        static const char *const rows[] = {NULL, "Location: http://169.254.169.254/x\r\n",
+                                           "Location: gopher://x/\r\n"};
+
+        connect_with((struct reg_opts){0});
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                const struct mock_step steps[] = {
+                        {w->head, .status = 404},
+                        {w->post, .status = 202, .headers = rows[i]},
+                        {0},
+                };
+                struct bld_err err = BLD_ERR_INIT;
+                enum reg_put_how how;
+
+                mock_script(w->reg, steps);
+                assert_int_equal(put_blob(NULL, &how, &err), BLD_E_CORRUPT);
+        }
+        check_scripts();
+}
+
+/* ---- manifests and tags ---- */
+
+static const char doc[] = "{\"schemaVersion\":2,\"mediaType\":\"" MT_OCI_INDEX
+                          "\",\"manifests\":[]}";
+
+static void test_manifest_head_fallback(void **state UNUSED)
+{
+        char head[400];
+        struct digest d;
+        char name[DIGEST_STR_MAX];
+        const struct mock_step rows[][3] = {
+                {{"HEAD /v2/a/b/manifests/v1", .has = {"Accept: ", MT_OCI_INDEX}, .status = 200,
+                  .headers = head},
+                 {0}},
+                /* Nexus: HEAD says 404, GET works */
+                {{"HEAD /v2/a/b/manifests/v1", .status = 404},
+                 {"GET /v2/a/b/manifests/v1", .has = {"Accept: ", MT_OCI_INDEX}, .status = 200,
+                  .headers = "Content-Type: application/json\r\n", .body = doc},
+                 {0}},
+                {{"HEAD /v2/a/b/manifests/v1", .status = 200, .headers = "Content-Length: 70\r\n"},
+                 {"GET /v2/a/b/manifests/v1", .status = 200,
+                  .headers = "Content-Type: " MT_OCI_INDEX "; charset=utf-8\r\n", .body = doc},
+                 {0}},
+        };
+
+        digest_of(doc, strlen(doc), &d);
+        digest_format(&d, name);
+        (void)snprintf(head, sizeof(head),
+                       "Content-Length: %zu\r\nContent-Type: " MT_OCI_INDEX
+                       "\r\nDocker-Content-Digest: %s\r\n",
+                       strlen(doc), name);
+        connect_with((struct reg_opts){0});
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                AUTO(img_desc_done) struct img_desc got = {0};
+                struct bld_err err = BLD_ERR_INIT;
+
+                print_message("# row %zu\n", i);
+                mock_script(w->reg, rows[i]);
+                assert_int_equal(reg_manifest_head(w->c, &w->ref, &got, &err), 1);
+                assert_string_equal(got.media_type, MT_OCI_INDEX);
+                assert_int_equal(got.size, strlen(doc));
+                assert_true(digest_eq(&got.digest, &d));
+        }
+        check_scripts();
+}
+
+static void test_manifest_mismatch(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {"GET /v2/a/b/manifests/v1", .status = 200,
+                 .headers = "Content-Type: " MT_OCI_INDEX "\r\nDocker-Content-Digest: sha256:"
+                            "0000000000000000000000000000000000000000000000000000000000000000\r\n",
+                 .body = doc},
+                {0},
+        };
+        AUTO_SB struct sb out = SB_INIT(1u << 20);
+        struct bld_err err = BLD_ERR_INIT;
+        struct img_desc d = {0};
+
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){0});
+        assert_int_equal(reg_manifest_get(w->c, &w->ref, &out, &d, &err), BLD_E_CORRUPT);
+        assert_int_equal(out.len, 0);
+        check_scripts();
+}
+
+static void test_tags(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {"GET /v2/a/b/tags/list?n=1000", .status = 200,
+                 .headers = "Link: </v2/a/b/tags/list?n=1000&last=t2>; rel=\"next\"\r\n",
+                 .body = "{\"name\":\"a/b\",\"tags\":[\"t1\",\"t2\",\"bad tag\"]}"},
+                {"GET /v2/a/b/tags/list?n=1000&last=t2", .status = 200,
+                 .headers = "Link: <?n=1000&last=t3>; title=\"a,b\"; REL=next\r\n",
+                 .body = "{\"tags\":[\"t3\",\"t1\"]}"},
+                {"GET /v2/a/b/tags/list?n=1000&last=t3", .status = 200, /* a loop */
+                 .headers = "Link: </v2/a/b/tags/list?n=1000&last=t3>; rel=next\r\n",
+                 .body = "{\"tags\":null}"},
+                {0},
+        };
+        AUTO_STRV struct strv tags = {0};
+        struct bld_err err = BLD_ERR_INIT;
+
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){0});
+        if (reg_tags(w->c, &w->ref, &tags, &err) < 0)
+                fail_msg("%s", err.msg);
+        assert_int_equal(tags.n, 3);
+        assert_string_equal(tags.v[2], "t3");
+        check_scripts();
+}
+
+static void test_tags_elsewhere(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {"GET /v2/a/b/tags/list?n=1000", .status = 200,
+                 .headers = "Link: <http://example.com/v2/a/b/tags/list>; rel=\"next\"\r\n",
+                 .body = "{\"tags\":[\"t1\"]}"},
+                {0},
+        };
+        AUTO_STRV struct strv tags = {0};
+        struct bld_err err = BLD_ERR_INIT;
+
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){0});
+        assert_int_equal(reg_tags(w->c, &w->ref, &tags, &err), BLD_E_CORRUPT);
+        check_scripts();
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                T(test_resume), T(test_resume_ignored), T(test_resume_wrong_range),
+                T(test_resume_416), T(test_wrong_digest), T(test_wrong_length),
+                T(test_short_body_gives_up), T(test_redirect_drops_authorization),
+                T(test_redirect_refused), T(test_storage_expired), T(test_retries),
+                T(test_retries_end), T(test_retry_after_too_long), T(test_final_answers),
+                T(test_offline), T(test_cancel), T(test_stall), T(test_bearer),
+                T(test_bearer_anonymous), T(test_bearer_post_fallback), T(test_bearer_identity),
+                T(test_stale_login), T(test_login_rejected_on_push),
+                T(test_insufficient_scope_ends), T(test_ping_for_challenge),
+                T(test_realm_refused), T(test_push), T(test_push_elsewhere),
+                T(test_push_lost_answer), T(test_push_session_lost), T(test_push_token_dies),
+                T(test_mounts), T(test_push_digest_refused), T(test_push_in_chunks),
+                T(test_push_bad_location), T(test_manifest_head_fallback),
+                T(test_manifest_mismatch), T(test_tags), T(test_tags_elsewhere),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
