@@ -134,7 +134,7 @@ $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libinternal.a
 
 check: deps ## install what tests need, then run every test
 	$(Q)$(MAKE) --no-print-directory check-layers check-headers all
-	$(Q)$(MAKE) --no-print-directory check-unit fuzz-regress check-install check-cases check-e2e
+	$(Q)$(MAKE) --no-print-directory check-unit fuzz-regress check-install check-docs check-cases check-e2e
 
 check-unit: $(UNIT_TESTS:%=$(BUILD)/tests/unit/%) ## unit tests (cmocka)
 	$(Q)tools/run-unit $(BUILD)/tests/unit $(UNIT_TESTS)
@@ -157,6 +157,9 @@ check-headers: ## every header compiles alone; public ones as C++11, too
 
 check-install: all ## install into a scratch folder and compile a user's program against it
 	$(Q)tools/check-install $(BUILD)
+
+check-docs: $(BUILD)/bld ## documents name only what exists
+	$(Q)BLD=$(abspath $(BUILD)/bld) tools/check-docs
 
 check-static: ## gcc -fanalyzer, cppcheck, shellcheck
 	$(Q)tools/check-static
@@ -221,11 +224,11 @@ clean: ## remove build/
 	rm -rf build
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 FORCE:
 .PHONY: all check check-unit check-e2e check-cases check-layers check-headers check-install \
-	check-static asan tsan fuzz-regress fuzz fuzz-run bench demo deps deps-build format \
+	check-docs check-static asan tsan fuzz-regress fuzz fuzz-run bench demo deps deps-build format \
 	format-check install uninstall dist clean help FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
