@@ -1,0 +1,204 @@
+/* The Dockerfile and the build context, wherever the command line says they are. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/path.h"
+#include "builder/source_priv.h"
+
+#define DOCKERFILE_MAX (16u << 20)
+#define IGNORE_MAX (4u << 20)
+
+void source_done(struct source *s)
+{
+        free(s->dockerfile_name);
+        sb_done(&s->text);
+        free(s->context_path);
+        ignore_free(s->ignore);
+        cas_tmp_free(s->tmp);
+}
+
+static bool looks_remote(const char *s)
+{
+        return strstr(s, "://") || str_has_prefix(s, "git@") ||
+               (str_has_prefix(s, "github.com/") && access(s, F_OK) != 0);
+}
+
+static int open_folder(const char *path, struct source *s, struct bld_err *err)
+{
+        char full[PATH_MAX];
+        struct stat st;
+
+        if (looks_remote(path))
+                return err_try(err,
+                               err_set(err, BLD_E_UNSUPPORTED,
+                                       "remote build contexts are not supported yet: %s", path),
+                               "clone or download it, and give the folder");
+        if (!realpath(path, full) || stat(full, &st) < 0) {
+                if (errno == ENOENT)
+                        return err_set(err, BLD_E_INVALID,
+                                       "unable to prepare context: path \"%s\" not found", path);
+                return err_sys(err, errno, "unable to prepare context: \"%s\"", path);
+        }
+        if (!S_ISDIR(st.st_mode))
+                return err_try(err,
+                               err_set(err, BLD_E_UNSUPPORTED,
+                                       "\"%s\" is not a folder; archives as build context are not "
+                                       "supported yet",
+                                       path),
+                               "unpack it, and give the folder");
+        s->context_path = mem_strdup(full);
+        return s->context_path ? 0 : err_nomem(err, "build context");
+}
+
+static int read_named(struct source *s, const char *path, const char *shown, struct bld_err *err)
+{
+        int r = file_read(AT_FDCWD, path, &s->text, err);
+
+        if (r < 0)
+                return r;
+        s->dockerfile_name = mem_strdup(shown);
+        return s->dockerfile_name ? 0 : err_nomem(err, "Dockerfile");
+}
+
+static int find_dockerfile(struct source *s, struct bld_err *err)
+{
+        static const char *const names[] = {"Dockerfile", "dockerfile", "Containerfile"};
+
+        for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+                AUTO_FREE char *path = path_join(s->context_path, names[i]);
+                struct bld_err own = BLD_ERR_INIT;
+                int r = path ? read_named(s, path, names[i], &own) : err_nomem(&own, "path");
+
+                if (r == BLD_E_NOT_FOUND)
+                        continue;
+                if (r < 0)
+                        err_copy(err, &own);
+                return r;
+        }
+        (void)err_set(err, BLD_E_INVALID, "there is no Dockerfile in \"%s\"", s->context_path);
+        return err_try(err, BLD_E_INVALID, "name it with -f FILE");
+}
+
+static int read_stdin(const struct bld_build_opts *o, struct source *s, struct bld_err *err)
+{
+        static const unsigned char gzip[] = {0x1f, 0x8b, 0x08};
+        int r = fd_read_all(o->stdin_fd, &s->text, "the Dockerfile from standard input", err);
+
+        if (r < 0)
+                return r;
+        if ((s->text.len > 3 && (memcmp(s->text.buf, gzip, 3) == 0 ||
+                                 memcmp(s->text.buf, "BZh", 3) == 0 ||
+                                 memcmp(s->text.buf, "\xfd"
+                                                     "7z",
+                                        3) == 0)) ||
+            (s->text.len > 262 && memcmp(s->text.buf + 257, "ustar", 5) == 0))
+                return err_try(err,
+                               err_set(err, BLD_E_UNSUPPORTED,
+                                       "an archive on standard input as build context is not "
+                                       "supported yet"),
+                               "unpack it, and give the folder");
+        s->dockerfile_name = mem_strdup("-");
+        return s->dockerfile_name ? 0 : err_nomem(err, "Dockerfile");
+}
+
+static int read_dockerfile(const struct bld_build_opts *o, struct source *s, bool from_stdin,
+                           struct bld_err *err)
+{
+        int r;
+
+        if (from_stdin || (o->dockerfile && strcmp(o->dockerfile, "-") == 0))
+                return read_stdin(o, s, err);
+        if (!o->dockerfile)
+                return find_dockerfile(s, err);
+        if (strstr(o->dockerfile, "://"))
+                return err_set(err, BLD_E_UNSUPPORTED,
+                               "a Dockerfile from a URL is not supported yet: %s", o->dockerfile);
+        r = read_named(s, o->dockerfile, o->dockerfile, err);
+        if (r == BLD_E_NOT_FOUND)
+                return err_recode(err, BLD_E_INVALID);
+        return r;
+}
+
+static int read_ignore(const char *path, struct source *s, bool must, struct bld_err *err)
+{
+        AUTO_SB struct sb text = SB_INIT(IGNORE_MAX);
+        struct bld_err own = BLD_ERR_INIT;
+        int r = file_read(AT_FDCWD, path, &text, &own);
+
+        if (r == BLD_E_NOT_FOUND && !must)
+                return 0;
+        if (r == 0)
+                r = ignore_parse(sb_text(&text), text.len, path_base(path), &s->ignore, &own);
+        if (r < 0) {
+                err_copy(err, &own);
+                return r == BLD_E_NOT_FOUND ? err_recode(err, BLD_E_INVALID) : r;
+        }
+        return 1;
+}
+
+/* The one beside the Dockerfile alone counts, where it exists. */
+static int find_ignore(const struct bld_build_opts *o, struct source *s, struct bld_err *err)
+{
+        static const char *const suffixes[] = {".dockerignore", ".containerignore"};
+        int r = 0;
+
+        if (o->ignorefile)
+                return read_ignore(o->ignorefile, s, true, err);
+        for (size_t i = 0; i < ARRAY_LEN(suffixes) && r == 0; i++) {
+                AUTO_FREE char *beside = NULL, *full = NULL;
+
+                if (strcmp(s->dockerfile_name, "-") == 0)
+                        break;
+                full = o->dockerfile ? mem_strdup(o->dockerfile)
+                                     : path_join(s->context_path, s->dockerfile_name);
+                if (!full || asprintf(&beside, "%s%s", full, suffixes[i]) < 0) {
+                        beside = NULL;
+                        return err_nomem(err, "ignore file");
+                }
+                r = read_ignore(beside, s, false, err);
+        }
+        for (size_t i = 0; i < ARRAY_LEN(suffixes) && r == 0; i++) {
+                AUTO_FREE char *path = path_join(s->context_path, suffixes[i]);
+
+                r = path ? read_ignore(path, s, false, err) : err_nomem(err, "ignore file");
+        }
+        return r < 0 ? r : 0;
+}
+
+int source_open(struct bd_ctx *c, const struct bld_build_opts *o, struct source *ret,
+                struct bld_err *err)
+{
+        struct source s = {.text = SB_INIT(DOCKERFILE_MAX)};
+        bool from_stdin = o->context && strcmp(o->context, "-") == 0;
+        int r = 0;
+
+        (void)c;
+        if (!o->context)
+                r = err_set(err, BLD_E_USAGE, "bld build needs a build context: a folder, or -");
+        else if (from_stdin && o->dockerfile)
+                r = strcmp(o->dockerfile, "-") == 0
+                            ? err_set(err, BLD_E_USAGE,
+                                      "invalid argument: can't use stdin for both build context "
+                                      "and dockerfile")
+                            : err_set(err, BLD_E_USAGE,
+                                      "ambiguous Dockerfile source: both stdin and flag "
+                                      "correspond to Dockerfiles");
+        if (r == 0 && !from_stdin)
+                r = open_folder(o->context, &s, err);
+        if (r == 0)
+                r = read_dockerfile(o, &s, from_stdin, err);
+        if (r == 0 && s.context_path)
+                r = find_ignore(o, &s, err);
+        if (r < 0) {
+                source_done(&s);
+                return r;
+        }
+        *ret = s;
+        return 0;
+}
