@@ -1,0 +1,71 @@
+/* Parts of `bld build`: flags (build_opts.c), what they mean to the library (build_input.c), and
+ * what is said and written at the end (build_output.c). */
+#ifndef CLI_BUILD_H
+#define CLI_BUILD_H
+
+#include "cli/cli.h"
+#include "cli/view.h"
+
+struct build_args {
+        struct cli_common common;
+        /* source and naming */
+        const char *file, *ignorefile;
+        struct strv tags, targets, build_args, build_contexts, labels, annotations, platforms;
+        const char *os, *arch, *variant;
+        /* execution */
+        const char *isolation, *jobs, *network, *shm_size, *run_timeout;
+        struct strv add_hosts, secrets, ssh, allow;
+        bool exit_code_from_run;
+        /* cache */
+        bool no_cache;
+        struct strv no_cache_filter;
+        const char *pull;
+        /* output */
+        struct strv outputs;
+        bool push, quiet, metadata_on_error, log_timestamps, log_streams;
+        const char *format, *compression, *compression_level;
+        const char *iidfile, *iid, *metadata_file, *digest_file;
+        const char *name_digest_file, *name_tag_digest_file;
+        const char *progress, *progress_fd, *log_file;
+        /* reproducibility */
+        const char *epoch, *provenance, *sbom;
+        bool reproducible;
+        /* foreign */
+        bool layers;
+};
+
+extern const struct opt build_opts[];
+void build_defaults(void *args);
+
+/* What build_args means. The lists in `o` borrow from here and from the arguments. */
+struct build_input {
+        struct bld_build_opts o;
+        struct strv targets, build_args, platforms, no_cache_filter;
+        char epoch[24];
+        enum view_mode view;
+        int view_fd, log_fd;
+        bool quiet;
+};
+void build_input_init(struct build_input *in);
+void build_input_done(struct build_input *in);
+int build_input_read(struct cli *c, const struct build_args *a, const char *context,
+                     struct build_input *in, struct bld_err *err) MUST_CHECK;
+
+struct build_report {
+        struct cli *c;
+        const struct build_args *a;
+        const struct build_input *in;
+        const struct bld_build_result *result;
+        const struct steps *steps;
+};
+/* The lines after a build that worked. */
+void build_summary(const struct build_report *b);
+/* The error of one that did not; returns the exit status. */
+int build_failure(const struct build_report *b, const struct bld_err *err);
+/* --iidfile, --metadata-file, --digest-file and the like; and the one line of -q. */
+int build_files(const struct build_report *b, struct bld_err *err) MUST_CHECK;
+/* --metadata-on-error. */
+int build_failure_file(const struct build_report *b, const struct bld_err *why,
+                       struct bld_err *err) MUST_CHECK;
+
+#endif

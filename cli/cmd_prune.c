@@ -1,0 +1,116 @@
+#include <string.h>
+
+#include "base/err.h"
+#include "base/num.h"
+#include "cli/cli.h"
+#include "cli/table.h"
+
+struct prune_args {
+        struct cli_common common;
+        bool all, force, dry_run;
+        const char *keep, *reserved, *max_used, *min_free, *until, *format;
+        struct strv filter;
+};
+
+#define A(field) offsetof(struct prune_args, field)
+static const struct opt prune_opts[] = {
+        {"all", 'a', OPT_BOOL, A(all), NULL, "results that may still be useful, too", "Flags"},
+        {"dry-run", 0, OPT_BOOL, A(dry_run), NULL, "only say what would go", NULL},
+        {"filter", 0, OPT_LIST, A(filter), "K=V", "until=D", NULL},
+        {"force", 'f', OPT_BOOL, A(force), NULL, "do not ask", NULL},
+        {"format", 0, OPT_STR, A(format), "F", "text, json or a template", NULL},
+        {"keep-storage", 0, OPT_STR, A(keep), "SIZE", "keep this much of the newest", NULL},
+        {"reserved-space", 0, OPT_STR, A(reserved), "SIZE", "the same", NULL},
+        {"max-used-space", 0, OPT_STR, A(max_used), "SIZE", "shrink the store to this", NULL},
+        {"min-free-space", 0, OPT_STR, A(min_free), "SIZE", "until the disk has this much free",
+         NULL},
+        {"until", 0, OPT_STR, A(until), "D", "only what was not used for D (24h, 7d)", NULL},
+        {0},
+};
+
+static int read_until(const struct prune_args *a, int64_t *ret_sec, struct bld_err *err)
+{
+        int64_t ms = 0;
+        int r = cli_duration_ms("until", a->until, &ms, err);
+
+        for (size_t i = 0; i < a->filter.n && r == 0; i++) {
+                if (!str_has_prefix(a->filter.v[i], "until="))
+                        return err_set(err, BLD_E_USAGE, "--filter knows until=D, not \"%.100s\"",
+                                       a->filter.v[i]);
+                r = cli_duration_ms("filter", a->filter.v[i] + 6, &ms, err);
+        }
+        *ret_sec = (ms + 999) / 1000;
+        return r;
+}
+
+static int fill(const struct prune_args *a, struct bld_prune_opts *o, struct bld_err *err)
+{
+        int r;
+
+        o->size = sizeof(*o);
+        o->all = a->all;
+        o->dry_run = a->dry_run;
+        r = cli_bytes("keep-storage", a->keep, &o->keep_bytes, err);
+        r = r < 0 ? r : cli_bytes("reserved-space", a->reserved, &o->keep_bytes, err);
+        r = r < 0 ? r : cli_bytes("max-used-space", a->max_used, &o->max_used_bytes, err);
+        r = r < 0 ? r : cli_bytes("min-free-space", a->min_free, &o->min_free_bytes, err);
+        return r < 0 ? r : read_until(a, &o->until_sec, err);
+}
+
+static int print_freed(const struct prune_args *a, const struct js *j, struct bld_err *err)
+{
+        static const char *const kinds[] = {"blobs", "results", "snapshots", "other"};
+        AUTO_SB struct sb out = SB_INIT(1u << 16);
+        const char *sep = "";
+        char freed[24];
+
+        format_size((uint64_t)MAX(js_i64(js_get(j, "freed"), 0), 0), freed);
+        sb_fmt(&out, "%s %s (", a->dry_run ? "would free" : "freed", freed);
+        for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+                sb_fmt(&out, "%s%lld %s", sep, (long long)js_i64(js_get(j, kinds[i]), 0), kinds[i]);
+                sep = ", ";
+        }
+        sb_str(&out, ")\n");
+        return cli_write_out(out.buf, out.len, err);
+}
+
+static int run(struct cli *c, void *args, const struct strv *pos, struct bld_err *err)
+{
+        const struct prune_args *a = args;
+        struct bld_prune_opts o = {0};
+        AUTO_JS struct js *j = NULL;
+        char *text = NULL;
+        int r;
+
+        (void)pos;
+        r = fill(a, &o, err);
+        if (r == 0 && !a->force && !a->dry_run) {
+                r = cli_confirm(c, a->all ? "remove all cached results and unused layers?"
+                                          : "remove what no image and no recent result needs?",
+                                err);
+                if (r <= 0)
+                        return r < 0 ? r : 1;
+                r = 0;
+        }
+        r = r < 0 ? r : cli_open(c, err);
+        r = r < 0 ? r : bld_prune(c->b, &o, &text, err);
+        r = r < 0 ? r : take_json(text, &j, err);
+        if (r < 0)
+                return r;
+        if (!a->format || strcmp(a->format, "text") == 0)
+                return print_freed(a, j, err);
+        if (js_set_str(j, "apiVersion", "bld/v1") < 0)
+                return err_nomem(err, "sizes");
+        return table_print_one(j, a->format, err);
+}
+
+const struct cli_cmd cmd_prune = {
+        .name = "prune",
+        .args = "[flags]",
+        .summary = "free space: remove what nothing needs",
+        .examples = "bld prune --dry-run\nbld prune -af\nbld prune -f --until 7d\n",
+        .see = "bld-du(1)",
+        .opts = prune_opts,
+        .args_size = sizeof(struct prune_args),
+        .run = run,
+};
