@@ -1,6 +1,7 @@
 #include "base/map.h"
 
 #include <string.h>
+#define XXH_INLINE_ALL /* header only: no library to link */
 #include <xxhash.h>
 
 uint64_t hash64(const void *p, size_t n)
