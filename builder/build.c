@@ -1,0 +1,463 @@
+/* One build, from command line to image: sources, plan, keys, solve, finish. */
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/num.h"
+#include "builder/finish_priv.h"
+#include "builder/plan_priv.h"
+#include "builder/source_priv.h"
+
+struct session {
+        struct build b;
+        struct source src;
+        struct df_file *file;
+        struct graph g;
+        struct resolver *resolver;
+        struct bld_build_result *ret;
+        bool allow_host_network, allow_insecure;
+};
+
+/* ---- where a failure stands ---- */
+
+static void place_at(struct session *s, const struct df_pos *pos)
+{
+        struct bld_place *p = &s->ret->place;
+        const char *line = NULL;
+        size_t len = 0;
+
+        if (!pos->line || p->line)
+                return;
+        (void)str_copy(p->file, sizeof(p->file), s->src.dockerfile_name);
+        p->line = pos->line;
+        p->col = pos->col;
+        p->len = pos->len;
+        if (s->file && df_source_line(s->file, pos->line, &line, &len)) {
+                len = MIN(len, sizeof(p->source) - 1);
+                memcpy(p->source, line, len);
+                p->source[len] = '\0';
+        }
+}
+
+/* The text may not have parsed at all: cut the line out by hand. */
+static void place_in_text(struct session *s, const struct df_pos *pos)
+{
+        const char *text = sb_text(&s->src.text);
+        struct bld_place *p = &s->ret->place;
+        unsigned line = 1;
+        size_t len;
+
+        place_at(s, pos);
+        while (*text && line < pos->line) {
+                text += strcspn(text, "\n");
+                text += *text == '\n';
+                line++;
+        }
+        len = MIN(strcspn(text, "\r\n"), sizeof(p->source) - 1);
+        memcpy(p->source, text, len);
+        p->source[len] = '\0';
+}
+
+static void place_vertex(struct session *s, const struct vertex *v)
+{
+        struct bld_place *p = &s->ret->place;
+        struct df_pos pos = v->pos;
+
+        if (!pos.line)
+                pos.line = v->line;
+        place_at(s, &pos);
+        (void)str_copy(p->stage, sizeof(p->stage), v->stage ? v->stage : "");
+        (void)str_copy(p->step, sizeof(p->step), v->step ? v->step : "");
+}
+
+/* ---- options ---- */
+
+static int parse_epoch(struct session *s, struct bld_err *err)
+{
+        const struct bld_build_opts *o = s->b.o;
+        const char *text = o->source_date_epoch;
+        struct plan_opts po = {.build_args = &o->build_args};
+        int64_t sec = 0, ns = 0;
+
+        if (!text)
+                text = plan_build_arg(&po, "SOURCE_DATE_EPOCH");
+        if (!text)
+                text = getenv("SOURCE_DATE_EPOCH");
+        if (!text && o->reproducible)
+                text = "0";
+        if (!text || !*text)
+                return 0;
+        if (!parse_i64(text, 0, INT64_MAX / 1000000000, &sec) && !parse_rfc3339(text, &sec, &ns))
+                return err_set(err, BLD_E_USAGE, "invalid SOURCE_DATE_EPOCH: %.100s", text);
+        s->b.has_epoch = s->b.clamp = true;
+        s->b.clamp_sec = sec;
+        s->b.reproducible = true;
+        return 0;
+}
+
+static int parse_compression(struct build *b, struct bld_err *err)
+{
+        const char *name = b->o->compression;
+
+        if (!name || strcmp(name, "gzip") == 0)
+                b->codec = LY_CODEC_GZIP;
+        else if (strcmp(name, "zstd") == 0)
+                b->codec = LY_CODEC_ZSTD;
+        else if (strcmp(name, "none") == 0 || strcmp(name, "uncompressed") == 0)
+                b->codec = LY_CODEC_NONE;
+        else
+                return err_try(err,
+                               err_set(err, BLD_E_USAGE, "unknown compression \"%.50s\"", name),
+                               "--compression gzip, zstd or none");
+        if (b->codec == LY_CODEC_ZSTD && b->o->docker_format)
+                return err_set(err, BLD_E_USAGE, "--format docker cannot carry zstd layers");
+        b->level = b->o->compression_level;
+        return 0;
+}
+
+static int parse_allow(struct session *s, struct bld_err *err)
+{
+        const struct bld_list *a = &s->b.o->allow;
+
+        for (size_t i = 0; i < a->n; i++) {
+                if (strcmp(a->v[i], "network.host") == 0)
+                        s->allow_host_network = true;
+                else if (strcmp(a->v[i], "security.insecure") == 0)
+                        s->allow_insecure = true;
+                else
+                        return err_set(err, BLD_E_USAGE, "unknown entitlement --allow %.100s",
+                                       a->v[i]);
+        }
+        if (s->b.o->network && strcmp(s->b.o->network, "host") == 0)
+                s->allow_host_network = true;
+        return 0;
+}
+
+static int parse_hosts(struct build *b, struct bld_err *err)
+{
+        for (size_t i = 0; i < b->o->add_hosts.n; i++) {
+                const char *text = b->o->add_hosts.v[i], *sep = strpbrk(text, ":=");
+                AUTO_FREE char *name = sep ? mem_strndup(text, (size_t)(sep - text)) : NULL;
+                const char *ip = sep ? sep + 1 : "";
+                size_t n = strlen(ip);
+                AUTO_FREE char *plain = n > 2 && ip[0] == '[' && ip[n - 1] == ']'
+                                                ? mem_strndup(ip + 1, n - 2)
+                                                : mem_strdup(ip);
+
+                if (!name || !*name || !*ip || strpbrk(text, " \t\r\n"))
+                        return err_set(err, BLD_E_USAGE,
+                                       "--add-host \"%.100s\" is not of the form HOST:IP", text);
+                if (!plain || strv_add(&b->host_names, name) < 0 ||
+                    strv_add(&b->host_ips, plain) < 0)
+                        return err_nomem(err, "--add-host");
+        }
+        return 0;
+}
+
+static int refuse(const char *what, struct bld_err *err)
+{
+        return err_set(err, BLD_E_UNSUPPORTED, "%s is not supported yet", what);
+}
+
+static int parse_options(struct session *s, struct bld_err *err)
+{
+        const struct bld_build_opts *o = s->b.o;
+        struct outputs out;
+        int r;
+
+        if (o->build_contexts.n)
+                return refuse("--build-context", err);
+        if (o->ssh.n)
+                return refuse("--ssh", err);
+        if (o->targets.n > 1)
+                return refuse("building several targets at once", err);
+        r = outputs_parse(o, &out, err);
+        outputs_done(&out);
+        if (r == 0)
+                r = parse_epoch(s, err);
+        if (r == 0)
+                r = parse_compression(&s->b, err);
+        if (r == 0)
+                r = parse_allow(s, err);
+        if (r == 0)
+                r = parse_hosts(&s->b, err);
+        if (r == 0 && o->isolation)
+                r = rt_level_parse(o->isolation, &s->b.isolation, err);
+        if (r == 0)
+                r = secrets_new(&o->secrets, &s->b.secrets, err);
+        return r;
+}
+
+/* ---- the Dockerfile ---- */
+
+static int check_syntax(const struct df_file *f, struct bld_err *err)
+{
+        const char *s = f->syntax, *slash, *name;
+
+        if (!s || strcmp(s, "dockerfile.v0") == 0)
+                return 0;
+        slash = strstr(s, "docker/dockerfile");
+        name = slash ? slash + strlen("docker/dockerfile") : NULL;
+        if (name && (slash == s || slash[-1] == '/')) {
+                if (str_has_prefix(name, "-upstream"))
+                        name += strlen("-upstream");
+                if (*name == '\0' || *name == ':' || *name == '@')
+                        return 0;
+        }
+        (void)err_set(err, BLD_E_INVALID, "unknown Dockerfile frontend \"%.200s\"", s);
+        return err_why(err, BLD_E_INVALID,
+                       "bld has the docker/dockerfile syntax built in and runs no other frontend");
+}
+
+static int parse_file(struct session *s, struct bld_err *err)
+{
+        struct df_err_pos at = {0};
+        int r = df_parse(sb_text(&s->src.text), s->src.text.len, &s->file, &at, err);
+
+        if (r < 0) {
+                place_in_text(s, &at.pos);
+                return r;
+        }
+        r = df_check(s->file, &at, err);
+        if (r < 0)
+                place_at(s, &at.pos);
+        if (r == 0)
+                r = check_syntax(s->file, err);
+        for (size_t i = 0; i < s->file->nwarnings; i++) {
+                events_warning(s->b.events, s->file->warnings[i].line, s->file->warnings[i].rule);
+                s->ret->warnings++;
+        }
+        return r;
+}
+
+/* ---- plan ---- */
+
+static int plan_platform(struct session *s, const char *platform, struct bld_err *err)
+{
+        const struct bld_build_opts *o = s->b.o;
+        struct plan_opts po = {.file = s->file,
+                               .targets = &o->targets,
+                               .build_args = &o->build_args,
+                               .no_cache_filter = &o->no_cache_filter,
+                               .labels = &o->labels,
+                               .host_names = &s->b.host_names,
+                               .network = o->network ? o->network : "default",
+                               .no_cache = o->no_cache,
+                               .allow_insecure = s->allow_insecure,
+                               .allow_host_network = s->allow_host_network,
+                               .have_context = s->src.context_path != NULL,
+                               .resolve = resolver_image,
+                               .user = s->resolver};
+        struct df_pos at = {0};
+        int r = 0;
+
+        img_platform_host(&po.host);
+        po.platform = po.host;
+        if (platform && strcmp(platform, "local") != 0) {
+                r = img_platform_parse(platform, &po.platform, err);
+                if (r < 0)
+                        return err_recode(err, BLD_E_USAGE);
+                po.platform_given = true;
+        }
+        r = plan_build(&po, &s->g, &at, err);
+        if (r < 0)
+                place_at(s, &at);
+        return r;
+}
+
+/* Bases are where a graph starts: what they yield is known as soon as they are resolved. */
+static int image_results(struct session *s, struct bld_err *err)
+{
+        int r = 0;
+
+        for (size_t i = 0; i < s->g.v.n && r == 0; i++) {
+                struct vertex *v = s->g.v.v[i];
+                const struct bd_image *im = &v->u.image;
+
+                if (v->kind != VX_IMAGE)
+                        continue;
+                if (im->manifest.layers.n != im->config.ndiff_ids)
+                        return err_set(err, BLD_E_CORRUPT,
+                                       "%s has %zu layers and %zu diff IDs; an image must have as "
+                                       "many of both",
+                                       v->name, im->manifest.layers.n, im->config.ndiff_ids);
+                for (size_t k = 0; k < im->manifest.layers.n && r == 0; k++) {
+                        struct bd_layer *l = bd_layers_push(&v->result.layers);
+
+                        if (!l || img_desc_copy(&im->manifest.layers.v[k], &l->desc) < 0)
+                                return err_nomem(err, "base image");
+                        l->diff_id = im->config.diff_ids[k];
+                        l->reused = true;
+                        if (im->source.domain)
+                                r = img_ref_copy(&im->source, &l->source, err);
+                }
+                if (r == 0)
+                        r = result_seal(&v->result, err);
+        }
+        return r;
+}
+
+static int plan_all(struct session *s, struct bld_err *err)
+{
+        const struct bld_list *p = &s->b.o->platforms;
+        int r = p->n == 0 ? plan_platform(s, NULL, err) : 0;
+
+        for (size_t i = 0; i < p->n && r == 0; i++)
+                r = plan_platform(s, p->v[i], err);
+        if (r == 0 && s->g.uses_context && !s->src.context_path) {
+                /* Dockerfile from stdin: the context is empty, and says so at the COPY. */
+                s->b.context_path = NULL;
+        }
+        return r == 0 ? image_results(s, err) : r;
+}
+
+int build_open_local(struct build *b, const struct vertex *v, struct fs **ret, struct bld_err *err)
+{
+        (void)v;
+        if (!b->context_path)
+                return err_try(err,
+                               err_set(err, BLD_E_INVALID,
+                                       "there is no build context: the Dockerfile came from "
+                                       "standard input"),
+                               "bld build -f - FOLDER, with the context in FOLDER");
+        return fs_open_local(b->context_path, b->ignore, b->index, ret, err);
+}
+
+/* ---- results for people ---- */
+
+static void describe(struct session *s, const struct solve_stats *st)
+{
+        struct bld_build_result *r = s->ret;
+        const struct vertex *m = st->first_miss, *slow = st->slowest;
+
+        r->steps = st->steps;
+        r->steps_cached = st->cached;
+        if (m) {
+                (void)snprintf(r->first_miss, sizeof(r->first_miss), "%s  %s:%u", m->step,
+                               s->src.dockerfile_name, m->line);
+                explain_miss(&s->b, m, r->first_miss_why, sizeof(r->first_miss_why));
+        }
+        if (slow) {
+                (void)snprintf(r->slowest, sizeof(r->slowest), "%s %.120s", slow->step, slow->name);
+                r->slowest_ms = (slow->ended_ns - slow->started_ns) / 1000000;
+        }
+        if (s->b.keeper)
+                (void)str_copy(r->isolation, sizeof(r->isolation),
+                               rt_keeper_env(s->b.keeper)->why);
+        for (size_t i = 0; i < s->g.v.n; i++)
+                if (s->g.v.v[i]->ended_ns && !s->g.v.v[i]->cached &&
+                    s->g.v.v[i]->kind != VX_IMAGE)
+                        explain_store(&s->b, s->g.v.v[i]);
+}
+
+static void failed_step(struct session *s, const struct solve_stats *st)
+{
+        struct bld_place *p = &s->ret->place;
+
+        if (!st->failed)
+                return;
+        place_vertex(s, st->failed);
+        p->run_status = st->run_status;
+        if (st->log_path[0])
+                (void)snprintf(p->log_path, sizeof(p->log_path), "%s/builds/%s/%s",
+                               cas_root(s->b.c->cas), cas_build_id(s->b.record), st->log_path);
+}
+
+/* ---- the stages of a build ---- */
+
+static int open_sources(struct session *s, struct bld_err *err)
+{
+        struct build *b = &s->b;
+        int r = source_open(b->c, b->o, &s->src, err);
+
+        if (r < 0)
+                return r;
+        b->context_path = s->src.context_path;
+        b->ignore = s->src.ignore;
+        if (b->context_path)
+                r = stat_index_open(b->c->cas, b->context_path, &b->index, err);
+        if (r == 0)
+                r = cas_build_begin(b->c->cas, &b->record, err);
+        if (r == 0)
+                r = events_new(b->o->event, b->o->user, cas_build_dirfd(b->record),
+                               s->src.dockerfile_name, &b->events, err);
+        if (r == 0)
+                r = resolver_new(b->c, b->o, b->events, &s->resolver, err);
+        if (r < 0)
+                return r;
+        (void)str_copy(s->ret->id, sizeof(s->ret->id), cas_build_id(b->record));
+        events_post(b->events, BLD_EV_BUILD_START, NULL, s->ret->id, 0, 0);
+        return 0;
+}
+
+static int run_session(struct session *s, struct bld_err *err)
+{
+        struct solve_stats st = {0};
+        struct vertex *about = NULL;
+        int r = parse_options(s, err);
+
+        if (r == 0)
+                r = open_sources(s, err);
+        if (r == 0)
+                r = parse_file(s, err);
+        if (r == 0)
+                r = plan_all(s, err);
+        if (r < 0)
+                return r;
+        r = solve_keys(&s->b, &s->g, &about, err);
+        if (r < 0 && about)
+                place_vertex(s, about);
+        if (r == 0) {
+                r = solve_run(&s->b, &s->g, &st, err);
+                failed_step(s, &st);
+        }
+        if (r == 0)
+                r = finish_build(&s->b, &s->g, s->ret, err);
+        describe(s, &st);
+        if (s->b.index)
+                stat_index_save(s->b.index, s->b.c->cas);
+        return r;
+}
+
+static void session_done(struct session *s, bool keep)
+{
+        struct build *b = &s->b;
+
+        rt_keeper_stop(b->keeper);
+        if (b->events) {
+                events_post(b->events, BLD_EV_BUILD_END, NULL, NULL, 0, 0);
+                events_free(b->events);
+        }
+        if (b->record)
+                cas_build_end(b->record, keep);
+        graph_done(&s->g);
+        df_free(s->file);
+        resolver_free(s->resolver);
+        stat_index_free(b->index);
+        source_done(&s->src);
+        secrets_free(b->secrets);
+        strv_done(&b->host_names);
+        strv_done(&b->host_ips);
+        cancel_done(&b->cancel);
+}
+
+int bd_build(struct bd_ctx *c, const struct bld_build_opts *o, struct bld_build_result *ret,
+             struct bld_err *err)
+{
+        struct session s = {.b = {.c = c, .o = o, .isolation = RT_AUTO}, .ret = ret};
+        int64_t start = time_mono_ns();
+        int r;
+
+        memset(ret, 0, sizeof(*ret));
+        s.src.text = SB_INIT(0);
+        graph_init(&s.g);
+        r = cancel_init(&s.b.cancel, err);
+        if (r == 0)
+                r = run_session(&s, err);
+        ret->total_ms = (time_mono_ns() - start) / 1000000;
+        /* A build in which nothing ran leaves nothing to look up. */
+        session_done(&s, r < 0 || ret->steps_cached < ret->steps);
+        return r;
+}
