@@ -151,7 +151,7 @@ static void test_write_fails(void **state)
 {
         struct fixture *f = *state;
         struct rlimit old, small;
-        struct bld_err err = BLD_ERR_INIT;
+        struct bld_err why = BLD_ERR_INIT;
         struct digest d;
         char big[20000];
         int r;
@@ -164,10 +164,10 @@ static void test_write_fails(void **state)
         small = old;
         small.rlim_cur = 8192;
         assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
-        r = cas_blob_put(f->c, big, sizeof(big), &d, &err);
+        r = cas_blob_put(f->c, big, sizeof(big), &d, &why);
         assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
         assert_int_equal(r, BLD_E_SYS);
-        assert_int_equal(err.sys, EFBIG);
+        assert_int_equal(why.sys, EFBIG);
         assert_false(has_blob(f->c, &d));
         OK(cas_blob_put(f->c, big, sizeof(big), &d, err));
         assert_true(has_blob(f->c, &d));

@@ -63,7 +63,7 @@ static void test_format(void **state)
 static void test_foreign_folder(void **state)
 {
         struct fixture *f = *state;
-        struct bld_err err = BLD_ERR_INIT;
+        struct bld_err why = BLD_ERR_INIT;
         struct cas *c;
         char path[300];
 
@@ -72,8 +72,8 @@ static void test_foreign_folder(void **state)
         (void)snprintf(path, sizeof(path), "%s/home/letter.txt", f->dir);
         write_file(AT_FDCWD, path, "dear");
         (void)snprintf(path, sizeof(path), "%s/home", f->dir);
-        assert_int_equal(cas_open(path, &c, &err), BLD_E_INVALID);
-        assert_non_null(strstr(err.msg, "letter.txt"));
+        assert_int_equal(cas_open(path, &c, &why), BLD_E_INVALID);
+        assert_non_null(strstr(why.msg, "letter.txt"));
 
         /* what an interrupted creation leaves is taken up again */
         (void)snprintf(path, sizeof(path), "%s/half/blobs", f->dir);

@@ -1,0 +1,341 @@
+/* Leases, collection and disk use. */
+#include "tests/unit/cas_fixture.h"
+
+#define ID "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
+static struct cas_prune_result prune(struct fixture *f, struct cas_prune_opts o)
+{
+        struct cas_prune_result res;
+
+        OK(cas_prune(f->c, &o, &res, err));
+        return res;
+}
+
+/* A blob of `size` bytes that begins with the text. */
+static struct digest put_big(struct fixture *f, const char *text, size_t size)
+{
+        char *p = calloc(1, size);
+        struct digest d;
+
+        assert_non_null(p);
+        memcpy(p, text, strlen(text));
+        OK(cas_blob_put(f->c, p, size, &d, err));
+        free(p);
+        return d;
+}
+
+/* A result of one blob, last used at a second of our choice. */
+static void put_result(struct fixture *f, const char *key, const struct digest *blob, time_t used)
+{
+        const struct timespec t[2] = {{.tv_sec = used}, {.tv_sec = used}};
+        struct digest k = key_of(key);
+        char hex[DIGEST_HEX_MAX], path[200];
+
+        OK(cas_result_put(f->c, &k, "step", key, strlen(key), blob, 1, err));
+        digest_hex(&k, hex);
+        (void)snprintf(path, sizeof(path), "results/%.2s/%s", hex, hex);
+        assert_int_equal(utimensat(cas_root_fd(f->c), path, t, 0), 0);
+}
+
+static bool has_result(struct fixture *f, const char *key)
+{
+        struct digest k = key_of(key);
+        int64_t sec;
+
+        return cas_result_time(f->c, &k, &sec) == 1;
+}
+
+static void publish(struct fixture *f, const char *id)
+{
+        struct cas_tmp *t;
+        char path[100];
+
+        OK(cas_view_prepare(f->c, "root", err));
+        OK(cas_tmp_new(f->c, &t, err));
+        (void)snprintf(path, sizeof(path), "%s/fs", cas_tmp_path(t));
+        assert_int_equal(mkdirat(cas_root_fd(f->c), path, 0755), 0);
+        OK(cas_snapshot_publish(f->c, cas_tmp_path(t), "root", id, 8192, 1, err));
+        cas_tmp_free(t);
+}
+
+static void test_what_stays(void **state)
+{
+        struct fixture *f = *state;
+        struct digest loose = put_text(f->c, "loose"), cached = put_text(f->c, "cached"), layer;
+        struct cas_prune_result res;
+        struct img_desc d;
+
+        OK(make_image(f->c, "layer", &d, &layer, err));
+        OK(cas_ref_set(f->c, "a.io/b:c", &d, err));
+        put_result(f, "k", &cached, 1000);
+        publish(f, ID);
+
+        res = prune(f,
+                    (struct cas_prune_opts){.all = true}); /* this process has published it all */
+        assert_int_equal(res.blobs, 0);
+        reopen(f);
+        put_result(f, "k", &cached, 1000);
+        res = prune(f, (struct cas_prune_opts){.dry_run = true});
+        assert_int_equal(res.blobs, 1);
+        assert_true(has_blob(f->c, &loose));
+        res = prune(f, (struct cas_prune_opts){.keep_bytes = 0});
+        assert_int_equal(res.blobs, 1);
+        assert_int_equal(res.results, 0);
+        assert_false(has_blob(f->c, &loose));
+        assert_true(has_blob(f->c, &cached));
+        assert_int_equal(cas_snapshot_has(f->c, "root", ID, NULL), 1);
+
+        res = prune(f, (struct cas_prune_opts){.all = true});
+        assert_int_equal(res.blobs, 1);
+        assert_int_equal(res.results, 1);
+        assert_int_equal(res.snapshots, 1);
+        assert_false(has_blob(f->c, &cached));
+        assert_false(has_result(f, "k"));
+        assert_true(has_blob(f->c, &layer));
+        assert_int_equal(cas_blob_verify(f->c, &d.digest, NULL), 0);
+
+        OK(cas_ref_remove(f->c, "a.io/b:c", err));
+        res = prune(f, (struct cas_prune_opts){.keep_bytes = 0});
+        assert_int_equal(res.blobs, 3);
+        assert_false(has_blob(f->c, &layer));
+        img_desc_done(&d);
+}
+
+static void test_leases(void **state)
+{
+        struct fixture *f = *state;
+        struct digest held = put_text(f->c, "held"), loose = put_text(f->c, "loose");
+        struct cas_build *b;
+        struct cas *other;
+
+        publish(f, ID);
+        OK(cas_index_put(f->c, "toc-" ID, "x", 1, err));
+        reopen(f);
+        OK(cas_open(f->root, &other, err));
+        OK(cas_build_begin(other, &b, err));
+        assert_int_equal(strlen(cas_build_id(b)), 8);
+        assert_int_equal(cas_lease_blob(b, &held, NULL), 1);
+        assert_int_equal(cas_lease_blob(b, &(struct digest){.algo = DIGEST_SHA256}, NULL), 0);
+        assert_int_equal(cas_lease_snapshot(b, "root", ID, NULL), 1);
+        (void)prune(f, (struct cas_prune_opts){.all = true});
+        assert_true(has_blob(f->c, &held));
+        assert_false(has_blob(f->c, &loose));
+        assert_int_equal(cas_snapshot_has(f->c, "root", ID, NULL), 1);
+        int fd = -1;
+        assert_int_equal(cas_index_open(f->c, "toc-" ID, &fd, NULL), 1);
+        (void)close(fd);
+        char path[40];
+        (void)snprintf(path, sizeof(path), "builds/%s", cas_build_id(b));
+        assert_true(exists(f, path));
+        cas_build_end(b, true);
+        assert_true(exists(f, path));
+        (void)prune(f, (struct cas_prune_opts){.all = true});
+        assert_false(has_blob(f->c, &held));
+        assert_false(exists(f, path));
+        assert_int_equal(cas_snapshot_has(f->c, "root", ID, NULL), 0);
+        assert_int_equal(cas_index_open(f->c, "toc-" ID, &fd, NULL), 0);
+        OK(cas_build_begin(other, &b, err));
+        (void)snprintf(path, sizeof(path), "builds/%s", cas_build_id(b));
+        cas_build_end(b, false);
+        assert_false(exists(f, path));
+        cas_close(other);
+}
+
+/* Three results of 100 KiB, oldest use first: how many does each limit take? */
+static void test_limits(void **state)
+{
+        static const struct {
+                const char *name;
+                uint64_t keep_kib, max_kib;
+                int64_t until;
+                bool all, min_free;
+                int left;
+        } rows[] = {
+                {"no limit", 0, 0, 0, false, false, 3},
+                {"all", 0, 0, 0, true, false, 0},
+                {"all down to", 250, 0, 0, true, false, 2},
+                {"ceiling", 0, 250, 0, false, false, 2},
+                {"low ceiling", 0, 150, 0, false, false, 1},
+                {"high ceiling", 0, 1000, 0, false, false, 3},
+                {"floor over ceiling", 250, 10, 0, false, false, 2},
+                {"all until", 0, 0, 2500, true, false, 1},
+                {"ceiling until", 0, 10, 1500, false, false, 2},
+                {"disk never free enough", 0, 0, 0, false, true, 0},
+        };
+        struct fixture *f = *state;
+        static const char *const keys[] = {"oldest", "middle", "newest"};
+
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                int left = 0;
+                struct cas_prune_opts o = {.all = rows[i].all,
+                                           .keep_bytes = rows[i].keep_kib << 10,
+                                           .max_used_bytes = rows[i].max_kib << 10,
+                                           .min_free_bytes = rows[i].min_free ? UINT64_MAX : 0,
+                                           .until_sec = rows[i].until};
+                struct digest d[3];
+                bool gap = false;
+
+                for (size_t k = 0; k < 3; k++) {
+                        char hex[DIGEST_HEX_MAX], path[200];
+                        const struct timespec t[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+
+                        d[k] = put_big(f, keys[k], 100 << 10);
+                        put_result(f, keys[k], &d[k], (time_t)(1000 * (k + 1)));
+                        digest_hex(&d[k], hex);
+                        (void)snprintf(path, sizeof(path), "blobs/sha256/%s", hex);
+                        assert_int_equal(utimensat(cas_root_fd(f->c), path, t, 0), 0);
+                }
+                reopen(f);
+                (void)prune(f, o);
+                for (size_t k = 0; k < 3; k++) {
+                        bool there = has_result(f, keys[k]);
+
+                        if (there != has_blob(f->c, &d[k]))
+                                fail_msg("%s: %s lost half", rows[i].name, keys[k]);
+                        if (left && !there)
+                                gap = true; /* a newer one went before an older one */
+                        left += there;
+                }
+                if (left != rows[i].left || gap)
+                        fail_msg("%s: %d results left, not %d", rows[i].name, left, rows[i].left);
+        }
+}
+
+static void test_shared_blob(void **state)
+{
+        struct fixture *f = *state;
+        struct digest d = put_text(f->c, "shared");
+
+        put_result(f, "old", &d, 1000);
+        put_result(f, "new", &d, 5000);
+        reopen(f);
+        (void)prune(f, (struct cas_prune_opts){.all = true, .until_sec = 2000});
+        assert_false(has_result(f, "old"));
+        assert_true(has_result(f, "new"));
+        assert_true(has_blob(f->c, &d));
+}
+
+static void test_waste(void **state)
+{
+        static const char *const waste[] = {"results/ab/junk",
+                                            "index/ctx-1@00112233445566778899aabbccddeeff",
+                                            "tmp/corrupt.x", "snapshots/root/" ID "/fs/file"};
+        struct fixture *f = *state;
+
+        OK(path_mkdirs(cas_root_fd(f->c), "results/ab", 0755, err));
+        OK(path_mkdirs(cas_root_fd(f->c), "snapshots/root/" ID "/fs", 0755, err));
+        for (size_t i = 0; i < ARRAY_LEN(waste); i++)
+                OK(file_write(cas_root_fd(f->c), waste[i], "x", 1, 0644, 0, err));
+        (void)prune(f, (struct cas_prune_opts){.keep_bytes = 0});
+        for (size_t i = 0; i < ARRAY_LEN(waste); i++)
+                if (exists(f, waste[i]))
+                        fail_msg("%s is still there", waste[i]);
+}
+
+static void test_mounts(void **state)
+{
+        struct fixture *f = *state;
+        struct cas_build *b;
+
+        OK(cas_view_prepare(f->c, "root", err));
+        OK(path_mkdirs(cas_root_fd(f->c), "mounts/root/npm", 0755, err));
+        (void)prune(f, (struct cas_prune_opts){.max_used_bytes = 1});
+        assert_true(exists(f, "mounts/root/npm"));
+        OK(cas_build_begin(f->c, &b, err));
+        (void)prune(f, (struct cas_prune_opts){.all = true});
+        assert_true(exists(f, "mounts/root/npm")); /* perhaps it is mounted */
+        cas_build_end(b, false);
+        (void)prune(f, (struct cas_prune_opts){.all = true});
+        assert_false(exists(f, "mounts/root/npm"));
+}
+
+static void test_damaged_index_stops(void **state)
+{
+        struct fixture *f = *state;
+        struct cas_prune_opts o = {.all = true};
+        struct cas_prune_result res;
+        struct digest d = put_text(f->c, "x");
+
+        reopen(f);
+        OK(file_write(cas_root_fd(f->c), "index.json", "{", 1, 0644, 0, err));
+        assert_int_equal(cas_prune(f->c, &o, &res, NULL), BLD_E_CORRUPT);
+        assert_true(has_blob(f->c, &d));
+}
+
+static uint64_t du_of(const char *path)
+{
+        char text[100] = "";
+        unsigned long long n = 0;
+        int out[2];
+        pid_t pid;
+
+        assert_int_equal(pipe(out), 0);
+        pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+                (void)dup2(out[1], 1);
+                (void)execlp("du", "du", "-s", "-B1", path, (char *)NULL);
+                _exit(127);
+        }
+        (void)close(out[1]);
+        assert_true(read(out[0], text, sizeof(text) - 1) > 0);
+        (void)close(out[0]);
+        reap(pid);
+        n = strtoull(text, NULL, 10);
+        return n;
+}
+
+/* Deep folders, hard links within and across, holes, links: the total is that of du(1). */
+static void test_usage_agrees_with_du(void **state)
+{
+        struct fixture *f = *state;
+        struct cas_usage u;
+        struct digest d = put_big(f, "big", 300000);
+        int fd;
+
+        put_result(f, "k", &d, 1000);
+        publish(f, ID);
+        OK(path_mkdirs(cas_root_fd(f->c), "snapshots/root/" ID "/fs/a/b/c", 0755, err));
+        OK(file_write(cas_root_fd(f->c), "snapshots/root/" ID "/fs/a/file", "x", 1, 0644, 0, err));
+        assert_int_equal(linkat(cas_root_fd(f->c), "snapshots/root/" ID "/fs/a/file",
+                                cas_root_fd(f->c), "snapshots/root/" ID "/fs/a/b/link", 0),
+                         0);
+        assert_int_equal(symlinkat("/nowhere", cas_root_fd(f->c), "snapshots/root/" ID "/fs/ln"),
+                         0);
+        OK(path_mkdirs(cas_root_fd(f->c), "mounts/root/cache", 0755, err));
+        assert_int_equal(linkat(cas_root_fd(f->c), "snapshots/root/" ID "/fs/a/file",
+                                cas_root_fd(f->c), "mounts/root/cache/link", 0),
+                         0);
+        fd = openat(cas_root_fd(f->c), "mounts/root/cache/hole", O_WRONLY | O_CREAT, 0644);
+        assert_true(fd >= 0 && ftruncate(fd, 1 << 30) == 0);
+        (void)close(fd);
+        OK(cas_usage(f->c, &u, err));
+        assert_int_equal(u.total_bytes, du_of(f->root));
+        assert_int_equal(u.count[CAS_SPACE_BLOBS], 1);
+        assert_int_equal(u.count[CAS_SPACE_SNAPSHOTS], 1);
+        assert_int_equal(u.count[CAS_SPACE_MOUNTS], 1);
+        assert_true(u.bytes[CAS_SPACE_BLOBS] >= 300000);
+        assert_true(u.reclaimable_bytes < 300000); /* this process still leases it */
+        reopen(f);
+        OK(cas_usage(f->c, &u, err));
+        assert_true(u.reclaimable_bytes >= 300000);
+        assert_int_equal(u.total_bytes, du_of(f->root));
+}
+
+#define T(fn) cmocka_unit_test_setup_teardown(fn, fixture_up, fixture_down)
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                T(test_what_stays),
+                T(test_leases),
+                T(test_limits),
+                T(test_shared_blob),
+                T(test_waste),
+                T(test_mounts),
+                T(test_damaged_index_stops),
+                T(test_usage_agrees_with_du),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
