@@ -59,8 +59,8 @@ static const struct flag_def copy_flags[] = {
         {"from", FLAG_STRING},  {"link", FLAG_BOOL},    {"parents", FLAG_BOOL},
 };
 static const struct flag_def add_flags[] = {
-        {"checksum", FLAG_STRING},   {"chmod", FLAG_STRING}, {"chown", FLAG_STRING},
-        {"exclude", FLAG_LIST},      {"keep-git-dir", FLAG_BOOL}, {"link", FLAG_BOOL},
+        {"checksum", FLAG_STRING}, {"chmod", FLAG_STRING},      {"chown", FLAG_STRING},
+        {"exclude", FLAG_LIST},    {"keep-git-dir", FLAG_BOOL}, {"link", FLAG_BOOL},
         {"unpack", FLAG_BOOL},
 };
 static const struct flag_def run_flags[] = {
@@ -70,8 +70,8 @@ static const struct flag_def run_flags[] = {
         {"security", FLAG_STRING},
 };
 static const struct flag_def health_flags[] = {
-        {"interval", FLAG_STRING},       {"retries", FLAG_STRING}, {"start-interval", FLAG_STRING},
-        {"start-period", FLAG_STRING},   {"timeout", FLAG_STRING},
+        {"interval", FLAG_STRING},     {"retries", FLAG_STRING}, {"start-interval", FLAG_STRING},
+        {"start-period", FLAG_STRING}, {"timeout", FLAG_STRING},
 };
 
 static const struct flag_def *find_def(const struct flag_def *defs, size_t n, const char *name)
@@ -333,9 +333,9 @@ static int check_onbuild(const struct ctx *c)
 
 /* In alphabetical order, as suggestions are sought. */
 static const enum df_kind kinds_by_name[] = {
-        DF_ADD,    DF_ARG,   DF_CMD,        DF_COPY,    DF_ENTRYPOINT, DF_ENV,
-        DF_EXPOSE, DF_FROM,  DF_HEALTHCHECK, DF_LABEL,  DF_MAINTAINER, DF_ONBUILD,
-        DF_RUN,    DF_SHELL, DF_STOPSIGNAL, DF_USER,    DF_VOLUME,     DF_WORKDIR,
+        DF_ADD,    DF_ARG,   DF_CMD,         DF_COPY,  DF_ENTRYPOINT, DF_ENV,
+        DF_EXPOSE, DF_FROM,  DF_HEALTHCHECK, DF_LABEL, DF_MAINTAINER, DF_ONBUILD,
+        DF_RUN,    DF_SHELL, DF_STOPSIGNAL,  DF_USER,  DF_VOLUME,     DF_WORKDIR,
 };
 
 static int check_unknown(const struct ctx *c)

@@ -83,8 +83,7 @@ static int find_with_prefix(struct df_arena *a, const char *p, const char *end, 
                 if (!text_eq_fold(d.name.s, d.name.n, name))
                         continue;
                 blank = memchr(d.value.s, ' ', d.value.n);
-                *ret = df_arena_str(a, d.value.s,
-                                    blank ? (size_t)(blank - d.value.s) : d.value.n);
+                *ret = df_arena_str(a, d.value.s, blank ? (size_t)(blank - d.value.s) : d.value.n);
                 return *ret ? 1 : BLD_E_NOMEM;
         }
         return 0;

@@ -68,8 +68,8 @@ static int one_word(const struct heredoc_word *w, unsigned flags, char **ret)
         return 1;
 }
 
-/* 1 and the name (caller frees) when the word is a heredoc, 0, or NOMEM. The body is expanded iff no
- * part of the delimiter was quoted: then removing quotes removes none. */
+/* 1 and the name (caller frees) when the word is a heredoc, 0, or NOMEM. The body is expanded iff
+ * no part of the delimiter was quoted: then removing quotes removes none. */
 static int parse_word(const char *s, size_t n, struct heredoc_word *w, char **ret_name)
 {
         AUTO_FREE char *name = NULL, *raw = NULL;

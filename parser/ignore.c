@@ -35,8 +35,7 @@ struct source {
         bool is_file; /* in a file a leading '/' means nothing */
 };
 
-static int refuse(const struct source *src, const char *name, const char *what,
-                  struct bld_err *err)
+static int refuse(const struct source *src, const char *name, const char *what, struct bld_err *err)
 {
         char q[TEXT_EXCERPT_MAX];
 
@@ -141,9 +140,8 @@ int ignore_from_patterns(const struct strv *patterns, struct ignore **ret, struc
         if (!ig)
                 return err_nomem(err, "ignore patterns");
         for (size_t i = 0; i < patterns->n; i++) {
-                const struct source src = {.s = patterns->v[i],
-                                           .n = strlen(patterns->v[i]),
-                                           .line = (unsigned)i + 1};
+                const struct source src = {
+                        .s = patterns->v[i], .n = strlen(patterns->v[i]), .line = (unsigned)i + 1};
                 int r = add_line(ig, src, "", err);
 
                 if (r < 0)

@@ -252,8 +252,8 @@ static size_t step(const struct ignore_pattern *p, const struct ignore_tok *t,
         return k;
 }
 
-/* Does a match end at the path's or a parent folder's end? With `open_end` the path is the beginning
- * of something longer: true as soon as a token could take characters behind it. */
+/* Does a match end at the path's or a parent folder's end? With `open_end` the path is the
+ * beginning of something longer: true as soon as a token could take characters behind it. */
 static bool run_tokens(const struct ignore_pattern *p, const struct ignore_subject *s,
                        bool open_end)
 {
@@ -321,7 +321,8 @@ bool ignore_pattern_match(const struct ignore_pattern *p, const struct ignore_su
         return run_tokens(p, s, false);
 }
 
-bool ignore_pattern_may_match_below(const struct ignore_pattern *p, const struct ignore_subject *dir)
+bool ignore_pattern_may_match_below(const struct ignore_pattern *p,
+                                    const struct ignore_subject *dir)
 {
         switch (p->kind) {
         case IGNORE_SUFFIX:

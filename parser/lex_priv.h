@@ -39,8 +39,8 @@ int df_nomem(const struct df_parse *p);
 
 /* One instruction from text (trimmed or not), which starts at p->base of the logical line.
  * Comments, lines and heredocs are set by the caller. */
-int df_instr_parse(const struct df_parse *p, const char *text, size_t len, struct df_instr *in)
-        MUST_CHECK;
+int df_instr_parse(const struct df_parse *p, const char *text, size_t len,
+                   struct df_instr *in) MUST_CHECK;
 enum df_kind df_kind_of(const char *word, size_t n);
 
 /* Parser directives (section 3). */

@@ -63,8 +63,8 @@ struct df_heredoc {
         unsigned line, end_line; /* first line of the body, line of the terminator */
 };
 
-/* Exec form (json) or one string handed to the shell. U+0000 in a JSON string is stored as the bytes
- * C0 80 (never valid UTF-8, so unambiguous); df_check() refuses it. */
+/* Exec form (json) or one string handed to the shell. U+0000 in a JSON string is stored as the
+ * bytes C0 80 (never valid UTF-8, so unambiguous); df_check() refuses it. */
 struct df_cmd {
         bool json;
         struct strv argv; /* json: the elements; else one string (none when empty) */
@@ -89,16 +89,16 @@ struct df_instr {
                                 EXPOSE: entries; WORKDIR USER STOPSIGNAL MAINTAINER: one;
                                 HEALTHCHECK: the type word */
         size_t nargs;
-        bool args_json;          /* COPY/ADD/VOLUME given as a JSON array */
-        struct df_cmd cmd;       /* RUN CMD ENTRYPOINT SHELL, HEALTHCHECK CMD */
-        struct df_pair *pairs;   /* ENV LABEL ARG */
+        bool args_json;        /* COPY/ADD/VOLUME given as a JSON array */
+        struct df_cmd cmd;     /* RUN CMD ENTRYPOINT SHELL, HEALTHCHECK CMD */
+        struct df_pair *pairs; /* ENV LABEL ARG */
         size_t npairs;
-        bool legacy_pair;        /* ENV/LABEL "key value" form */
+        bool legacy_pair; /* ENV/LABEL "key value" form */
         enum df_health_kind health;
-        char *as_name;           /* FROM ... AS name, lower-cased */
-        char *as_raw;            /* the name as written */
-        struct df_instr *sub;    /* ONBUILD: the trigger parsed; df_kind DF_UNKNOWN if not one */
-        char *trigger;           /* ONBUILD: text to store, heredocs appended */
+        char *as_name;        /* FROM ... AS name, lower-cased */
+        char *as_raw;         /* the name as written */
+        struct df_instr *sub; /* ONBUILD: the trigger parsed; df_kind DF_UNKNOWN if not one */
+        char *trigger;        /* ONBUILD: text to store, heredocs appended */
 };
 
 struct df_arena;
@@ -111,10 +111,10 @@ struct df_warning {
 struct df_file {
         struct df_instr *v;
         size_t n;
-        char escape;       /* '\\' or '`' */
-        char *syntax;      /* reference of `# syntax=`, or NULL */
-        char *check;       /* value of `# check=`, or NULL */
-        char *text;        /* the source, as given */
+        char escape;  /* '\\' or '`' */
+        char *syntax; /* reference of `# syntax=`, or NULL */
+        char *check;  /* value of `# check=`, or NULL */
+        char *text;   /* the source, as given */
         size_t len;
         struct df_warning *warnings;
         size_t nwarnings;

@@ -12,9 +12,9 @@
 static const char *lookup(void *user, const char *name)
 {
         static const char *const vars[][2] = {
-                {"A", "abcabc"},      {"E", ""},          {"S", " x  y "}, {"P", "/a/b.tar.gz"},
-                {"STAR", "a*"},       {"L", "one\ntwo"},  {"U", "äöü"},    {"Ä", "umlaut"},
-                {"Q", "'\"\\$A"},
+                {"A", "abcabc"},      {"E", ""},       {"S", " x  y "},
+                {"P", "/a/b.tar.gz"}, {"STAR", "a*"},  {"L", "one\ntwo"},
+                {"U", "äöü"},         {"Ä", "umlaut"}, {"Q", "'\"\\$A"},
         };
 
         (void)user;
@@ -46,9 +46,11 @@ static const struct {
         {"${N:-a\\}b}", "a}b", NULL, 0},
         {"${A:?x}${E?x}", "abcabc", NULL, 0},
         {"${A#a*c}|${A##a*c}|${A%b*c}|${A%%b*c}", "abc||abca|a", NULL, 0},
-        {"${P##*/}|${P%/*}|${P%.*}|${P%%.*}|${P#/}", "b.tar.gz|/a|/a/b.tar|/a/b|a/b.tar.gz", NULL, 0},
+        {"${P##*/}|${P%/*}|${P%.*}|${P%%.*}|${P#/}", "b.tar.gz|/a|/a/b.tar|/a/b|a/b.tar.gz", NULL,
+         0},
         {"${A#?}|${A%??}|${A#x}|${A#}|${N#x}", "bcabc|abca|abcabc|abcabc|", NULL, 0},
-        {"${STAR#a\\*}|${STAR#\\a}", NULL, "invalid pattern (\\a) in substitution: invalid escape '\\a'", 0},
+        {"${STAR#a\\*}|${STAR#\\a}", NULL,
+         "invalid pattern (\\a) in substitution: invalid escape '\\a'", 0},
         {"${STAR#a\\*}|${A#$STAR}|${A##$STAR}", "|bcabc|", NULL, 0},
         {"${U#?}|${U%?}|${U/ö/oe}", "öü|äö|äoeü", NULL, 0},
         {"${L%o*}|${L##*}", "one\ntw|\ntwo", NULL, 0},
@@ -113,7 +115,9 @@ static const struct {
 } splits[] = {
         {"", ""},
         {" a  b\t\nc ", "a|b|c"},
-        {"a\xc2\xa0" "b", "a|b"},
+        {"a\xc2\xa0"
+         "b",
+         "a|b"},
         {"'a b' \"c d\" e\\ f", "a b|c d|e f"},
         {"\"\" ''", ""},
         {"x$S$S\"$S\"y", "x|x|y|x|y| x  y y"},

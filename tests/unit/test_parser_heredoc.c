@@ -19,20 +19,24 @@ static struct df_file *parse_ok(const char *text)
         return f;
 }
 
-#define DOC(name, content, expand, chomp, fd)                                                      \
-        "{\"name\":\"" name "\",\"content\":\"" content "\",\"expand\":" expand ",\"chomp\":" chomp    \
-        ",\"fd\":" fd "}"
+#define DOC(name, content, expand, chomp, fd)                                   \
+        "{\"name\":\"" name "\",\"content\":\"" content "\",\"expand\":" expand \
+        ",\"chomp\":" chomp ",\"fd\":" fd "}"
 
 static const struct {
         const char *name, *text, *want;
 } rows[] = {
-        {"plain", "RUN <<E\na\n\\\n# b\r\nE\n", "[[" DOC("E", "a\\n\\\\\\n# b\\u000d\\n", "true", "false", "0") "]]\n"},
+        {"plain", "RUN <<E\na\n\\\n# b\r\nE\n",
+         "[[" DOC("E", "a\\n\\\\\\n# b\\u000d\\n", "true", "false", "0") "]]\n"},
         {"chomp", "RUN 7<<-E\n\ta\n\tE\n", "[[" DOC("E", "\\ta\\n", "true", "true", "7") "]]\n"},
         {"terminator with CR", "RUN <<E\r\nE\r\n", "[[" DOC("E", "", "true", "false", "0") "]]\n"},
-        {"terminator at the end of file", "RUN <<E\nE", "[[" DOC("E", "", "true", "false", "0") "]]\n"},
-        {"blanks are no terminator", "RUN <<E\n E\nE \nE\n", "[[" DOC("E", " E\\nE \\n", "true", "false", "0") "]]\n"},
+        {"terminator at the end of file", "RUN <<E\nE",
+         "[[" DOC("E", "", "true", "false", "0") "]]\n"},
+        {"blanks are no terminator", "RUN <<E\n E\nE \nE\n",
+         "[[" DOC("E", " E\\nE \\n", "true", "false", "0") "]]\n"},
         {"partly quoted", "RUN <<E'O'F\nEOF\n", "[[" DOC("EOF", "", "false", "false", "0") "]]\n"},
-        {"escaped quote expands", "RUN <<E\\\"F\nE\"F\n", "[[" DOC("E\\\"F", "", "true", "false", "0") "]]\n"},
+        {"escaped quote expands", "RUN <<E\\\"F\nE\"F\n",
+         "[[" DOC("E\\\"F", "", "true", "false", "0") "]]\n"},
         {"variables stay", "RUN <<$E\n$E\n", "[[" DOC("$E", "", "true", "false", "0") "]]\n"},
         {"blank before the word", "RUN << E\nE\n", "[[" DOC("E", "", "true", "false", "0") "]]\n"},
         {"dash behind a blank", "RUN << -E\n-E\n", "[[" DOC("-E", "", "true", "false", "0") "]]\n"},
@@ -41,12 +45,16 @@ static const struct {
         {"unbalanced quote", "RUN <<E'\nE\n", "[[],[]]\n"},
         {"three", "RUN <<<E\n", "[[]]\n"},
         {"alone", "RUN << \nRUN <<-\n", "[[],[]]\n"},
-        {"on a continued line", "RUN a \\\n <<E \\\n b\nx\nE\n", "[[" DOC("E", "x\\n", "true", "false", "0") "]]\n"},
+        {"on a continued line", "RUN a \\\n <<E \\\n b\nx\nE\n",
+         "[[" DOC("E", "x\\n", "true", "false", "0") "]]\n"},
         {"json form has none", "COPY [\"<<E\", \"/\"]\nRUN [\"<<E\"]\n", "[[],[]]\n"},
         {"other instructions have none", "CMD <<E\nENV a=<<E\n", "[[],[]]\n"},
-        {"onbuild", "ONBUILD ADD <<E /\nE\nONBUILD CMD <<E\n", "[[" DOC("E", "", "true", "false", "0") "],[]]\n"},
-        {"large fd", "RUN 99999999999<<E\nE\n", "[[" DOC("E", "", "true", "false", "4294967295") "]]\n"},
-        {"bad bytes", "RUN <<E\n\xff\nE\n", "[[" DOC("E", "\\ufffd\\n", "true", "false", "0") "]]\n"},
+        {"onbuild", "ONBUILD ADD <<E /\nE\nONBUILD CMD <<E\n",
+         "[[" DOC("E", "", "true", "false", "0") "],[]]\n"},
+        {"large fd", "RUN 99999999999<<E\nE\n",
+         "[[" DOC("E", "", "true", "false", "4294967295") "]]\n"},
+        {"bad bytes", "RUN <<E\n\xff\nE\n",
+         "[[" DOC("E", "\\ufffd\\n", "true", "false", "0") "]]\n"},
 };
 
 static void test_recognition(void **state)
@@ -100,7 +108,8 @@ static void test_last_of_one_name(void **state)
 
 static void test_trigger(void **state)
 {
-        struct df_file *f = parse_ok("onbuild  Run --network=none \\\n <<A <<-B x\n1\nA\n\t2\n\tB\n");
+        struct df_file *f =
+                parse_ok("onbuild  Run --network=none \\\n <<A <<-B x\n1\nA\n\t2\n\tB\n");
         struct df_file *t = NULL;
 
         (void)state;
@@ -183,9 +192,9 @@ static void test_large_body(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_recognition),   cmocka_unit_test(test_lines_and_words),
+                cmocka_unit_test(test_recognition),      cmocka_unit_test(test_lines_and_words),
                 cmocka_unit_test(test_last_of_one_name), cmocka_unit_test(test_trigger),
-                cmocka_unit_test(test_trigger_is_one), cmocka_unit_test(test_bodies),
+                cmocka_unit_test(test_trigger_is_one),   cmocka_unit_test(test_bodies),
                 cmocka_unit_test(test_large_body),
         };
 

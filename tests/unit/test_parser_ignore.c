@@ -97,8 +97,8 @@ static void test_match(void **state)
 
 static void test_refused(void **state)
 {
-        static const char *const texts[] = {"a[b-]", "[", "[a", "[]a]", "[-x]", "[a-b-c]", "a\\", "!",
-                                            "! ",    "!/", "[^",  "[\xff]"};
+        static const char *const texts[] = {"a[b-]", "[", "[a", "[]a]", "[-x]", "[a-b-c]",
+                                            "a\\",   "!", "! ", "!/",   "[^",   "[\xff]"};
 
         (void)state;
         for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
@@ -211,14 +211,37 @@ static const struct {
         const char *pattern, *name;
         int want;
 } globs[] = {
-        {"", "", 1},          {"abc", "abc", 1},     {"*", "", 1},           {"*", "abc", 1},
-        {"*c", "abc", 1},     {"a*/b", "abc/b", 1},  {"a*/b", "a/c/b", 0},   {"*", "a/b", 0},
-        {"**", "abc", 1},     {"a*b*c*d*e*", "axbxcxdxe", 1},                {"a*b?c*x", "abxbbxdbxebxczzx", 1},
-        {"ab[c]", "abc", 1},  {"ab[^c]", "abc", 0},  {"a???b", "a☺b", 0},    {"a?b", "a☺b", 1},
-        {"a[^a]b", "a☺b", 1}, {"[a-ζ]*", "α", 1},    {"[\\]a]", "]", 1},     {"[x\\-]", "z", 0},
-        {"[", "a", -1},       {"a[", "a", -1},       {"a[", "b", -1},        {"[a-]", "a", -1},
-        {"\\*", "*", 1},      {"\\", "a", -1},       {"*x", "xxx", 1},       {"?", "/", 0},
-        {"[^a]", "/", 1},     {"a\\", "b", -1},      {"*[ab]c*", "xacx", 1}, {"[[]x", "[x", 1},
+        {"", "", 1},
+        {"abc", "abc", 1},
+        {"*", "", 1},
+        {"*", "abc", 1},
+        {"*c", "abc", 1},
+        {"a*/b", "abc/b", 1},
+        {"a*/b", "a/c/b", 0},
+        {"*", "a/b", 0},
+        {"**", "abc", 1},
+        {"a*b*c*d*e*", "axbxcxdxe", 1},
+        {"a*b?c*x", "abxbbxdbxebxczzx", 1},
+        {"ab[c]", "abc", 1},
+        {"ab[^c]", "abc", 0},
+        {"a???b", "a☺b", 0},
+        {"a?b", "a☺b", 1},
+        {"a[^a]b", "a☺b", 1},
+        {"[a-ζ]*", "α", 1},
+        {"[\\]a]", "]", 1},
+        {"[x\\-]", "z", 0},
+        {"[", "a", -1},
+        {"a[", "a", -1},
+        {"a[", "b", -1},
+        {"[a-]", "a", -1},
+        {"\\*", "*", 1},
+        {"\\", "a", -1},
+        {"*x", "xxx", 1},
+        {"?", "/", 0},
+        {"[^a]", "/", 1},
+        {"a\\", "b", -1},
+        {"*[ab]c*", "xacx", 1},
+        {"[[]x", "[x", 1},
 };
 
 static void test_glob(void **state)
@@ -239,9 +262,12 @@ static void test_glob(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_match),         cmocka_unit_test(test_refused),
-                cmocka_unit_test(test_may_include_below), cmocka_unit_test(test_from_patterns),
-                cmocka_unit_test(test_hits),          cmocka_unit_test(test_long_paths),
+                cmocka_unit_test(test_match),
+                cmocka_unit_test(test_refused),
+                cmocka_unit_test(test_may_include_below),
+                cmocka_unit_test(test_from_patterns),
+                cmocka_unit_test(test_hits),
+                cmocka_unit_test(test_long_paths),
                 cmocka_unit_test(test_glob),
         };
 

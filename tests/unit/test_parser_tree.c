@@ -23,7 +23,10 @@ static const struct {
 } trees[] = {
         {"words", "from\ta \t b\r\n", "(from \"a\" \"b\")\n"},
         {"no line end", "FROM a", "(from \"a\")\n"},
-        {"bom", "\xef\xbb\xbf" "FROM a\n", "(from \"a\")\n"},
+        {"bom",
+         "\xef\xbb\xbf"
+         "FROM a\n",
+         "(from \"a\")\n"},
         {"comment inside", "RUN a \\\n # b \\\n c\n", "(run \"a  c\")\n"},
         {"blank line inside", "RUN a \\\n\n \t\n c\n", "(run \"a  c\")\n"},
         {"blanks behind the escape", "RUN a \\ \t\r\nb\n", "(run \"a b\")\n"},
@@ -43,8 +46,7 @@ static const struct {
         {"flags only", "COPY --a\n", "(copy [\"--a\"])\n"},
         {"flags across lines", "RUN --mount=type=x \\\n  --net=y \\\n  z\n",
          "(run [\"--mount=type=x\" \"--net=y\"] \"z\")\n"},
-        {"quoted escape in a flag", "COPY --a='b\\'c' d e\n",
-         "(copy [\"--a=b'c\"] \"d\" \"e\")\n"},
+        {"quoted escape in a flag", "COPY --a='b\\'c' d e\n", "(copy [\"--a=b'c\"] \"d\" \"e\")\n"},
         {"json", "CMD [\"a\", \"\\u00e9\\ud83d\\ude00\\ud83d\\u0000\\/\"]\n",
          "(cmd \"a\" \"é😀\xef\xbf\xbd\\x00/\")\n"},
         {"json with bad bytes", "CMD [\"\xff\xc0\x80\"]\n",
@@ -60,15 +62,20 @@ static const struct {
          "(healthcheck [\"--retries=3\"] \"cmd\" \"a\")\n(healthcheck \"none\")\n(healthcheck)\n"},
         {"arg", "ARG a b= c='d e' \"f\"\n", "(arg \"a\" \"b=\" \"c='d e'\" \"\\\"f\\\"\")\n"},
         {"env", "ENV a=b\\ c d=\"e\\\"f\" g='\\'\n",
-         "(env \"a\" \"b\\\\ c\" \"=\" \"d\" \"\\\"e\\\\\\\"f\\\"\" \"=\" \"g\" \"'\\\\'\" \"=\")\n"},
+         "(env \"a\" \"b\\\\ c\" \"=\" \"d\" \"\\\"e\\\\\\\"f\\\"\" \"=\" \"g\" \"'\\\\'\" "
+         "\"=\")\n"},
         {"env legacy", "ENV a  b = c\n", "(env \"a\" \"b = c\" \"\")\n"},
         {"env escape at the end", "ENV a=b\\", "(env \"a\" \"b\" \"=\")\n"},
-        {"label empty value", "LABEL a= b=\"\"\n", "(label \"a\" \"\" \"=\" \"b\" \"\\\"\\\"\" \"=\")\n"},
+        {"label empty value", "LABEL a= b=\"\"\n",
+         "(label \"a\" \"\" \"=\" \"b\" \"\\\"\\\"\" \"=\")\n"},
         {"whole string", "WORKDIR  /a b \nUSER\n", "(workdir \"/a b\")\n(user)\n"},
         {"onbuild", "ONBUILD onbuild copy --x [\"a\"]\nONBUILD\n",
          "(onbuild (onbuild (copy [\"--x\"] \"a\")))\n(onbuild)\n"},
         {"unknown", "Foo bar\n", "(foo \"\")\n"},
-        {"nbsp splits words of env only", "ENV a=b\xc2\xa0" "c=d\nEXPOSE 1\xc2\xa0" "2\n",
+        {"nbsp splits words of env only",
+         "ENV a=b\xc2\xa0"
+         "c=d\nEXPOSE 1\xc2\xa0"
+         "2\n",
          "(env \"a\" \"b\" \"=\" \"c\" \"d\" \"=\")\n(expose \"1\\u00a02\")\n"},
         {"quoting", "RUN \a\x01\x7f\xff\xe2\x80\x8b\xf3\xa0\x80\x81 \\ \"\n",
          "(run \"\\a\\x01\\x7f\\xff\\u200b\\U000e0001 \\\\ \\\"\")\n"},
@@ -120,9 +127,8 @@ static void test_refused(void **state)
                 struct df_file *f = NULL;
 
                 print_message("# %s\n", refused[i].name);
-                assert_int_equal(
-                        df_parse(refused[i].text, strlen(refused[i].text), &f, &pos, &err),
-                        BLD_E_INVALID);
+                assert_int_equal(df_parse(refused[i].text, strlen(refused[i].text), &f, &pos, &err),
+                                 BLD_E_INVALID);
                 assert_string_equal(err.msg, refused[i].want);
                 assert_int_equal(pos.pos.line, refused[i].line);
                 assert_null(f);
@@ -228,8 +234,9 @@ static void test_comments_and_warnings(void **state)
         struct df_file *f;
 
         (void)state;
-        f = parse_ok("# syntax=x\n# lost\n#\n#  a one \n\n # b two\nFROM a\nRUN b \\\n\n# not kept\n"
-                     "c\nRUN d\n");
+        f = parse_ok(
+                "# syntax=x\n# lost\n#\n#  a one \n\n # b two\nFROM a\nRUN b \\\n\n# not kept\n"
+                "c\nRUN d\n");
         assert_int_equal(f->n, 3);
         assert_int_equal(f->v[0].comments.n, 2);
         assert_string_equal(f->v[0].comments.v[0], "a one");
@@ -288,14 +295,10 @@ static void test_limits(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_trees),
-                cmocka_unit_test(test_refused),
-                cmocka_unit_test(test_positions),
-                cmocka_unit_test(test_nodes),
-                cmocka_unit_test(test_directives),
-                cmocka_unit_test(test_comments_and_warnings),
-                cmocka_unit_test(test_source_line),
-                cmocka_unit_test(test_limits),
+                cmocka_unit_test(test_trees),       cmocka_unit_test(test_refused),
+                cmocka_unit_test(test_positions),   cmocka_unit_test(test_nodes),
+                cmocka_unit_test(test_directives),  cmocka_unit_test(test_comments_and_warnings),
+                cmocka_unit_test(test_source_line), cmocka_unit_test(test_limits),
         };
 
         return cmocka_run_group_tests_name("parser_tree", tests, NULL, NULL);
