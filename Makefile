@@ -100,7 +100,7 @@ $(BUILD)/%.o: %.c $(FLAGS_STAMP)
 # Everything in one archive with internal names, for the program and the tests.
 $(BUILD)/libinternal.a: $(OBJS)
 	$(if $(Q),@echo "  AR    $@")
-	$(Q)rm -f $@ && $(AR) rcs $@ $^
+	$(Q)rm -f $@ && $(AR) qcs $@ $^
 
 $(BUILD)/bld: $(CLI_OBJS) $(BUILD)/libinternal.a
 	$(if $(Q),@echo "  LINK  $@")
@@ -118,7 +118,7 @@ $(BUILD)/libbld.a: $(OBJS)
 	$(if $(Q),@echo "  AR    $@")
 	$(Q)ld -r -o $(BUILD)/libbld.o $(OBJS)
 	$(Q)objcopy --wildcard --keep-global-symbol='bld_*' $(BUILD)/libbld.o
-	$(Q)rm -f $@ && $(AR) rcs $@ $(BUILD)/libbld.o
+	$(Q)rm -f $@ && $(AR) qcs $@ $(BUILD)/libbld.o
 
 # ---- tests ----
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(UNIT_HELPERS:%.c=$(BUILD)/%.o) $(BUILD)/libinternal.a
