@@ -151,8 +151,10 @@ static void finish(struct steps *s, struct step *st, const struct bld_event *ev,
         }
         if (!st->started_ns)
                 st->started_ns = ev->time_ns;
-        st->state = state;
         st->elapsed_ms = ev->elapsed_ms;
+        if (!st->elapsed_ms && st->state == STEP_RUNNING)
+                st->elapsed_ms = mono_ms() - st->started_ms;
+        st->state = state;
         s->finished++;
         if (state != STEP_FAILED) { /* long builds: keep the output of what may be asked for only */
                 free(st->tail.v);

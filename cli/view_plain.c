@@ -60,9 +60,9 @@ static void head(struct view *v, struct plain *p, const char *id)
 static void seconds(struct plain *p, int64_t ms)
 {
         if (ms < 100000)
-                sb_fmt(&p->out, " %4lld.%lld ", (long long)(ms / 1000), (long long)(ms / 100 % 10));
+                sb_fmt(&p->out, "%3lld.%lld ", (long long)(ms / 1000), (long long)(ms / 100 % 10));
         else
-                sb_fmt(&p->out, " %6lld ", (long long)(ms / 1000));
+                sb_fmt(&p->out, "%5lld ", (long long)(ms / 1000));
 }
 
 static void text(struct view *v, struct plain *p, const char *s)
@@ -83,7 +83,7 @@ static void opening(struct view *v, struct plain *p, const struct step *st, cons
         size_t used;
 
         head(v, p, st->id);
-        sb_fmt(&p->out, "        %-6s  ", word);
+        sb_fmt(&p->out, "      %-6s  ", word);
         used = text_add(&p->out, name, strlen(name), TEXT_WIDE, clean_flags(v));
         if (st->file && st->line) {
                 sb_fmt(&p->out, "%*s", used < 36 ? (int)(36 - used) : 2, "");

@@ -414,10 +414,27 @@ static void draw(struct view *v, struct tty *t)
         swap_frames(t);
 }
 
-static void tty_tick(struct view *v)
+static void tty_resize(struct view *v)
 {
         struct tty *t = tty_of(v);
 
+        term_resize(&view_options(v)->term);
+        make_rows(v, t);
+        sb_cut(&t->shown, 0); /* the same rows stand elsewhere now: draw again */
+        draw(v, t);
+}
+
+/* The size is asked for with every frame: the signal may have come before it was listened for. */
+static void tty_tick(struct view *v)
+{
+        struct tty *t = tty_of(v);
+        struct term now = *term_of(v);
+
+        term_resize(&now);
+        if (now.cols != term_of(v)->cols || now.rows != term_of(v)->rows) {
+                tty_resize(v);
+                return;
+        }
         make_rows(v, t);
         draw(v, t);
 }
@@ -446,16 +463,6 @@ static void tty_event(struct view *v, const struct bld_event *ev, struct step *s
         else if (st && (ev->type == BLD_EV_STEP_CACHED || ev->type == BLD_EV_STEP_DONE ||
                         ev->type == BLD_EV_STEP_ERROR))
                 permanent_step(v, st);
-}
-
-static void tty_resize(struct view *v)
-{
-        struct tty *t = tty_of(v);
-
-        term_resize(&view_options(v)->term);
-        make_rows(v, t);
-        sb_cut(&t->shown, 0); /* the same rows stand elsewhere now: draw again */
-        draw(v, t);
 }
 
 static void tty_end(struct view *v)
