@@ -195,6 +195,8 @@ static int find_name(const struct js *auths, const char *name, const struct reg_
         for (void *it = js_iter(auths); it; it = js_iter_next(auths, it)) {
                 AUTO_FREE char *key = normal_key(js_iter_key(it));
 
+                if (exact && str_eq(js_iter_key(it), name))
+                        continue; /* looked at already */
                 if (!key)
                         return err_nomem(err, "read an auth file");
                 if (!str_eq(key, name))

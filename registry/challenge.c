@@ -162,10 +162,13 @@ static int start_challenge(struct scan *s, size_t n, struct reg_chals *out, stru
         skip_space(s);
         if (!spaced || s->p >= s->end || *s->p == ',')
                 return 0;
-        r = param(s, c, err);
-        if (r != 0)
-                return r < 0 ? r : 0;
         n = token68_len(s);
+        /* "abc==" has the form of a parameter, too, with the value "=" */
+        if (!(n > 2 && s->p[n - 1] == '=' && s->p[n - 2] == '=')) {
+                r = param(s, c, err);
+                if (r != 0)
+                        return r < 0 ? r : 0;
+        }
         if (n > 0) {
                 c->token68 = mem_strndup(s->p, n);
                 if (!c->token68)

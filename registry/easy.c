@@ -262,6 +262,8 @@ static bool setup_headers(struct xfer *x, const struct curl_api *api, CURL *h)
         expect = size > EXPECT_FROM && !x->host->no_expect;
         (void)pthread_mutex_unlock(&x->c->lock);
         /* an empty value keeps curl from adding its own */
+        if (!x->body && !x->upload)
+                ok &= add_header(x, api, "Content-Type:");
         ok &= add_header(x, api, expect ? "Expect: 100-continue" : "Expect:");
         ok &= set_long(api, h, CURLOPT_EXPECT_100_TIMEOUT_MS, EXPECT_WAIT_MS);
         ok &= set_ptr(api, h, CURLOPT_HTTPHEADER, x->slist);

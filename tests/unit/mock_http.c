@@ -23,15 +23,23 @@ struct conn {
         bool continued; /* 100 sent */
 };
 
+/* A copy of the steps: the test's own live in frames that end before the thread is done. */
+struct script {
+        struct script *next;
+        struct mock_step *steps;
+        size_t n;
+};
+
 struct mock {
         char host[32];
         int listen_fd, stop_pipe[2];
         pthread_t thread;
-        pthread_mutex_t lock; /* guards steps, at, used, requests */
+        pthread_mutex_t lock; /* guards what follows up to wrong */
         const struct mock_step *steps;
+        struct script *scripts; /* all that were set */
         size_t at;
         unsigned used, requests;
-        struct sb wrong; /* thread only until joined */
+        struct sb wrong;
         struct conn conns[CONNS];
 };
 
@@ -98,7 +106,7 @@ static const struct mock_step *peek_step(struct mock *m)
         return s;
 }
 
-static void check(struct mock *m, const struct mock_step *s, const char *head, const char *body)
+static void check_locked(struct mock *m, const struct mock_step *s, const char *head, const char *body)
 {
         size_t n = strlen(s->request);
 
@@ -180,11 +188,15 @@ static void serve(struct mock *m, struct conn *c)
                 }
                 s = next_step(m);
                 if (!s) {
+                        (void)pthread_mutex_lock(&m->lock);
                         sb_fmt(&m->wrong, "unexpected \"%.*s\"\n", (int)strcspn(head, "\r"), head);
+                        (void)pthread_mutex_unlock(&m->lock);
                         conn_close(c, true);
                         return;
                 }
-                check(m, s, head, body ? body : "");
+                (void)pthread_mutex_lock(&m->lock);
+                check_locked(m, s, head, body ? body : "");
+                (void)pthread_mutex_unlock(&m->lock);
                 c->continued = false;
                 {
                         size_t used = MIN(head_len + (size_t)need, c->in.len);
@@ -249,7 +261,7 @@ static void *mock_main(void *arg)
         }
 }
 
-struct mock *mock_start(const struct mock_step *steps)
+struct mock *mock_start(void)
 {
         struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
         struct mock *m = calloc(1, sizeof(*m));
@@ -261,7 +273,6 @@ struct mock *mock_start(const struct mock_step *steps)
                 m->conns[i].fd = -1;
         m->wrong = SB_INIT(64u << 10);
         (void)pthread_mutex_init(&m->lock, NULL);
-        m->steps = steps;
         m->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (m->listen_fd < 0 || bind(m->listen_fd, (struct sockaddr *)&a, len) != 0 ||
             listen(m->listen_fd, 32) != 0 ||
@@ -279,10 +290,84 @@ const char *mock_host(const struct mock *m)
         return m->host;
 }
 
+static void copy_text(const char **s)
+{
+        if (*s && !(*s = strdup(*s)))
+                abort();
+}
+
+static void copy_step(struct mock_step *s)
+{
+        if (s->body) {
+                size_t n = s->body_len ? s->body_len : strlen(s->body);
+                char *body = calloc(1, n + 1);
+
+                if (!body)
+                        abort();
+                memcpy(body, s->body, n);
+                s->body = body;
+                s->body_len = n;
+        }
+        copy_text(&s->request);
+        copy_text(&s->headers);
+        copy_text(&s->body_has);
+        for (size_t i = 0; i < ARRAY_LEN(s->has); i++) {
+                copy_text(&s->has[i]);
+                copy_text(&s->hasnt[i]);
+        }
+}
+
+static void free_text(const char *s)
+{
+        union {
+                const char *c;
+                char *p;
+        } u = {s};
+
+        free(u.p);
+}
+
+static void free_scripts(struct script *k)
+{
+        while (k) {
+                struct script *next = k->next;
+
+                for (size_t i = 0; i < k->n; i++) {
+                        free_text(k->steps[i].request);
+                        free_text(k->steps[i].headers);
+                        free_text(k->steps[i].body);
+                        free_text(k->steps[i].body_has);
+                        for (size_t j = 0; j < ARRAY_LEN(k->steps[i].has); j++) {
+                                free_text(k->steps[i].has[j]);
+                                free_text(k->steps[i].hasnt[j]);
+                        }
+                }
+                free(k->steps);
+                free(k);
+                k = next;
+        }
+}
+
 void mock_script(struct mock *m, const struct mock_step *steps)
 {
+        struct script *k = calloc(1, sizeof(*k));
+
+        if (!k)
+                abort();
+        while (steps[k->n].request)
+                k->n++;
+        k->steps = calloc(k->n + 1, sizeof(*steps));
+        if (!k->steps)
+                abort();
+        memcpy(k->steps, steps, k->n * sizeof(*steps));
+        for (size_t i = 0; i < k->n; i++)
+                copy_step(&k->steps[i]);
         (void)pthread_mutex_lock(&m->lock);
-        m->steps = steps;
+        if (m->steps && m->steps[m->at].request)
+                sb_fmt(&m->wrong, "never asked: \"%s\"\n", m->steps[m->at].request);
+        k->next = m->scripts;
+        m->scripts = k;
+        m->steps = k->steps;
         m->at = 0;
         m->used = 0;
         (void)pthread_mutex_unlock(&m->lock);
@@ -314,6 +399,7 @@ char *mock_stop(struct mock *m)
         (void)close(m->listen_fd);
         (void)close(m->stop_pipe[0]);
         (void)close(m->stop_pipe[1]);
+        free_scripts(m->scripts);
         if (m->wrong.len > 0)
                 wrong = sb_take(&m->wrong);
         sb_done(&m->wrong);

@@ -32,11 +32,10 @@ struct mock_step {
 };
 
 struct mock;
-/* Steps are borrowed and end with a zero request. */
-struct mock *mock_start(const struct mock_step *steps);
+struct mock *mock_start(void);
 /* "127.0.0.1:PORT" */
 const char *mock_host(const struct mock *m);
-/* Steps may name their own host, so they can be set after the start. */
+/* Begin a script: steps (copied) up to one with a NULL request. */
 void mock_script(struct mock *m, const struct mock_step *steps);
 /* Stop. NULL when all steps were used and nothing was wrong, else what was; caller frees. */
 char *mock_stop(struct mock *m);

@@ -306,7 +306,7 @@ static void test_htpasswd_creds(void **state)
 static void test_htpasswd_config_json(void **state)
 {
         struct server *s = *state;
-        AUTO_SB struct sb doc = SB_INIT(4096), path = SB_INIT(4096);
+        AUTO_SB struct sb doc = SB_INIT(4096);
         struct reg_client *c;
 
         sb_fmt(&doc, "{\"auths\":{\"%s\":{\"auth\":\"YW5uOnMzOmNyZXQ=\"}}}", s->host);
