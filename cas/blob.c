@@ -151,11 +151,45 @@ int cas_blob_delete(struct cas *c, const struct digest *d, struct bld_err *err)
         return 0;
 }
 
+/* Is it there already? Then lease it: 1. Under the shared lock, so that the collector sees the
+ * lease or the lease sees that the blob is gone. */
+static int lease_present(struct cas *c, const struct digest *d, uint64_t size, struct bld_err *err)
+{
+        char path[CAS_BLOB_PATH_MAX], name[DIGEST_STR_MAX];
+        struct stat st;
+        int r;
+
+        cas_blob_path(d, path);
+        if (fstatat(c->root_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) ||
+            (uint64_t)st.st_size != size)
+                return 0;
+        digest_format(d, name);
+        r = cas_own_lease_add(c, 'b', name, err);
+        return r < 0 ? r : 1;
+}
+
+static int reuse(struct cas *c, const struct digest *d, uint64_t size, struct bld_err *err)
+{
+        AUTO_FD int lock = -1;
+        int r = cas_store_lock(c, LOCK_SH, &lock, err);
+
+        return r < 0 ? r : lease_present(c, d, size, err);
+}
+
 int cas_blob_put(struct cas *c, const void *p, size_t n, struct digest *ret, struct bld_err *err)
 {
         AUTO(cas_writer_free_p) struct cas_writer *w = NULL;
-        int r = cas_writer_open(c, &w, err);
+        struct digest d;
+        int r;
 
+        digest_of(p, n, &d);
+        r = reuse(c, &d, n, err); /* an unchanged build writes nothing */
+        if (r != 0) {
+                if (r == 1)
+                        *ret = d;
+                return MIN(r, 0);
+        }
+        r = cas_writer_open(c, &w, err);
         if (r == 0)
                 r = cas_writer_add(w, p, n, err);
         return r < 0 ? r : cas_writer_commit(w, NULL, 0, ret, err);
@@ -275,22 +309,17 @@ static int publish(struct cas_writer *w, const struct digest *d, struct bld_err 
         struct cas *c = w->c;
         AUTO_FD int lock = -1;
         char path[CAS_BLOB_PATH_MAX], name[DIGEST_STR_MAX];
-        struct stat st;
         int r = cas_store_lock(c, LOCK_SH, &lock, err);
 
-        if (r < 0)
-                return r;
+        if (r == 0)
+                r = lease_present(c, d, w->size, err);
+        if (r != 0)
+                return MIN(r, 0); /* somebody was faster: ours is removed with the writer */
         digest_format(d, name);
         cas_blob_path(d, path);
         r = cas_own_lease_add(c, 'b', name, err);
         if (r < 0)
                 return r;
-        if (fstatat(c->root_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
-            (uint64_t)st.st_size == w->size) {
-                (void)sys_unlinkat(c->tmp_fd, w->name, 0); /* else it is swept */
-                w->name[0] = '\0';
-                return 0;
-        }
         /* one of another size is damaged: replaced by this verified one */
         if (sys_rename(c->tmp_fd, w->name, c->root_fd, path) < 0)
                 return err_sys(err, errno, "publish %s/%s", c->root, path);
@@ -315,8 +344,14 @@ int cas_writer_commit(struct cas_writer *w, const struct digest *expect, uint64_
         if (w->fd < 0)
                 return err_set(err, BLD_E_BUG, "a blob is committed twice");
         r = check_expected(w, expect, expect_size, &have, err);
-        if (r < 0)
-                return r;
+        if (r == 0)
+                r = reuse(w->c, &have, w->size, err);
+        if (r != 0) {
+                fd_close(&w->fd);
+                if (r == 1)
+                        *ret = have;
+                return MIN(r, 0);
+        }
         if (sys_fsync(w->fd) < 0)
                 return err_sys(err, errno, "sync a blob in %s", w->c->root);
         if (close(take_fd(&w->fd)) < 0)

@@ -107,7 +107,7 @@ int cas_lease_snapshot(struct cas_build *b, const char *view, const char *id, st
 {
         AUTO_FD int lock = -1;
         char name[2 * CAS_NAME_MAX + 2];
-        int r = cas_store_lock(b->c, LOCK_SH, &lock, err);
+        int r = cas_store_lock(b->c, LOCK_SH, &lock, err), added;
 
         if (r == 0)
                 r = cas_snapshot_has(b->c, view, id, err);
@@ -115,9 +115,8 @@ int cas_lease_snapshot(struct cas_build *b, const char *view, const char *id, st
                 return r;
         /* leased in any case: the layer's file index is kept by it, too */
         (void)snprintf(name, sizeof(name), "%s/%s", view, id);
-        if (cas_lease_add(b->lease_fd, 's', name, err) < 0)
-                return err ? err->code : BLD_E_SYS;
-        return r;
+        added = cas_lease_add(b->lease_fd, 's', name, err);
+        return added < 0 ? added : r;
 }
 
 void cas_build_end(struct cas_build *b, bool keep_record)

@@ -44,7 +44,8 @@ int cas_writer_open(struct cas *c, struct cas_writer **ret, struct bld_err *err)
 int cas_writer_add(struct cas_writer *w, const void *p, size_t n, struct bld_err *err) MUST_CHECK;
 uint64_t cas_writer_size(const struct cas_writer *w);
 /* expect NULL, or the digest (and size) it must have: CORRUPT otherwise, nothing is published.
- * The blob is durable when this returns. */
+ * The blob is durable when this returns (if it was there before, at the latest when a reference to
+ * it is set). It is kept from collection until the store is closed. */
 int cas_writer_commit(struct cas_writer *w, const struct digest *expect, uint64_t expect_size,
                       struct digest *ret, struct bld_err *err) MUST_CHECK;
 void cas_writer_free(struct cas_writer *w); /* drops what was not committed */
@@ -69,7 +70,8 @@ int cas_result_delete(struct cas *c, const struct digest *key, struct bld_err *e
 
 /* Names are full references ("docker.io/library/app:v1"). desc: manifest or index, whose blobs are
  * already in the store. The entry carries org.opencontainers.image.ref.name (the tag) and
- * io.containerd.image.name (the full name). name NULL: an untagged result of a build. */
+ * io.containerd.image.name (the full name). name NULL: an untagged result of a build. Saying again
+ * what is said already writes and syncs nothing. NOT_FOUND when a blob it reaches is missing. */
 int cas_ref_set(struct cas *c, const char *name, const struct img_desc *desc,
                 struct bld_err *err) MUST_CHECK;
 /* NOT_FOUND. */

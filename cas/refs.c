@@ -214,6 +214,40 @@ static int require_present(void *user, const struct img_desc *d, bool present, s
 
 /* ---- the calls ---- */
 
+/* Does the index say this already? An unchanged build must neither write nor sync. */
+static int is_set(struct cas *c, const char *name, const struct img_desc *desc, struct bld_err *err)
+{
+        AUTO(img_index_done) struct img_index ix = {.media_type = NULL};
+        int r = cas_index_read(c, &ix, err);
+
+        for (size_t i = 0; r == 0 && i < ix.manifests.n; i++) {
+                const struct img_desc *d = &ix.manifests.v[i];
+
+                if (digest_eq(&d->digest, &desc->digest) && d->size == desc->size &&
+                    str_eq(d->media_type, desc->media_type) &&
+                    (!name || str_eq(entry_name(d), name)))
+                        return 1;
+        }
+        return r;
+}
+
+/* A blob that another process published may have its name not yet on the disk. */
+static int sync_blob_folders(struct cas *c, struct bld_err *err)
+{
+        AUTO_STRV struct strv algos = {NULL, 0, 0};
+        int r = cas_names(c, "blobs", &algos, err);
+
+        for (size_t i = 0; r == 0 && i < algos.n; i++) {
+                char dir[2 * CAS_NAME_MAX];
+
+                if (!cas_valid_name(algos.v[i]))
+                        continue;
+                (void)snprintf(dir, sizeof(dir), "blobs/%s", algos.v[i]);
+                r = cas_sync_dir(c, dir, err);
+        }
+        return r;
+}
+
 /* Replace the entry of a name (or the unnamed one of the same digest) and append it: newest last.
  */
 static int put_entry(struct img_index *ix, const char *name, const struct img_desc *desc)
@@ -257,6 +291,9 @@ int cas_ref_set(struct cas *c, const char *name, const struct img_desc *desc, st
 
         if (name && !*name)
                 return err_set(err, BLD_E_INVALID, "an image cannot have an empty name");
+        r = is_set(c, name, desc, err);
+        if (r != 0)
+                return MIN(r, 0);
         r = cas_store_lock(c, LOCK_EX, &lock, err);
         if (r == 0)
                 r = cas_reach(c, &top, require_present, &top, err);
@@ -267,7 +304,8 @@ int cas_ref_set(struct cas *c, const char *name, const struct img_desc *desc, st
                 return r;
         if (put_entry(&ix, name, desc) < 0)
                 return err_nomem(err, "index.json");
-        return write_index(c, &ix, err);
+        r = sync_blob_folders(c, err);
+        return r < 0 ? r : write_index(c, &ix, err);
 }
 
 int cas_ref_get(struct cas *c, const char *name, struct img_desc *ret, struct bld_err *err)

@@ -91,21 +91,41 @@ static void test_names(void **state)
 static void test_ref_names_are_unique(void **state)
 {
         struct fixture *f = *state;
-        struct img_desc d;
+        struct img_desc d, changed;
         struct digest layer;
 
         OK(make_image(f->c, "one", &d, &layer, err));
+        OK(make_image(f->c, "two", &changed, &layer, err));
         set(f, "docker.io/library/app:v1", &d);
         set(f, "localhost:5000/web:v1", &d);
         assert_ref_name(f, "localhost:5000/web:v1", "v1");
         assert_ref_name(f, "docker.io/library/app:v1", "docker.io/library/app:v1");
-        set(f, "docker.io/library/app:v1", &d);
+        set(f, "docker.io/library/app:v1", &changed);
         assert_ref_name(f, "docker.io/library/app:v1", "v1");
         assert_ref_name(f, "localhost:5000/web:v1", "localhost:5000/web:v1");
         OK(cas_ref_remove(f->c, "docker.io/library/app:v1", err));
         assert_ref_name(f, "localhost:5000/web:v1", "v1");
         set(f, "localhost:5000/web", &d); /* no tag: the port is none */
         assert_ref_name(f, "localhost:5000/web", "localhost:5000/web");
+        img_desc_done(&d);
+        img_desc_done(&changed);
+}
+
+/* An unchanged build says again what is there: the file must not be touched. */
+static void test_said_again(void **state)
+{
+        struct fixture *f = *state;
+        struct img_desc d;
+        struct digest layer;
+        struct stat before, after;
+
+        OK(make_image(f->c, "one", &d, &layer, err));
+        set(f, "a.io/b:c", &d);
+        assert_int_equal(fstatat(cas_root_fd(f->c), "index.json", &before, 0), 0);
+        set(f, "a.io/b:c", &d);
+        set(f, NULL, &d);
+        assert_int_equal(fstatat(cas_root_fd(f->c), "index.json", &after, 0), 0);
+        assert_int_equal(before.st_ino, after.st_ino);
         img_desc_done(&d);
 }
 
@@ -218,8 +238,13 @@ static void test_writers_together(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                T(test_names),      T(test_ref_names_are_unique), T(test_untagged),
-                T(test_incomplete), T(test_foreign_entries),      T(test_writers_together),
+                T(test_names),
+                T(test_ref_names_are_unique),
+                T(test_said_again),
+                T(test_untagged),
+                T(test_incomplete),
+                T(test_foreign_entries),
+                T(test_writers_together),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
