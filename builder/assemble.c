@@ -176,7 +176,7 @@ static int note_sources(struct bd_ctx *c, const struct bd_layers *layers, struct
 
                 if (!l->source.domain)
                         continue;
-                r = cas_blob_stat(c->cas, &l->desc.digest, NULL, err);
+                r = bd_has(c, &l->desc.digest, err);
                 if (r == 0)
                         r = bd_source_note(c, &l->desc.digest, &l->source, err);
                 if (r < 0)

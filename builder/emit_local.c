@@ -151,8 +151,10 @@ static int merge_one(int from, int to, const char *name, unsigned depth, struct 
         if (!there && errno != ENOENT)
                 return err_sys(err, errno, "stat %s", name);
         if (S_ISDIR(a.st_mode)) {
-                if ((a.st_mode & 0700) != 0700)
-                        (void)fchmodat(from, name, a.st_mode | 0700, 0); /* open says it else */
+                /* ours for the moment of the move; the mode is set again behind it */
+                if ((a.st_mode & 0700) != 0700 &&
+                    fchmodat(from, name, (a.st_mode & 07777) | 0700, 0) < 0)
+                        return err_sys(err, errno, "move %s into place", name);
                 if (there && S_ISDIR(b.st_mode))
                         return merge_folder(from, to, name, &a, depth, err);
                 /* A link in the way is replaced, never followed: it may lead anywhere. */

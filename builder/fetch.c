@@ -52,6 +52,7 @@ static int download(struct bd_ctx *c, const struct img_ref *from, const struct i
         struct download d = {.c = c, .stop = stop};
         struct reg_sink sink = {.write = download_write, .rewind = download_rewind, .user = &d};
         struct reg_client *reg = NULL;
+        struct digest have;
         int r;
 
         bd_meter_item_init(&d.item, meter, desc);
@@ -61,7 +62,7 @@ static int download(struct bd_ctx *c, const struct img_ref *from, const struct i
         if (r == 0)
                 r = reg_blob_get(reg, from, desc, &sink, err);
         if (r == 0)
-                r = cas_writer_commit(d.w, &desc->digest, desc->size, NULL, err);
+                r = cas_writer_commit(d.w, &desc->digest, desc->size, &have, err);
         cas_writer_free(d.w);
         if (r == 0)
                 bd_meter_step(&d.item, desc->size);
@@ -317,7 +318,7 @@ static int get_child(struct bd_ctx *c, const struct img_ref *ref, const struct i
         AUTO_REF struct img_ref pinned = {.domain = NULL};
         AUTO(img_desc_done) struct img_desc got = {.media_type = NULL};
         struct reg_client *reg = NULL;
-        int r = cas_blob_stat(c->cas, &desc->digest, NULL, err);
+        int r = bd_has(c, &desc->digest, err);
 
         if (r > 0 && bd_doc_read(c, desc, IMG_MANIFEST_MAX, out, NULL) == 0)
                 return 0;

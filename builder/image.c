@@ -40,6 +40,13 @@ int bd_doc_read(struct bd_ctx *c, const struct img_desc *desc, size_t max, struc
         return 0;
 }
 
+int bd_has(struct bd_ctx *c, const struct digest *d, struct bld_err *err)
+{
+        uint64_t size = 0;
+
+        return cas_blob_stat(c->cas, d, &size, err);
+}
+
 int bd_doc_put(struct bd_ctx *c, const void *p, size_t n, const struct digest *expect,
                struct digest *ret, struct bld_err *err)
 {
@@ -72,7 +79,7 @@ int bd_doc_put(struct bd_ctx *c, const void *p, size_t n, const struct digest *e
                 if (r == 0)
                         r = cas_writer_add(w, p, n, err);
                 if (r == 0)
-                        r = cas_writer_commit(w, &d, n, NULL, err);
+                        r = cas_writer_commit(w, &d, n, &d, err);
                 if (r < 0)
                         return r;
         }
@@ -320,7 +327,7 @@ static int walk_index(struct walk *w, const struct img_desc *d, const struct sb 
                 const struct img_desc *m = &ix.manifests.v[i];
                 char text[24];
 
-                r = cas_blob_stat(w->c->cas, &m->digest, NULL, err);
+                r = bd_has(w->c, &m->digest, err);
                 if (r < 0)
                         return r;
                 if (r == 0 && (w->flags & BD_CLOSURE_SPARSE))

@@ -29,6 +29,7 @@ static int copy_part(struct bd_input *in, const struct bd_part *part, const stru
         AUTO(cas_writer_free_p) struct cas_writer *w = NULL;
         AUTO_FREE char *buf = mem_alloc(COPY_BYTES);
         struct bd_part_source s = {.part = part, .cancel = in->c->cancel};
+        struct digest have;
         ssize_t k = 0;
         int r = buf ? cas_writer_open(in->c->cas, &w, err) : err_nomem(err, in->what);
 
@@ -36,7 +37,7 @@ static int copy_part(struct bd_input *in, const struct bd_part *part, const stru
                 r = cas_writer_add(w, buf, (size_t)k, err);
         if (r == 0 && k < 0)
                 r = (int)k;
-        return r == 0 ? cas_writer_commit(w, &d->digest, d->size, NULL, err) : r;
+        return r == 0 ? cas_writer_commit(w, &d->digest, d->size, &have, err) : r;
 }
 
 /* 1 it is in the store now, 0 the input has no such blob. */

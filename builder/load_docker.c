@@ -86,12 +86,11 @@ static int pack_layer(struct bd_input *in, const struct bd_part *part, const cha
         if (r == 0)
                 r = check_diff_id(&packed.diff_id, diff_id, path, err);
         if (r == 0)
-                r = cas_writer_commit(w, &packed.digest, packed.size, NULL, err);
+                r = cas_writer_commit(w, &packed.digest, packed.size, &ret->digest, err);
         if (r == 0)
                 r = keep_toc(in->c, toc, diff_id, &packed.digest, err);
         if (r < 0)
                 return r;
-        ret->digest = packed.digest;
         ret->size = packed.size;
         ret->media_type = mem_strdup(packed.media_type);
         return ret->media_type ? 0 : err_nomem(err, "layer");

@@ -111,7 +111,7 @@ static int push_blob(void *user, size_t i, const atomic_bool *stop, struct bld_e
 
         if (foreign(d))
                 return 0;
-        r = cas_blob_stat(p->c->cas, &d->digest, NULL, err);
+        r = bd_has(p->c, &d->digest, err);
         if (r < 0)
                 return r;
         if (r == 0) {
