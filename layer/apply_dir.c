@@ -220,6 +220,17 @@ static int open_or_make(struct applier *a, const char *path, bool make, int *ret
         return err_set(err, BLD_E_CORRUPT, "too many links on the way to \"%s\"", path);
 }
 
+/* A folder of a lower layer in which this layer puts something stays when a whiteout or an opaque
+ * mark hides it; only what else is in it goes. */
+static int note_entered(struct applier *a, const char *path, struct bld_err *err)
+{
+        const char *name;
+        struct adir *d;
+        int r = apply_parent(a, path, true, &d, &name, err);
+
+        return r < 0 ? r : apply_note_created(a, d, name, err);
+}
+
 int apply_dir(struct applier *a, const char *path, size_t len, bool make, struct adir **ret,
               struct bld_err *err)
 {
@@ -232,6 +243,11 @@ int apply_dir(struct applier *a, const char *path, size_t len, bool make, struct
         own = mem_strndup(path, len);
         if (!own)
                 return err_nomem(err, "folder name");
+        if (make && len && a->o->form == LY_TREE_PLAIN) {
+                r = note_entered(a, own, err);
+                if (r < 0)
+                        return r;
+        }
         r = open_or_make(a, own, make, &fd, err);
         if (r <= 0)
                 return r;

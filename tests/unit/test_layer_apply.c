@@ -1,0 +1,354 @@
+/* Tar streams onto the disk: what comes out, and that nothing comes out elsewhere. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "layer_fixture.h"
+
+#define MAX_ENTRIES 12
+
+static int apply(const struct sb *tar, const char *dir, enum ly_tree_form form,
+                 struct ly_apply_stats *st, struct bld_err *err)
+{
+        struct lf_mem m = {.p = (unsigned char *)tar->buf, .n = tar->len, .step = 1000};
+        struct ly_source in = lf_source(&m);
+        struct ly_apply_opts o = {.form = form, .keep_owner = lf_is_root()};
+        AUTO_FD int fd = lf_open_dir(dir);
+
+        return ly_apply(&in, fd, &o, st, err);
+}
+
+/* A listing both we and `tar -x` must give. */
+static void list(const char *dir, struct sb *out)
+{
+        lf_sh("cd \"$1\" && find . -mindepth 1 ! -type d -printf '%y %m %U:%G %s %T@ %n %P %l\n'"
+              " -o -type d -printf '%y %m %U:%G %T@ %P\n' | LC_ALL=C sort -k7 | LC_ALL=C sort",
+              dir, NULL, 0, out);
+}
+
+/* The same archive by us and by GNU tar. */
+static void test_like_tar(void **state)
+{
+        static const char make[] =
+                "mkdir -p $1/src/d/e $1/src/ro $1/us $1/tar && cd $1/src && echo hi >d/f &&"
+                "head -c 300000 /dev/urandom >d/big && ln d/big d/e/hard && ln -s ../f d/e/sym &&"
+                "ln -s /etc/passwd abs && mkfifo d/p && chmod 4755 d/f && chmod 2775 d/e &&"
+                "chmod 1777 d && : >ro/x && chmod 400 ro/x && chmod 555 ro &&"
+                "truncate -s 5M d/sparse && printf end >>d/sparse && truncate -s 6M d/sparse &&"
+                "if [ $(id -u) = 0 ]; then chown 12:34 d/f d/e && mknod null c 1 3; fi;"
+                "find . -exec touch -h -d @1600000000 {} + && "
+                "tar -cf $1/t.tar --sparse --format=$FORMAT . &&"
+                "tar -xpf $1/t.tar -C $1/tar --numeric-owner";
+        static const char *const formats[] = {"gnu", "oldgnu", "posix --sparse-version=0.0",
+                                              "posix --sparse-version=0.1",
+                                              "posix --sparse-version=1.0"};
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_LEN(formats); i++) {
+                char *dir = lf_tmpdir();
+                struct sb script = SB_INIT(8192), path = SB_INIT(4096), tar = SB_INIT(LF_MAX),
+                          want = SB_INIT(LF_MAX), got = SB_INIT(LF_MAX);
+                struct bld_err err = BLD_ERR_INIT;
+                struct ly_apply_stats st;
+
+                print_message("%s\n", formats[i]);
+                sb_fmt(&script, "umask 022; FORMAT='%s'; %s", formats[i], "");
+                sb_str(&script, make);
+                lf_sh(sb_text(&script), dir, NULL, 0, NULL);
+                sb_fmt(&path, "%s/t.tar", dir);
+                assert_int_equal(file_read(AT_FDCWD, sb_text(&path), &tar, &err), 0);
+                sb_reset(&path);
+                sb_fmt(&path, "%s/us", dir);
+                if (apply(&tar, sb_text(&path), LY_TREE_PLAIN, &st, &err) < 0)
+                        fail_msg("%s", err.msg);
+                list(sb_text(&path), &got);
+                sb_reset(&path);
+                sb_fmt(&path, "%s/tar", dir);
+                list(sb_text(&path), &want);
+                assert_true(want.len > 500);
+                assert_string_equal(sb_text(&got), sb_text(&want));
+                lf_sh("diff -r --no-dereference -x p -x null $1/us $1/tar && "
+                      "test $(du -k $1/us/d/sparse | cut -f1) -lt 1000",
+                      dir, NULL, 0, NULL);
+                lf_rmdir(dir);
+                sb_done(&script);
+                sb_done(&path);
+                sb_done(&tar);
+                sb_done(&want);
+                sb_done(&got);
+        }
+}
+
+#define D(p) {.path = (p), .type = LY_DIR, .mode = 0755}
+#define F(p) {.path = (p), .type = LY_FILE, .mode = 0644, .size = 4}
+#define S(p, t) {.path = (p), .type = LY_SYMLINK, .mode = 0777, .link = (t)}
+#define H(p, t) {.path = (p), .type = LY_HARDLINK, .mode = 0644, .link = (t)}
+
+static char a[] = "a", ab[] = "a/b", abc[] = "a/b/c", b[] = "b", out1[] = "../../outside",
+            out2[] = "/outside", c[] = "c", af[] = "a/f", dot[] = ".", proc[] = "/proc/self/cwd",
+            root[] = "/", loop[] = "a";
+
+/* $1/root is the tree, $1/outside a folder with a file that must stay as it is. */
+static const struct {
+        const char *name;
+        struct ly_entry v[MAX_ENTRIES];
+        size_t n;
+        int code;          /* 0 or the error */
+        const char *there; /* shell test to hold afterwards, in $1/root */
+} hostile[] = {
+        {"file through a link that leaves", {S(a, out1), F(ab)}, 2, 0,
+         "test -f outside/b"},
+        {"file through an absolute link", {S(a, out2), F(ab)}, 2, 0, "test -f outside/b"},
+        {"file over a link", {S(a, out2), F(a)}, 2, 0, "test -f a -a ! -L a"},
+        {"folder over a link", {S(a, out2), D(a), F(ab)}, 3, 0, "test -d a -a ! -L a -a -f a/b"},
+        {"link over a folder", {D(a), F(ab), S(a, out2), F(ab)}, 4, 0,
+         "test -L a -a -f outside/b"},
+        {"hard link through a link", {D(b), S(a, out2), H(c, af)}, 3, BLD_E_CORRUPT, NULL},
+        {"hard link to a folder", {D(a), H(b, a)}, 2, BLD_E_CORRUPT, NULL},
+        {"hard link to itself", {F(a), H(a, a)}, 2, BLD_E_CORRUPT, NULL},
+        {"hard link to a symlink", {S(a, out2), H(b, a)}, 2, 0, "test -L b"},
+        {"write through a hard link to a symlink",
+         {S(a, out2), H(b, a), F(b)}, 3, 0, "test -f b -a ! -L b -a -L a"},
+        {"magic link", {S(a, proc), F(ab)}, 2, 0, "test -f proc/self/cwd/b"},
+        {"root link", {S(a, root), F(ab)}, 2, 0, "test -f b"},
+        {"loop", {S(a, loop), F(ab)}, 2, BLD_E_CORRUPT, NULL},
+        {"below a file", {F(a), F(ab)}, 2, BLD_E_CORRUPT, NULL},
+        {"file over a folder", {D(a), D(ab), F(abc), F(a)}, 4, 0, "test -f a"},
+        {"missing parents", {F(abc)}, 1, 0, "test -f a/b/c -a $(stat -c %a a/b) = 755"},
+        {"link to the folder itself", {S(a, dot), F(ab)}, 2, 0, "test -f b"},
+};
+
+static void test_hostile(void **state)
+{
+        static const char setup[] = "mkdir $1/root $1/outside && echo safe >$1/outside/f";
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_LEN(hostile); i++) {
+                char *dir = lf_tmpdir();
+                struct sb tar = SB_INIT(LF_MAX), path = SB_INIT(4096), script = SB_INIT(4096);
+                struct bld_err err = BLD_ERR_INIT;
+                int r;
+
+                print_message("%s\n", hostile[i].name);
+                lf_sh(setup, dir, NULL, 0, NULL);
+                lf_tar(hostile[i].v, hostile[i].n, &tar);
+                sb_fmt(&path, "%s/root", dir);
+                r = apply(&tar, sb_text(&path), LY_TREE_PLAIN, NULL, &err);
+                if (r != hostile[i].code)
+                        fail_msg("%d: %s", r, err.msg);
+                if (hostile[i].there) {
+                        sb_fmt(&script, "cd $1/root && %s", hostile[i].there);
+                        lf_sh(sb_text(&script), dir, NULL, 0, NULL);
+                }
+                lf_sh("cd $1 && test \"$(ls) $(ls outside)\" = 'outside\nroot f' && "
+                      "test $(cat outside/f) = safe && test $(stat -c %h outside/f) = 1",
+                      dir, NULL, 0, NULL);
+                lf_rmdir(dir);
+                sb_done(&tar);
+                sb_done(&path);
+                sb_done(&script);
+        }
+}
+
+/* Without openat2, the same results. */
+static void put_lower(const char *dir)
+{
+        lf_sh("mkdir -p $1/root/a/b $1/root/keep && cd $1/root && echo 1 >a/f && echo 1 >a/b/c &&"
+              "echo 1 >keep/x && ln -s a/b ln",
+              dir, NULL, 0, NULL);
+}
+
+static char w_af[] = "a/f", w_a[] = "a", w_ln[] = "ln/c", anew[] = "a/new", none[] = "no/such";
+
+static const struct {
+        const char *name;
+        struct ly_entry v[MAX_ENTRIES];
+        size_t n;
+        const char *want; /* find's listing */
+} plain[] = {
+        {"file", {{.path = w_af, .type = LY_WHITEOUT}}, 1, "a a/b a/b/c keep keep/x ln"},
+        {"folder", {{.path = w_a, .type = LY_WHITEOUT}}, 1, "keep keep/x ln"},
+        {"through a link", {{.path = w_ln, .type = LY_WHITEOUT}}, 1, "a a/b a/f keep keep/x ln"},
+        {"of nothing", {{.path = none, .type = LY_WHITEOUT}}, 1, "a a/b a/b/c a/f keep keep/x ln"},
+        {"opaque before", {D(a), {.path = w_a, .type = LY_OPAQUE}, F(anew)}, 3,
+         "a a/new keep keep/x ln"},
+        {"opaque after", {D(a), F(anew), {.path = w_a, .type = LY_OPAQUE}}, 3,
+         "a a/new keep keep/x ln"},
+        {"opaque, deep", {F(abc), {.path = w_a, .type = LY_OPAQUE}}, 2, "a a/b a/b/c keep keep/x ln"},
+        {"whiteout, then again", {{.path = w_a, .type = LY_WHITEOUT}, D(a), F(anew)}, 3,
+         "a a/new keep keep/x ln"},
+        {"again, then whiteout", {D(a), F(anew), {.path = w_a, .type = LY_WHITEOUT}}, 3,
+         "a a/new keep keep/x ln"},
+        {"own file spared", {F(w_af), {.path = w_af, .type = LY_WHITEOUT}}, 2,
+         "a a/b a/b/c a/f keep keep/x ln"},
+};
+
+static void test_whiteouts_plain(void **state)
+{
+        (void)state;
+        for (size_t i = 0; i < ARRAY_LEN(plain); i++) {
+                char *dir = lf_tmpdir();
+                struct sb tar = SB_INIT(LF_MAX), path = SB_INIT(4096), got = SB_INIT(LF_MAX);
+                struct bld_err err = BLD_ERR_INIT;
+
+                print_message("%s\n", plain[i].name);
+                put_lower(dir);
+                lf_tar(plain[i].v, plain[i].n, &tar);
+                sb_fmt(&path, "%s/root", dir);
+                if (apply(&tar, sb_text(&path), LY_TREE_PLAIN, NULL, &err) < 0)
+                        fail_msg("%s", err.msg);
+                lf_sh("cd $1/root && find . -mindepth 1 -printf '%P\n' | LC_ALL=C sort | paste -sd' ' "
+                      "| tr -d '\n'",
+                      dir, NULL, 0, &got);
+                assert_string_equal(sb_text(&got), plain[i].want);
+                lf_rmdir(dir);
+                sb_done(&tar);
+                sb_done(&path);
+                sb_done(&got);
+        }
+}
+
+static bool is_opaque(const char *dir, const char *name)
+{
+        struct sb path = SB_INIT(4096);
+        char v = 0;
+        bool r;
+
+        sb_fmt(&path, "%s/%s", dir, name);
+        r = getxattr(sb_text(&path), "trusted.overlay.opaque", &v, 1) == 1 && v == 'y';
+        sb_done(&path);
+        return r;
+}
+
+static void test_whiteouts_overlay(void **state)
+{
+        static char gone[] = "a/gone", d2[] = "d2", d2f[] = "d2/f", d3[] = "d3";
+        const struct ly_entry v[] = {
+                D(a),
+                {.path = gone, .type = LY_WHITEOUT},
+                {.path = d2, .type = LY_WHITEOUT},
+                D(d2),
+                F(d2f),
+                D(d3),
+                {.path = d3, .type = LY_OPAQUE},
+                D(b),
+                {.path = b, .type = LY_WHITEOUT},
+        };
+        struct sb tar = SB_INIT(LF_MAX), got = SB_INIT(LF_MAX);
+        struct bld_err err = BLD_ERR_INIT;
+        struct ly_apply_stats st;
+        char *dir = lf_tmpdir();
+        int r;
+
+        (void)state;
+        lf_tar(v, ARRAY_LEN(v), &tar);
+        r = apply(&tar, dir, lf_is_root() ? LY_TREE_OVERLAY_TRUSTED : LY_TREE_OVERLAY_USER, &st,
+                  &err);
+        if (!lf_is_root()) {
+                /* No device nodes for plain users outside a user namespace: a clean refusal. */
+                assert_int_equal(r, BLD_E_SYS);
+        } else {
+                if (r < 0)
+                        fail_msg("%s", err.msg);
+                lf_sh("cd $1 && find . -mindepth 1 -printf '%y %P\n' | LC_ALL=C sort;"
+                      "stat -c %t:%T a/gone",
+                      dir, NULL, 0, &got);
+                assert_string_equal(sb_text(&got),
+                                    "c a/gone\nd a\nd b\nd d2\nd d3\nf d2/f\n0:0\n");
+                assert_false(is_opaque(dir, "a"));
+                assert_true(is_opaque(dir, "b"));
+                assert_true(is_opaque(dir, "d2"));
+                assert_true(is_opaque(dir, "d3"));
+                assert_false(st.opaque_root);
+        }
+        lf_rmdir(dir);
+        sb_done(&tar);
+        sb_done(&got);
+}
+
+/* Folder modes and times are what the layer says, though files are made in them later. */
+static void test_folder_times(void **state)
+{
+        static char d[] = "d", dx[] = "d/x", dd[] = "d/d", ddx[] = "d/d/x";
+        const struct ly_entry v[] = {
+                {.path = d, .type = LY_DIR, .mode = 0500, .mtime_ns = INT64_C(1000000000)},
+                {.path = dd, .type = LY_DIR, .mode = 02111, .mtime_ns = -INT64_C(1000000000)},
+                F(dx),
+                F(ddx),
+                {.path = d, .type = LY_DIR, .mode = 0510, .mtime_ns = INT64_C(7000000000)},
+        };
+        struct sb tar = SB_INIT(LF_MAX), got = SB_INIT(4096);
+        struct bld_err err = BLD_ERR_INIT;
+        char *dir = lf_tmpdir();
+
+        (void)state;
+        lf_tar(v, ARRAY_LEN(v), &tar);
+        if (apply(&tar, dir, LY_TREE_PLAIN, NULL, &err) < 0)
+                fail_msg("%s", err.msg);
+        lf_sh("chmod u+x $1/d; stat -c '%a %Y' $1/d $1/d/d; chmod -R u+rwx $1", dir, NULL, 0, &got);
+        assert_string_equal(sb_text(&got), "510 7\n2111 -1\n");
+        lf_rmdir(dir);
+        sb_done(&tar);
+        sb_done(&got);
+}
+
+/* A layer without its parents, made whole from the view below. */
+static void test_complete(void **state)
+{
+        static char usr[] = "usr", bin[] = "usr/bin", ln[] = "bin", to[] = "usr/bin",
+                    sh[] = "bin/sh", h[] = "bin/ash", deep[] = "new/er/f";
+        const struct ly_entry low[] = {{.path = usr, .type = LY_DIR, .mode = 0750, .uid = 5},
+                                       {.path = bin, .type = LY_DIR, .mode = 0711, .uid = 6},
+                                       {.path = ln, .type = LY_SYMLINK, .mode = 0777, .link = to}};
+        const struct ly_entry up[] = {F(sh), H(h, sh), F(deep)};
+        struct sb lt = SB_INIT(LF_MAX), ut = SB_INIT(LF_MAX), whole = SB_INIT(LF_MAX),
+                  text = SB_INIT(LF_MAX);
+        struct bld_err err = BLD_ERR_INIT;
+        struct ly_sink sink = lf_sink(&whole);
+        struct ly_view *v = NULL;
+        struct ly_source in;
+        struct ly_toc *toc;
+        struct lf_mem m;
+
+        (void)state;
+        lf_tar(low, 3, &lt);
+        lf_tar(up, 3, &ut);
+        toc = lf_toc(lt.buf, lt.len);
+        assert_int_equal(ly_view_new((const struct ly_toc *const *)&toc, 1, &v, &err), 0);
+        m = (struct lf_mem){.p = (unsigned char *)ut.buf, .n = ut.len};
+        in = lf_source(&m);
+        assert_int_equal(ly_complete(&in, v, &sink, &err), 0);
+        assert_int_equal(lf_list(whole.buf, whole.len, 0, &text, &err), 0);
+        assert_string_equal(sb_text(&text), "d 0750 5:0 0 0 usr\n"
+                                            "d 0711 6:0 0 0 usr/bin\n"
+                                            "f 0644 0:0 4 0 usr/bin/sh\n"
+                                            "l 0644 0:0 0 0 usr/bin/ash -> usr/bin/sh\n"
+                                            "d 0755 0:0 0 0 new\n"
+                                            "d 0755 0:0 0 0 new/er\n"
+                                            "f 0644 0:0 4 0 new/er/f\n");
+        ly_view_free(v);
+        ly_toc_free(toc);
+        sb_done(&lt);
+        sb_done(&ut);
+        sb_done(&whole);
+        sb_done(&text);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_like_tar),          cmocka_unit_test(test_hostile),
+                cmocka_unit_test(test_whiteouts_plain),   cmocka_unit_test(test_whiteouts_overlay),
+                cmocka_unit_test(test_folder_times),      cmocka_unit_test(test_complete),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
