@@ -167,14 +167,14 @@ static int parse_options(struct session *s, struct bld_err *err)
         struct outputs out;
         int r;
 
-        if (o->build_contexts.n)
-                return refuse("--build-context", err);
         if (o->ssh.n)
                 return refuse("--ssh", err);
         if (o->targets.n > 1)
                 return refuse("building several targets at once", err);
         r = outputs_parse(o, &out, err);
         outputs_done(&out);
+        if (r == 0)
+                r = named_parse(&o->build_contexts, &s->b.named, err);
         if (r == 0)
                 r = parse_epoch(s, err);
         if (r == 0)
@@ -234,6 +234,16 @@ static int parse_file(struct session *s, struct bld_err *err)
 
 /* ---- plan ---- */
 
+static const char *named_folder(const void *named, const char *name,
+                                const struct img_platform *platform, bool *ret_other)
+{
+        const char *value = NULL;
+        enum named_kind kind = named_find(named, name, platform, &value);
+
+        *ret_other = kind != NAMED_NONE && kind != NAMED_FOLDER;
+        return kind == NAMED_FOLDER ? value : NULL;
+}
+
 static int plan_platform(struct session *s, const char *platform, struct bld_err *err)
 {
         const struct bld_build_opts *o = s->b.o;
@@ -249,7 +259,9 @@ static int plan_platform(struct session *s, const char *platform, struct bld_err
                                .allow_host_network = s->allow_host_network,
                                .have_context = s->src.context_path != NULL,
                                .resolve = resolver_image,
-                               .user = s->resolver};
+                               .user = s->resolver,
+                               .folder = named_folder,
+                               .named = s->b.named};
         struct df_pos at = {0};
         int r = 0;
 
@@ -306,16 +318,14 @@ static int plan_all(struct session *s, struct bld_err *err)
 
         for (size_t i = 0; i < p->n && r == 0; i++)
                 r = plan_platform(s, p->v[i], err);
-        if (r == 0 && s->g.uses_context && !s->src.context_path) {
-                /* Dockerfile from stdin: the context is empty, and says so at the COPY. */
-                s->b.context_path = NULL;
-        }
         return r == 0 ? image_results(s, err) : r;
 }
 
 int build_open_local(struct build *b, const struct vertex *v, struct fs **ret, struct bld_err *err)
 {
-        (void)v;
+        if (*v->u.local)
+                return fs_open_local(v->u.local, named_ignore(b->named, v->u.local), NULL, ret,
+                                     err);
         if (!b->context_path)
                 return err_try(err,
                                err_set(err, BLD_E_INVALID,
@@ -384,7 +394,7 @@ static int open_sources(struct session *s, struct bld_err *err)
                 r = events_new(b->o->event, b->o->user, cas_build_dirfd(b->record),
                                s->src.dockerfile_name, &b->events, err);
         if (r == 0)
-                r = resolver_new(b->c, b->o, b->events, &s->resolver, err);
+                r = resolver_new(b->c, b->o, b->named, &s->resolver, err);
         if (r < 0)
                 return r;
         (void)str_copy(s->ret->id, sizeof(s->ret->id), cas_build_id(b->record));
@@ -438,6 +448,7 @@ static void session_done(struct session *s, bool keep)
         stat_index_free(b->index);
         source_done(&s->src);
         secrets_free(b->secrets);
+        named_free(b->named);
         strv_done(&b->host_names);
         strv_done(&b->host_ips);
         cancel_done(&b->cancel);

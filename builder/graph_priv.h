@@ -86,7 +86,7 @@ struct vertex {
         struct img_platform platform;
         union {
                 struct bd_image image; /* VX_IMAGE */
-                char *local;           /* VX_LOCAL: "" is the main context, else its name */
+                char *local;           /* VX_LOCAL: "" is the main context, else a folder */
                 struct vx_copy copy;
                 struct vx_run run;
                 struct vx_mkdir mkdir;
@@ -135,7 +135,6 @@ struct graph {
         struct vertices v;
         struct plan_targets targets;
         struct map by_params; /* params + inputs -> vertex, for sharing */
-        bool uses_context;
 };
 void graph_init(struct graph *g);
 void graph_done(struct graph *g);

@@ -215,6 +215,14 @@ static int load_entry(struct bd_input *in, struct img_desc *d, struct strv *name
         return bd_load_named(in, entry_name(d), &plain, names, descs, err);
 }
 
+int bd_load_document(struct bd_input *in, struct img_desc *d, struct bld_err *err)
+{
+        struct layout l = {.in = in};
+        int r = fix_type(in, d, err);
+
+        return r < 0 ? r : load_doc(&l, d, 0, err);
+}
+
 static int check_layout(const struct sb *text, struct bld_err *err)
 {
         AUTO_JS struct js *j = NULL;

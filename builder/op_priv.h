@@ -17,6 +17,7 @@ struct build {
         struct cas_build *record;
         struct events *events;
 
+        struct named_contexts *named;
         char *context_path; /* absolute; NULL: no context */
         struct ignore *ignore;
         struct stat_index *index; /* MT-Safe */
@@ -100,6 +101,9 @@ int snapshot_unpack(struct build *b, const char *dest, enum ly_tree_form form,
                     tar_producer produce, void *user, struct ly_apply_stats *ret,
                     struct bld_err *err) MUST_CHECK;
 enum ly_tree_form snapshot_form(const struct build *b);
+/* Remove a folder of tmp/ whose files may belong to mapped ids. What cannot be removed now is an
+ * orphan the next keeper takes. */
+void snapshot_discard(struct build *b, const char *path);
 
 /* ---- mounts of a RUN (run_mounts.c) ---- */
 

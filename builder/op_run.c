@@ -312,7 +312,7 @@ static int commit(struct run *run, struct bld_err *err)
         if (r == 0)
                 r = publish(run, tmp, err);
         if (tmp)
-                (void)rt_remove_tree(run->b->keeper, cas_tmp_path(tmp), NULL);
+                snapshot_discard(run->b, cas_tmp_path(tmp));
         return r;
 }
 
@@ -381,7 +381,7 @@ int op_run(struct build *b, struct vertex *v, int *ret_status, struct bld_err *e
         int r = run_all(&run, ret_status, err);
 
         if (run.scratch)
-                (void)rt_remove_tree(b->keeper, cas_tmp_path(run.scratch), NULL);
+                snapshot_discard(b, cas_tmp_path(run.scratch));
         cas_tmp_free(run.scratch);
         run_mounts_done(b, &run.mounts);
         for (size_t i = 0; i < run.env.n; i++)

@@ -117,6 +117,7 @@ static int stage_from(struct plan *p, struct stage *s, struct bld_err *err)
         struct df_env env = {.get = df_env_strv, .user = &p->global};
         const char *platform = df_flag(in, "platform");
         AUTO_FREE char *expanded = NULL;
+        bool replaced = false;
         int r = df_expand_word(in->args[0].text, p->o->file->escape, &env, &s->base, err);
 
         if (r < 0)
@@ -137,6 +138,13 @@ static int stage_from(struct plan *p, struct stage *s, struct bld_err *err)
                 s->platform_given = true;
                 if (r < 0)
                         return fail_at(p, in, r);
+        }
+        if (s->name && (p->o->folder(p->o->named, s->name, &s->platform, &replaced) || replaced)) {
+                /* A named context of the stage's own name takes its place altogether. */
+                free(s->base);
+                s->base = mem_strdup(s->name);
+                s->end = s->first;
+                return s->base ? 0 : err_nomem(err, "stages");
         }
         s->base_stage = plan_find_stage(p, s->base, s->index);
         if (s->base_stage)
@@ -297,16 +305,63 @@ int plan_expand(struct plan *p, struct stage *s, const char *word, char **ret, s
         return df_expand_word(word, p->o->file->escape, &env, ret, err);
 }
 
+/* A folder of this machine: "" is the main context, else a named one's path. */
+static int add_local(struct plan *p, const char *folder, struct vertex **ret, struct bld_err *err)
+{
+        struct vertex *v = mem_zalloc(1, sizeof(*v));
+
+        if (v) {
+                v->kind = VX_LOCAL;
+                v->u.local = mem_strdup(folder);
+        }
+        if (!v || !v->u.local) {
+                vertex_free(v);
+                return err_nomem(err, "build graph");
+        }
+        return graph_add(p->g, v, ret, err);
+}
+
+/* FROM a named folder: its files, and no config. */
+static int start_folder(struct plan *p, struct stage *s, struct vertex *local, struct bld_err *err)
+{
+        struct vertex *v;
+        int r = plan_vertex(p, s, s->from, VX_COPY, 2, &v, err);
+
+        if (r < 0)
+                return r;
+        v->ninputs = 2;
+        v->inputs[0] = NULL;
+        v->inputs[1] = local;
+        v->u.copy.src = mem_zalloc(1, sizeof(*v->u.copy.src));
+        v->u.copy.dest = mem_strdup("/");
+        if (v->u.copy.src) {
+                v->u.copy.nsrc = 1;
+                v->u.copy.src[0].path = mem_strdup(".");
+        }
+        s->config.working_dir = mem_strdup("/");
+        if (!v->u.copy.src || !v->u.copy.src[0].path || !v->u.copy.dest ||
+            !s->config.working_dir) {
+                vertex_free(v);
+                return err_nomem(err, "build graph");
+        }
+        return graph_add(p->g, v, &s->fs, err);
+}
+
 /* The vertex of an image another instruction names. */
 int plan_input_image(struct plan *p, struct stage *s, const char *name, struct vertex **ret,
                      struct bld_err *err)
 {
         struct vertex *v;
+        const char *folder;
+        bool other = false;
         int r;
 
         *ret = NULL;
         if (strcmp(name, "scratch") == 0)
                 return 0;
+        folder = p->o->folder(p->o->named, name, &s->platform, &other);
+        if (folder)
+                return add_local(p, folder, ret, err);
         v = mem_zalloc(1, sizeof(*v));
         if (!v)
                 return err_nomem(err, "build graph");
@@ -330,24 +385,7 @@ int plan_input_image(struct plan *p, struct stage *s, const char *name, struct v
 
 int plan_context(struct plan *p, struct vertex **ret, struct bld_err *err)
 {
-        struct vertex *v;
-
-        if (!p->context) {
-                v = mem_zalloc(1, sizeof(*v));
-                if (v) {
-                        v->kind = VX_LOCAL;
-                        v->u.local = mem_strdup("");
-                }
-                if (!v || !v->u.local) {
-                        vertex_free(v);
-                        return err_nomem(err, "build graph");
-                }
-                if (graph_add(p->g, v, &p->context, err) < 0)
-                        return BLD_E_NOMEM;
-                p->g->uses_context = true;
-        }
-        *ret = p->context;
-        return 0;
+        return add_local(p, "", ret, err);
 }
 
 /* One layer-making instruction of a stage per step; ENV and its like are none. */
@@ -360,10 +398,16 @@ static bool makes_step(const struct df_instr *in)
 static int start_image(struct plan *p, struct stage *s, struct bld_err *err)
 {
         const struct bd_image *im;
+        struct vertex *local;
         int r = plan_input_image(p, s, s->base, &s->fs, err);
 
         if (r < 0)
                 return plan_fail(p, &s->from->args[0].pos, r);
+        if (s->fs->kind == VX_LOCAL) {
+                local = s->fs;
+                s->fs = NULL;
+                return start_folder(p, s, local, err);
+        }
         im = &s->fs->u.image;
         r = img_config_copy(&im->config, &s->config, err);
         if (r < 0)

@@ -28,6 +28,10 @@ struct plan_opts {
         bool platform_given;
         plan_resolve_fn resolve;
         void *user;
+        /* The local folder a named context is, or NULL. *ret_other: it is another kind of one. */
+        const char *(*folder)(const void *named, const char *name, const struct img_platform *pl,
+                              bool *ret_other);
+        const void *named;
         void (*warn)(void *user, unsigned line, const char *text);
 };
 
@@ -66,7 +70,6 @@ struct plan {
         size_t nstages;
         struct strv global; /* environment of FROM lines */
         struct df_pos *pos; /* where the failure stands */
-        struct vertex *context;
 };
 
 /* Build argument given on the command line, or NULL. */

@@ -390,7 +390,7 @@ int run_mounts_ready(struct build *b, struct vertex *v, struct run_mounts *m, st
 void run_mounts_done(struct build *b, struct run_mounts *m)
 {
         for (size_t i = 0; i < m->ntmps; i++) {
-                (void)rt_remove_tree(b->keeper, cas_tmp_path(m->tmps[i]), NULL);
+                snapshot_discard(b, cas_tmp_path(m->tmps[i]));
                 cas_tmp_free(m->tmps[i]);
         }
         for (size_t i = 0; i < m->nlocks; i++)

@@ -20,6 +20,11 @@ enum ly_tree_form snapshot_form(const struct build *b)
                                  : LY_TREE_OVERLAY_TRUSTED;
 }
 
+void snapshot_discard(struct build *b, const char *path)
+{
+        (void)!rt_remove_tree(b->keeper, path, NULL);
+}
+
 /* ---- a tar stream from this thread into a child of the keeper ---- */
 
 struct unpack_call {
@@ -221,7 +226,7 @@ static int unpack_once(struct layer_job *j, struct bld_err *err)
                                          st.entries, err);
         /* What is left, if anything, may belong to mapped ids. */
         if (tmp)
-                (void)rt_remove_tree(b->keeper, cas_tmp_path(tmp), NULL);
+                snapshot_discard(b, cas_tmp_path(tmp));
         return r;
 }
 

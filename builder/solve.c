@@ -36,18 +36,42 @@ struct job {
 
 /* ---- keys ---- */
 
-static int local_content(struct build *b, struct vertex *v, struct fs *f, struct bld_err *err)
+/* The main context stays open for all steps; other folders are opened for the one. */
+struct contexts {
+        struct build *b;
+        struct fs *main, *other;
+};
+
+static int open_context(struct contexts *x, const struct vertex *local, struct fs **ret,
+                        struct bld_err *err)
+{
+        bool other = *local->u.local != '\0';
+        struct fs **slot = other ? &x->other : &x->main;
+        int r = 0;
+
+        if (other) {
+                fs_free(x->other);
+                x->other = NULL;
+        }
+        if (!*slot)
+                r = build_open_local(x->b, local, slot, err);
+        *ret = *slot;
+        return r;
+}
+
+static int local_content(struct contexts *x, struct vertex *v, struct bld_err *err)
 {
         struct hasher h;
         struct digest d;
+        struct fs *f = NULL;
         bool any = false;
         int r = 0;
 
         hasher_init(&h, DIGEST_SHA256);
         if (v->kind == VX_COPY && v->ninputs > 1 && v->inputs[1] &&
             v->inputs[1]->kind == VX_LOCAL) {
-                r = op_copy_content(b, v, f, &v->content, err);
-                return r;
+                r = open_context(x, v->inputs[1], &f, err);
+                return r == 0 ? op_copy_content(x->b, v, f, &v->content, err) : r;
         }
         for (size_t i = 0; v->kind == VX_RUN && i < v->u.run.nmounts && r == 0; i++) {
                 const struct vx_mount *m = &v->u.run.mounts[i];
@@ -55,7 +79,9 @@ static int local_content(struct build *b, struct vertex *v, struct fs *f, struct
                 if (m->type != MT_BIND || m->input < 0 ||
                     v->inputs[m->input]->kind != VX_LOCAL)
                         continue;
-                r = op_bind_content(b, v, m, f, &d, err);
+                r = open_context(x, v->inputs[m->input], &f, err);
+                if (r == 0)
+                        r = op_bind_content(x->b, v, m, f, &d, err);
                 hasher_field(&h, d.b, sizeof(d.b));
                 any = true;
         }
@@ -75,7 +101,7 @@ static void mark_needed(struct vertex *v)
 
 int solve_keys(struct build *b, struct graph *g, struct vertex **ret_failed, struct bld_err *err)
 {
-        AUTO(fs_free_p) struct fs *f = NULL;
+        struct contexts x = {.b = b};
         int r = 0;
 
         for (size_t i = 0; i < g->targets.n; i++)
@@ -86,10 +112,7 @@ int solve_keys(struct build *b, struct graph *g, struct vertex **ret_failed, str
                 if (!v->planned)
                         continue;
                 *ret_failed = v;
-                if (v->kind == VX_LOCAL && !f)
-                        r = build_open_local(b, v, &f, err);
-                if (r == 0)
-                        r = local_content(b, v, f, err);
+                r = local_content(&x, v, err);
                 if (r == 0)
                         r = cancel_check(b->c->cancel, err);
                 if (r == 0)
@@ -97,6 +120,8 @@ int solve_keys(struct build *b, struct graph *g, struct vertex **ret_failed, str
         }
         if (r == 0)
                 *ret_failed = NULL;
+        fs_free(x.main);
+        fs_free(x.other);
         return r;
 }
 

@@ -13,7 +13,7 @@
 struct resolver {
         struct bd_ctx *c;
         const struct bld_build_opts *o;
-        struct events *ev;
+        const struct named_contexts *named;
         struct map seen; /* "name platform" -> struct img_desc * of the manifest */
 };
 
@@ -24,8 +24,8 @@ static void free_desc(void *p)
         free(p);
 }
 
-int resolver_new(struct bd_ctx *c, const struct bld_build_opts *o, struct events *ev,
-                 struct resolver **ret, struct bld_err *err)
+int resolver_new(struct bd_ctx *c, const struct bld_build_opts *o,
+                 const struct named_contexts *named, struct resolver **ret, struct bld_err *err)
 {
         struct resolver *x = mem_zalloc(1, sizeof(*x));
 
@@ -33,7 +33,7 @@ int resolver_new(struct bd_ctx *c, const struct bld_build_opts *o, struct events
                 return err_nomem(err, "base images");
         x->c = c;
         x->o = o;
-        x->ev = ev;
+        x->named = named;
         map_init(&x->seen, free_desc);
         *ret = x;
         return 0;
@@ -154,6 +154,32 @@ static int resolve(struct resolver *x, const struct img_ref *ref, const char *fu
         return r < 0 ? r : remember(x, id, ret, err);
 }
 
+/* An image context stands in for the name; 0 when there is none. */
+static int named_image(struct resolver *x, const char **name, const struct img_platform *platform,
+                       struct bd_image *ret, struct bld_err *err)
+{
+        struct img_desc desc = {0};
+        const char *value = NULL;
+        int r;
+
+        switch (named_find(x->named, *name, platform, &value)) {
+        case NAMED_IMAGE:
+        case NAMED_STORE:
+                *name = value;
+                return 0;
+        case NAMED_LAYOUT:
+                r = named_layout(x->c, value, &desc, err);
+                if (r == 0)
+                        r = bd_image_load(x->c, &desc, platform, ret, err);
+                img_desc_done(&desc);
+                return r < 0 ? err_wrap(err, r, "build context %s", *name) : 1;
+        case NAMED_NONE:
+        case NAMED_FOLDER:
+                break;
+        }
+        return 0;
+}
+
 int resolver_image(void *resolver, const char *name, const struct img_platform *platform,
                    struct bd_image *ret, struct bld_err *err)
 {
@@ -162,8 +188,11 @@ int resolver_image(void *resolver, const char *name, const struct img_platform *
         AUTO_FREE char *full = NULL, *id = NULL;
         struct img_desc *seen;
         char text[128];
-        int r = img_ref_parse(name, &ref, err);
+        int r = named_image(x, &name, platform, ret, err);
 
+        if (r != 0)
+                return r < 0 ? r : 0;
+        r = img_ref_parse(name, &ref, err);
         if (r < 0)
                 return err_wrap(err, r, "base image \"%s\"", name);
         img_platform_format(platform, text);

@@ -18,11 +18,26 @@ int source_open(struct bd_ctx *c, const struct bld_build_opts *o, struct source 
                 struct bld_err *err) MUST_CHECK;
 void source_done(struct source *s);
 
+/* --build-context NAME=SOURCE (source_named.c). */
+enum named_kind { NAMED_NONE, NAMED_FOLDER, NAMED_IMAGE, NAMED_LAYOUT, NAMED_STORE };
+struct named_contexts;
+int named_parse(const struct bld_list *specs, struct named_contexts **ret,
+                struct bld_err *err) MUST_CHECK;
+void named_free(struct named_contexts *x);
+/* What a name stands for; *ret_value: absolute folder, reference, or PATH[:TAG][@DIGEST]. */
+enum named_kind named_find(const struct named_contexts *x, const char *name,
+                           const struct img_platform *platform, const char **ret_value);
+const struct ignore *named_ignore(const struct named_contexts *x, const char *folder);
+/* Load the image a layout context names into the store. */
+int named_layout(struct bd_ctx *c, const char *value, struct img_desc *ret,
+                 struct bld_err *err) MUST_CHECK;
+
 /* FROM, COPY --from and mounts that name an image. Results are remembered for the build and, as
  * records, beyond it. */
 struct resolver;
-int resolver_new(struct bd_ctx *c, const struct bld_build_opts *o, struct events *ev,
-                 struct resolver **ret, struct bld_err *err) MUST_CHECK;
+int resolver_new(struct bd_ctx *c, const struct bld_build_opts *o,
+                 const struct named_contexts *named, struct resolver **ret,
+                 struct bld_err *err) MUST_CHECK;
 void resolver_free(struct resolver *x);
 int resolver_image(void *resolver, const char *name, const struct img_platform *platform,
                    struct bd_image *ret, struct bld_err *err) MUST_CHECK;
