@@ -426,8 +426,10 @@ static int check_nul(const struct ctx *c)
 int df_check_instr(const struct df_instr *in, struct df_err_pos *ret_pos, struct bld_err *err)
 {
         const struct ctx c = {.in = in, .pos = ret_pos, .err = err};
-        int r = check_kind(&c);
+        int r;
 
+        locate(&c, (struct df_pos){.line = in->line});
+        r = check_kind(&c);
         return r < 0 ? r : check_nul(&c);
 }
 

@@ -291,7 +291,7 @@ static int read_logical(struct lexer *x, const struct phys *l, struct df_logical
 static bool may_have_heredocs(const struct df_instr *in)
 {
         if (in->kind == DF_ONBUILD && in->sub)
-                in = in->sub;
+                in = in->sub; /* one level: a chain is refused later anyway */
         switch (in->kind) {
         case DF_RUN:
                 return !in->cmd.json;
@@ -359,6 +359,17 @@ static int read_heredocs(struct lexer *x, const struct df_logical *l, struct df_
         return r;
 }
 
+/* What an ONBUILD's inner instruction shares with it. */
+static void complete_sub(const struct df_instr *in)
+{
+        if (may_have_heredocs(in)) {
+                in->sub->heredocs = in->heredocs;
+                in->sub->nheredocs = in->nheredocs;
+        }
+        for (struct df_instr *sub = in->sub; sub; sub = sub->sub)
+                sub->end_line = in->end_line;
+}
+
 /* The text an ONBUILD stores: its own word removed, bodies appended so that it parses again. */
 static int make_trigger(struct lexer *x, struct df_instr *in)
 {
@@ -418,6 +429,8 @@ static int add_instr(struct lexer *x, const struct phys *first)
         if (r < 0 && x->pos && x->pos->pos.line == 0)
                 x->pos->pos = (struct df_pos){.line = start};
         in->end_line = x->line;
+        if (r == 0 && in->kind == DF_ONBUILD)
+                complete_sub(in);
         return r;
 }
 

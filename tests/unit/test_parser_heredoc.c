@@ -118,6 +118,8 @@ static void test_trigger(void **state)
                          0);
         assert_int_equal(t->v[0].kind, DF_RUN);
         assert_int_equal(t->v[0].nheredocs, 2);
+        assert_int_equal(f->v[0].sub->nheredocs, 2);
+        assert_int_equal(f->v[0].sub->end_line, f->v[0].end_line);
         df_free(t);
         df_free(f);
 }
