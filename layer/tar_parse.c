@@ -498,7 +498,7 @@ int tar_feed(struct tar_parser *t, const unsigned char *p, size_t n, size_t *ret
 int tar_eof(const struct tar_parser *t, struct bld_err *err)
 {
         bool between = t->state == TAR_S_HEADER || t->state == TAR_S_ZERO ||
-                       (t->state == TAR_S_DATA && !t->left && !t->skip);
+                       (t->state == TAR_S_DATA && !t->left); /* umoci leaves out the padding */
 
         if (t->state == TAR_S_END || (between && !t->fill && !pending(t)))
                 return 0;
