@@ -2,7 +2,10 @@
 #include "tests/unit/cas_fixture.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/file.h>
+#include <sys/syscall.h>
 
 static int take(struct cas *c, const char *key, bool wait, const struct cancel *cancel,
                 struct cas_lock **ret, char holder[16])
@@ -34,6 +37,74 @@ static void test_one_holder(void **state)
         cas_close(other);
         reopen(f);
         assert_int_equal(unlinkat(cas_root_fd(f->c), "tmp", AT_REMOVEDIR), 0); /* nothing left */
+}
+
+/* flock(2) as seen by the store: runs `between` once, before the first exclusive try on a file,
+ * which is where a holder that lets go does harm. */
+static void (*between)(void *arg);
+static void *between_arg;
+
+int flock(int fd, int op)
+{
+        void (*run)(void *) = between;
+
+        if (run && (op & LOCK_EX)) {
+                between = NULL;
+                run(between_arg);
+        }
+        return (int)syscall(SYS_flock, fd, op);
+}
+
+static void remove_lock(void *arg)
+{
+        struct fixture *f = arg;
+        struct digest k = key_of("k");
+        char hex[DIGEST_HEX_MAX], path[DIGEST_HEX_MAX + 16];
+
+        digest_hex(&k, hex);
+        (void)snprintf(path, sizeof(path), "tmp/%s.lock", hex);
+        assert_int_equal(unlinkat(cas_root_fd(f->c), path, 0), 0);
+}
+
+/* Between our open and our lock the last holder unlinks the file and ends. */
+static void test_unlinked_file(void **state)
+{
+        struct fixture *f = *state;
+        struct cas_lock *a = NULL, *b = NULL;
+
+        between = remove_lock;
+        between_arg = f;
+        assert_int_equal(take(f->c, "k", false, NULL, &a, NULL), 0);
+        assert_null(between);
+        assert_int_equal(take(f->c, "k", false, NULL, &b, NULL), 1);
+        cas_key_unlock(a);
+}
+
+static void sweep_in_another(void *arg)
+{
+        struct fixture *f = arg;
+        struct cas *c;
+
+        OK(cas_open(f->root, &c, err));
+        cas_close(c);
+}
+
+/* Between the making of an owner file and its locking somebody sweeps it away as a dead one's. */
+static void test_swept_owner(void **state)
+{
+        struct fixture *f = *state;
+        struct cas_tmp *t;
+        struct cas *c;
+
+        OK(cas_open(f->root, &c, err));
+        between = sweep_in_another;
+        between_arg = f;
+        OK(cas_tmp_new(c, &t, err));
+        assert_null(between);
+        sweep_in_another(f);
+        assert_true(exists(f, cas_tmp_path(t))); /* it has an owner that lives */
+        cas_tmp_free(t);
+        cas_close(c);
 }
 
 static void test_cancel(void **state)
@@ -82,7 +153,7 @@ static void test_dead_holder(void **state)
 }
 
 /* Processes and threads add to a counter that only the lock protects. */
-#define ROUNDS 25
+#define ROUNDS 100
 
 struct counter {
         struct cas *c;
@@ -96,18 +167,23 @@ static bool add_one(int fd)
 
         if (pread(fd, &v, sizeof(v), 0) < 0)
                 return false;
+        (void)usleep(30); /* so that two at once are seen */
         v++;
         return pwrite(fd, &v, sizeof(v), 0) == (ssize_t)sizeof(v);
 }
 
+/* Half of the rounds wait, half try again at once: that is what finds locks on unlinked files. */
 static void *add_many(void *arg)
 {
         struct counter *n = arg;
 
         for (int i = 0; i < ROUNDS && !n->failed; i++) {
                 struct cas_lock *l = NULL;
+                int r;
 
-                if (take(n->c, "counter", true, NULL, &l, NULL) != 0 || !add_one(n->fd))
+                while ((r = take(n->c, "counter", i % 2 == 0, NULL, &l, NULL)) == 1)
+                        (void)sched_yield();
+                if (r < 0 || !add_one(n->fd))
                         n->failed = true;
                 cas_key_unlock(l);
         }
@@ -155,10 +231,8 @@ static void test_exclusion(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                T(test_one_holder),
-                T(test_cancel),
-                T(test_dead_holder),
-                T(test_exclusion),
+                T(test_one_holder), T(test_unlinked_file), T(test_swept_owner),
+                T(test_cancel),     T(test_dead_holder),   T(test_exclusion),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,8 @@
 /* Leases, collection and disk use. */
 #include "tests/unit/cas_fixture.h"
 
+#include <signal.h>
+
 #define ID "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
 static struct cas_prune_result prune(struct fixture *f, struct cas_prune_opts o)
@@ -262,6 +264,66 @@ static void test_damaged_index_stops(void **state)
         assert_true(has_blob(f->c, &d));
 }
 
+/* A lease that was granted holds, whatever collectors run meanwhile. */
+static void lease_and_look(const char *root, unsigned seed)
+{
+        for (unsigned i = 0; i < 150; i++) {
+                struct cas *c, *writer;
+                struct cas_build *b;
+                struct digest d;
+                char text[40];
+
+                (void)snprintf(text, sizeof(text), "loose %u %u", seed, i);
+                if (cas_open(root, &c, NULL) < 0 || cas_open(root, &writer, NULL) < 0 ||
+                    cas_build_begin(c, &b, NULL) < 0 ||
+                    cas_blob_put(writer, text, strlen(text), &d, NULL) < 0)
+                        _exit(1);
+                cas_close(writer); /* from here on nobody protects it */
+                if (cas_lease_blob(b, &d, NULL) == 1)
+                        for (int k = 0; k < 5; k++) {
+                                (void)usleep(100);
+                                if (!has_blob(c, &d))
+                                        _exit(2);
+                        }
+                cas_build_end(b, false);
+                cas_close(c);
+        }
+        _exit(0);
+}
+
+static void collect_forever(const char *root)
+{
+        for (;;) {
+                struct cas_prune_opts o = {.all = true};
+                struct cas_prune_result res;
+                struct cas *c;
+
+                if (cas_open(root, &c, NULL) < 0 || cas_prune(c, &o, &res, NULL) < 0)
+                        _exit(3);
+                cas_close(c);
+        }
+}
+
+static void test_leases_hold(void **state)
+{
+        struct fixture *f = *state;
+        pid_t workers[3], collector = fork();
+
+        assert_true(collector >= 0);
+        if (collector == 0)
+                collect_forever(f->root);
+        for (unsigned i = 0; i < ARRAY_LEN(workers); i++) {
+                workers[i] = fork();
+                assert_true(workers[i] >= 0);
+                if (workers[i] == 0)
+                        lease_and_look(f->root, i);
+        }
+        for (size_t i = 0; i < ARRAY_LEN(workers); i++)
+                reap(workers[i]);
+        assert_int_equal(kill(collector, SIGKILL), 0);
+        assert_int_equal(waitpid(collector, NULL, 0), collector);
+}
+
 static uint64_t du_of(const char *path)
 {
         char text[100] = "";
@@ -327,14 +389,9 @@ static void test_usage_agrees_with_du(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                T(test_what_stays),
-                T(test_leases),
-                T(test_limits),
-                T(test_shared_blob),
-                T(test_waste),
-                T(test_mounts),
-                T(test_damaged_index_stops),
-                T(test_usage_agrees_with_du),
+                T(test_what_stays),          T(test_leases),      T(test_limits),
+                T(test_shared_blob),         T(test_waste),       T(test_mounts),
+                T(test_damaged_index_stops), T(test_leases_hold), T(test_usage_agrees_with_du),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
