@@ -230,7 +230,7 @@ static struct img_desc *add_entry(const struct img_desc *d, struct img_descs *to
                 const struct img_kv *kv = &d->annotations.v[i];
 
                 if (strcmp(kv->key, BD_ANN_REF_NAME) == 0 ||
-                    strcmp(kv->key, BD_ANN_IMAGE_NAME) == 0 || str_has_prefix(kv->key, "io.bld."))
+                    strcmp(kv->key, BD_ANN_IMAGE_NAME) == 0 || str_has_prefix(kv->key, "bld."))
                         continue;
                 if (img_kvs_set(&n->annotations, kv->key, kv->value) < 0)
                         return NULL;
@@ -253,6 +253,26 @@ static int add_named(const struct img_desc *d, const char *name, struct img_desc
         if (!full || !n || img_kvs_set(&n->annotations, BD_ANN_IMAGE_NAME, full) < 0 ||
             img_kvs_set(&n->annotations, BD_ANN_REF_NAME, ref.tag ? ref.tag : "latest") < 0)
                 return err_nomem(err, "index of a layout");
+        return 0;
+}
+
+/* Readers go by ref.name, which is the tag: where two entries have one tag, the later one is named
+ * in full. */
+int bd_index_unique(struct img_descs *list, struct bld_err *err)
+{
+        for (size_t i = 1; i < list->n; i++) {
+                struct img_kvs *a = &list->v[i].annotations;
+                const char *name = img_kvs_get(a, BD_ANN_REF_NAME);
+                const char *full = img_kvs_get(a, BD_ANN_IMAGE_NAME);
+
+                for (size_t k = 0; name && full && k < i; k++) {
+                        if (!str_eq(name, img_kvs_get(&list->v[k].annotations, BD_ANN_REF_NAME)))
+                                continue;
+                        if (img_kvs_set(a, BD_ANN_REF_NAME, full) < 0)
+                                return err_nomem(err, "index of a layout");
+                        break;
+                }
+        }
         return 0;
 }
 
@@ -331,6 +351,8 @@ static int put_index(struct archive *a, const struct bd_saved *v, size_t n, stru
         char path[] = "index.json";
         int r = bd_index_entries(v, n, &ix.manifests, err);
 
+        if (r == 0)
+                r = bd_index_unique(&ix.manifests, err);
         ix.media_type = mem_strdup(MT_OCI_INDEX);
         if (r == 0 && !ix.media_type)
                 return err_nomem(err, path);

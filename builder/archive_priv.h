@@ -38,6 +38,8 @@ int bd_blob_list_make(struct bd_ctx *c, const struct bd_saved *v, size_t n,
 /* Entries of index.json: one per name, or one without a name. */
 int bd_index_entries(const struct bd_saved *v, size_t n, struct img_descs *ret,
                      struct bld_err *err) MUST_CHECK;
+/* No two entries with one ref.name. */
+int bd_index_unique(struct img_descs *list, struct bld_err *err) MUST_CHECK;
 /* "blobs/sha256/<hex>" */
 #define BD_BLOB_PATH_MAX (16 + DIGEST_HEX_MAX)
 void bd_blob_path(const struct digest *d, char out[BD_BLOB_PATH_MAX]);

@@ -125,20 +125,36 @@ static int add_tags(const struct strv *names, struct js *tags, struct bld_err *e
         return 0;
 }
 
+/* The entry of an image that has one already under another name. */
+static struct js *find_entry(const struct js *list, const char *config)
+{
+        for (size_t i = 0; i < js_len(list); i++)
+                if (str_eq(js_get_str(js_at(list, i), "Config"), config))
+                        return js_at(list, i);
+        return NULL;
+}
+
 static int image_entry(const struct bd_image *im, const struct strv *names, struct js *list,
                        struct bld_err *err)
 {
         AUTO_JS struct js *tags = js_arr();
-        struct js *e = js_obj();
+        struct js *e;
         char config[BD_BLOB_PATH_MAX];
-        int r = tags && e ? add_tags(names, tags, err) : err_nomem(err, "manifest.json");
+        int r;
 
-        if (r < 0) {
-                js_free(e);
-                return r;
-        }
         bd_blob_path(&im->manifest.config.digest, config);
-        r = js_set_str(e, "Config", config);
+        e = find_entry(list, config);
+        if (e && js_is_arr(js_get(e, "RepoTags")))
+                return add_tags(names, js_get(e, "RepoTags"), err);
+        r = tags ? add_tags(names, tags, err) : err_nomem(err, "manifest.json");
+        if (r < 0)
+                return r;
+        if (e) {
+                r = js_len(tags) ? js_set(e, "RepoTags", js_ref(tags)) : 0;
+                return r < 0 ? err_nomem(err, "manifest.json") : 0;
+        }
+        e = js_obj();
+        r = e ? js_set_str(e, "Config", config) : BLD_E_NOMEM;
         if (r == 0)
                 r = js_set(e, "RepoTags", js_len(tags) ? js_ref(tags) : js_new_null());
         if (r == 0)

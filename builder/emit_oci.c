@@ -227,6 +227,8 @@ static int write_index(int dir, const struct bd_saved *v, size_t n, struct bld_e
                 if (!d || img_desc_copy(&entries.v[i], d) < 0)
                         r = err_nomem(err, "index of a layout");
         }
+        if (r == 0)
+                r = bd_index_unique(&ix.manifests, err);
         ix.media_type = mem_strdup(MT_OCI_INDEX);
         if (r == 0 && !ix.media_type)
                 r = err_nomem(err, "index of a layout");

@@ -45,6 +45,13 @@ void layout_free(struct layout *l)
         free(l);
 }
 
+void layout_made_as(struct layout *l, unsigned mode, uint32_t uid, uint32_t gid)
+{
+        l->o.dir_mode = mode;
+        l->o.dir_uid = uid;
+        l->o.dir_gid = gid;
+}
+
 size_t layout_count(const struct layout *l)
 {
         return l->items.live;

@@ -171,6 +171,8 @@ static int load_layer(struct loaded *l, const char *path, const struct digest *d
                 return r;
         r = load_part(l->in, &part, path, diff_id, ret, err);
         bd_part_done(&part);
+        if (r == BLD_E_CORRUPT)
+                return err_wrap(err, r, "layer \"%.200s\"", path);
         if (r < 0)
                 return r;
         d = mem_zalloc(1, sizeof(*d));

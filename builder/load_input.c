@@ -236,6 +236,8 @@ static int open_tar(struct bd_input *in, int *fd, struct bld_err *err)
         if (r < 0)
                 return r;
         r = inflate(in, fd, &e);
+        if (r == 0 && ly_archive_sniff(*fd, NULL) == 0)
+                return err_set(err, BLD_E_INVALID, "%s is not an archive", in->what);
         if (r == 0) {
                 in->fd = take_fd(fd);
                 r = list_members(in, &e);

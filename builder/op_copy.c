@@ -24,6 +24,7 @@ struct copy {
         struct ignore *excludes;
         bool has_owner, has_mode;
         uint32_t uid, gid;
+        unsigned dir_mode; /* of folders made on the way */
         struct chmod_spec mode;
         char *dest;    /* resolved, relative */
         bool dest_dir; /* written with a trailing slash */
@@ -284,6 +285,9 @@ static int unpack_archive(struct copy *k, int fd, struct bld_err *err)
         bool made;
         int r = layout_dir(k->l, k->dest, &top, &made, err);
 
+        if (r == 0 && made)
+                top->mode = 0755; /* --chmod does not reach archives */
+        layout_made_as(k->l, 0755, 0, 0); /* nor --chown the folders one leaves out */
         if (r == 0)
                 r = ly_archive_open(fd, NULL, &rd, err);
         while (r == 0 && (r = ly_reader_next(rd, &e, err)) == 1) {
@@ -291,6 +295,7 @@ static int unpack_archive(struct copy *k, int fd, struct bld_err *err)
                 if (r == 0 && *e->path)
                         r = put_archive_entry(k, rd, e, err);
         }
+        layout_made_as(k->l, k->dir_mode, k->uid, k->gid);
         /* The archive is the user's own file. */
         return r == BLD_E_CORRUPT ? err_recode(err, BLD_E_INVALID) : r;
 }
@@ -407,9 +412,10 @@ static int prepare(struct copy *k, struct bd_tree *below, struct bld_err *err)
         lo.dir_uid = k->uid;
         lo.dir_gid = k->gid;
         if (k->has_mode && k->mode.octal)
-                lo.dir_mode = k->mode.mode;
+                lo.dir_mode = k->mode.mode & 0777;
         k->dest_dir = n > 0 && (k->c->dest[n - 1] == '/' ||
                                 (n > 1 && k->c->dest[n - 1] == '.' && k->c->dest[n - 2] == '/'));
+        k->dir_mode = lo.dir_mode;
         r = layout_new(&lo, &k->l, err);
         return r == 0 ? layout_resolve(k->l, k->c->dest, &k->dest, err) : r;
 }

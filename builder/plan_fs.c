@@ -117,23 +117,17 @@ static int refuse_remote(const struct df_instr *in, const char *source, struct b
         return err_try(err, BLD_E_UNSUPPORTED, "download it in a RUN step, or into the context");
 }
 
-static const struct df_heredoc *heredoc_of(const struct df_instr *in, const char *word)
-{
-        for (size_t i = in->nheredocs; i-- > 0;)
-                if (!in->args_json && strcmp(in->heredocs[i].word, word) == 0)
-                        return &in->heredocs[i];
-        return NULL;
-}
-
 static int copy_source(struct plan *p, struct stage *s, const struct df_instr *in,
                        const struct df_arg *a, struct copy_source *out, struct bld_err *err)
 {
-        const struct df_heredoc *h = heredoc_of(in, a->text);
+        const struct df_heredoc *h = NULL;
         struct df_env env = {.get = df_env_strv, .user = &s->env};
-        int r;
+        int r = df_heredoc_find(in, a->text, &h, err);
 
+        if (r < 0)
+                return r;
         out->pos = a->pos;
-        if (h) {
+        if (r == 1) {
                 out->kind = COPY_INLINE;
                 out->path = mem_strdup(h->name);
                 r = df_expand_heredoc(h, &env, &out->data, &out->len, err);
@@ -150,11 +144,14 @@ static int copy_dest(struct plan *p, struct stage *s, const struct df_instr *in,
                      char **ret_written, struct bld_err *err)
 {
         const struct df_arg *a = &in->args[in->nargs - 1];
+        const struct df_heredoc *h = NULL;
         size_t n;
         bool dir;
-        int r;
+        int r = df_heredoc_find(in, a->text, &h, err);
 
-        if (heredoc_of(in, a->text))
+        if (r < 0)
+                return r;
+        if (r == 1)
                 return plan_fail(p, &a->pos, err_set(err, BLD_E_INVALID,
                                                      "%s cannot accept a heredoc as a destination",
                                                      df_kind_name(in->kind)));
@@ -587,10 +584,9 @@ static int run_network(struct plan *p, const struct df_instr *in, struct vx_run 
 }
 
 /* A single heredoc as the whole command: its body is the script. */
-static int run_heredoc(struct stage *s, const struct df_instr *in, struct vx_run *run,
+static int run_heredoc(struct stage *s, const struct df_heredoc *h, struct vx_run *run,
                        struct bld_err *err)
 {
-        const struct df_heredoc *h = &in->heredocs[0];
         struct df_cmd cmd = {0};
         char *body, *text = NULL;
         size_t len;
@@ -625,13 +621,15 @@ static int run_words(struct stage *s, const struct df_instr *in, struct vx_run *
 {
         const char *w = in->cmd.argv.n ? in->cmd.argv.v[0] : "";
         AUTO_SB struct sb text = SB_INIT(32u << 20);
+        const struct df_heredoc *h = NULL;
         struct df_cmd cmd = {0};
         int r;
 
         if (in->nheredocs == 0 || in->cmd.json)
                 return plan_words(s, &in->cmd, &run->argv, err);
-        if (in->nheredocs == 1 && strcmp(w, in->heredocs[0].word) == 0)
-                return run_heredoc(s, in, run, err);
+        r = df_heredoc_find(in, w, &h, err);
+        if (r != 0)
+                return r < 0 ? r : run_heredoc(s, h, run, err);
         sb_str(&text, w);
         for (size_t i = 0; i < in->nheredocs; i++) {
                 sb_char(&text, '\n');

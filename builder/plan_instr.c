@@ -273,7 +273,7 @@ static int check_host(const char *spec, const char *host, size_t n, uint64_t lo,
         return 0;
 }
 
-static int expose_one(struct stage *s, const char *spec, struct bld_err *err)
+static int expose_one(struct stage *s, const char *spec, struct strv *shown, struct bld_err *err)
 {
         const char *slash = strchr(spec, '/'), *port = spec;
         size_t n = slash ? (size_t)(slash - spec) : strlen(spec);
@@ -305,10 +305,10 @@ static int expose_one(struct stage *s, const char *spec, struct bld_err *err)
                 char text[24];
 
                 (void)snprintf(text, sizeof(text), "%u/%s", (unsigned)i, proto);
-                if (!strv_has(&s->config.exposed_ports, text))
-                        r = strv_add(&s->config.exposed_ports, text) < 0
-                                    ? err_nomem(err, "image config")
-                                    : 0;
+                if (strv_add(shown, text) < 0 ||
+                    (!strv_has(&s->config.exposed_ports, text) &&
+                     strv_add(&s->config.exposed_ports, text) < 0))
+                        r = err_nomem(err, "image config");
         }
         return r;
 }
@@ -317,7 +317,7 @@ static int plan_expose(struct plan *p, struct stage *s, const struct df_instr *i
                        struct bld_err *err)
 {
         struct df_env env = {.get = df_env_strv, .user = &s->env};
-        AUTO_STRV struct strv ports = {0}, sorted = {0};
+        AUTO_STRV struct strv ports = {0}, sorted = {0}, shown = {0};
         AUTO_SB struct sb text = SB_INIT(HISTORY_MAX);
         int r = 0;
 
@@ -328,11 +328,11 @@ static int plan_expose(struct plan *p, struct stage *s, const struct df_instr *i
         for (size_t i = 0; i < sorted.n && r == 0; i++)
                 r = df_expand_words(sorted.v[i], p->o->file->escape, &env, &ports, err);
         for (size_t i = 0; i < ports.n && r == 0; i++)
-                r = expose_one(s, ports.v[i], err);
+                r = expose_one(s, ports.v[i], &shown, err);
         if (r < 0)
                 return r;
         sb_str(&text, "EXPOSE ");
-        go_list(&text, &ports, false);
+        go_list(&text, &shown, false);
         return note(s, &text, err);
 }
 

@@ -218,7 +218,7 @@ static int unpack_once(struct layer_job *j, struct bld_err *err)
                 r = err_set(err, BLD_E_CORRUPT,
                             "layer %zu does not unpack to the content its image promises",
                             j->index + 1);
-        if (r == 0 && j->made && j->made->missing_parents && j->index > 0)
+        if (r == 0 && !j->toc && j->made->missing_parents && j->index > 0)
                 r = 1; /* once more, with its parents */
         if (r == 0)
                 r = cas_snapshot_publish(b->c->cas, cas_tmp_path(tmp),
@@ -348,6 +348,15 @@ static int make_missing(struct layer_job *jobs, size_t n, struct bld_err *err)
         return 0;
 }
 
+/* Overlay refuses a folder given twice; the upper one of two equal layers hides the lower anyway. */
+static bool covered(const struct layer_job *jobs, size_t n, size_t i)
+{
+        for (size_t k = i + 1; k < n; k++)
+                if (strcmp(jobs[k].id, jobs[i].id) == 0)
+                        return true;
+        return false;
+}
+
 int snapshots_ready(struct build *b, const struct vertex *step, const struct bd_layers *layers,
                     struct strv *out, struct bld_err *err)
 {
@@ -370,6 +379,8 @@ int snapshots_ready(struct build *b, const struct vertex *step, const struct bd_
         for (size_t i = 0; i < layers->n && r == 0; i++) {
                 AUTO_FREE char *dir = cas_snapshot_path(view, jobs[i].id);
 
+                if (covered(jobs, layers->n, i))
+                        continue;
                 if (!dir || strv_addf(out, "%s/fs", dir) < 0)
                         r = err_nomem(err, "snapshots");
         }
