@@ -186,9 +186,10 @@ static int furnish(struct init *in, struct bld_err *err)
         if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
                 return err_sys(err, errno, "make mounts private");
         prefer_as_victim();
-        if ((r = mount_root(in, err)) < 0 || (r = files_mount(in, err)) < 0 ||
-            (r = sys_mounts(in, err)) < 0 || (r = file_binds(in, err)) < 0 ||
-            (r = run_mounts(in, err)) < 0 || (r = find_user(in, err)) < 0 ||
+        /* Who the step is comes from the image alone, so before anything lies over it. */
+        if ((r = mount_root(in, err)) < 0 || (r = find_user(in, err)) < 0 ||
+            (r = files_mount(in, err)) < 0 || (r = sys_mounts(in, err)) < 0 ||
+            (r = file_binds(in, err)) < 0 || (r = run_mounts(in, err)) < 0 ||
             (r = make_env(in, err)) < 0 || (r = make_cwd(in, err)) < 0 ||
             (r = sys_masks(in, err)) < 0 ||
             (r = root_pivot(&in->root, err)) < 0)

@@ -246,13 +246,6 @@ static void calls(void **state)
         cancels();
 }
 
-static int teardown(void **state)
-{
-        (void)state;
-        rtf_close(&f);
-        return 0;
-}
-
 /* ---- starting ---- */
 
 static void start_errors(void **state)
@@ -305,13 +298,25 @@ static pid_t child_of(pid_t parent, const char *comm)
         return found;
 }
 
+static pid_t engine_pid; /* for the teardown of a failed test */
+
+static int end_engine(pid_t pid)
+{
+        int status = -1;
+
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        engine_pid = 0;
+        return status;
+}
+
 /* A process of its own as the engine, running steps until it dies. */
 static pid_t start_engine(struct rtf *store, enum rt_level level, const char *script)
 {
         pid_t pid = fork();
 
         if (pid != 0)
-                return pid;
+                return engine_pid = pid;
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); /* a failed test leaves nothing either */
         struct bld_err err = BLD_ERR_INIT;
         const struct rt_keeper_opts o = {.store_fd = store->store_fd, .level = level};
         if (rt_keeper_start(&o, &store->k, &err) < 0)
@@ -335,13 +340,25 @@ static pid_t start_engine(struct rtf *store, enum rt_level level, const char *sc
         }
 }
 
+static int teardown(void **state)
+{
+        (void)state;
+        if (engine_pid > 0) {
+                (void)kill(engine_pid, SIGKILL);
+                (void)waitpid(engine_pid, NULL, 0);
+                engine_pid = 0;
+        }
+        rtf_close(&f);
+        return 0;
+}
+
 static void kill_one(enum rt_level level, enum victim who, const char *marker)
 {
         char text[128];
         pid_t engine, keeper, victim = 0;
         int status;
 
-        (void)snprintf(text, sizeof(text), "sleep %s & sleep %s", marker, marker);
+        (void)snprintf(text, sizeof(text), "sleep %s & sleep %s; true", marker, marker);
         engine = start_engine(&f, level, text);
         if (!rtf_wait_procs(marker, 3, 5000)) /* the shell and the two it started */
                 fail_msg("the step did not start: %zu processes", rtf_count_procs(marker));
@@ -362,10 +379,9 @@ static void kill_one(enum rt_level level, enum victim who, const char *marker)
         assert_int_equal(kill(victim, SIGKILL), 0);
         if (!rtf_wait_procs(marker, 0, 3000))
                 fail_msg("%zu processes left after killing %d", rtf_count_procs(marker), who);
-        assert_int_equal(waitpid(engine, &status, 0), engine);
+        status = end_engine(engine);
         if (who != ENGINE) /* the engine is told */
                 assert_int_equal(status, 4 << 8);
-        (void)snprintf(text, sizeof(text), "--bld-keeper-1%c%d", 0, (int)engine);
         for (int i = 0; i < 200 && kill(keeper, 0) == 0; i++) {
                 const struct timespec nap = {.tv_nsec = 10 * 1000000};
                 (void)nanosleep(&nap, NULL);
@@ -400,12 +416,11 @@ static void kills_at_any_moment(void **state)
                 const struct timespec nap = {.tv_nsec = (long)(i * 1731) % 41 * 1000000 / 2};
                 pid_t engine = start_engine(&f, level, marker);
                 pid_t keeper = 0;
-                int status;
 
                 (void)nanosleep(&nap, NULL);
                 keeper = child_of(engine, "(bld-keeper)");
                 (void)kill(i % 2 && keeper > 0 ? keeper : engine, SIGKILL);
-                assert_int_equal(waitpid(engine, &status, 0), engine);
+                (void)end_engine(engine);
                 if (!rtf_wait_procs(marker, 0, 3000))
                         fail_msg("round %u: %zu processes left", i, rtf_count_procs(marker));
                 for (int k = 0; k < 300 && keeper > 0 && kill(keeper, 0) == 0; k++) {
