@@ -67,6 +67,21 @@ static const char *tag_of(const char *name)
         return colon && !strchr(name, '@') ? colon + 1 : NULL;
 }
 
+static void drop_annotation(struct img_desc *d, const char *key)
+{
+        struct img_kvs *a = &d->annotations;
+
+        for (size_t i = 0; i < a->n; i++) {
+                if (strcmp(a->v[i].key, key) != 0)
+                        continue;
+                free(a->v[i].key);
+                free(a->v[i].value);
+                a->n--;
+                memmove(&a->v[i], &a->v[i + 1], (a->n - i) * sizeof(a->v[0]));
+                return;
+        }
+}
+
 /* skopeo and umoci find images by ref.name alone, so each has one owner: the newest entry (they are
  * kept in that order) with a tag has the bare tag, older ones of the same tag their full name. */
 static int assign_tags(struct img_index *ix)
@@ -86,6 +101,8 @@ static int assign_tags(struct img_index *ix)
                                 r = img_kvs_set(&d->annotations, ANNOT_TAG, tag);
                 } else if (name) {
                         r = img_kvs_set(&d->annotations, ANNOT_TAG, name);
+                } else if (tag) {
+                        drop_annotation(d, ANNOT_TAG); /* another tool's: replaced, as it would */
                 }
         }
         map_done(&taken);
@@ -99,21 +116,6 @@ static void drop_entry(struct img_index *ix, size_t i)
         img_desc_done(&a->v[i]);
         a->n--;
         memmove(&a->v[i], &a->v[i + 1], (a->n - i) * sizeof(a->v[0]));
-}
-
-static void drop_annotation(struct img_desc *d, const char *key)
-{
-        struct img_kvs *a = &d->annotations;
-
-        for (size_t i = 0; i < a->n; i++) {
-                if (strcmp(a->v[i].key, key) != 0)
-                        continue;
-                free(a->v[i].key);
-                free(a->v[i].value);
-                a->n--;
-                memmove(&a->v[i], &a->v[i + 1], (a->n - i) * sizeof(a->v[0]));
-                return;
-        }
 }
 
 static void drop_bookkeeping(struct img_desc *d)

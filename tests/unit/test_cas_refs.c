@@ -192,6 +192,11 @@ static void test_foreign_entries(void **state)
         OK(file_read(cas_root_fd(f->c), "index.json", &text, err));
         assert_non_null(strstr(sb_text(&text), "\"theirs\""));
         assert_non_null(strstr(sb_text(&text), "\"x\":\"y\""));
+        set(f, "a.io/b:theirs", &d);
+        assert_ref_name(f, "a.io/b:theirs", "theirs");
+        sb_reset(&text);
+        OK(file_read(cas_root_fd(f->c), "index.json", &text, err));
+        assert_null(strstr(strstr(sb_text(&text), "\"theirs\"") + 1, "\"theirs\""));
         OK(file_write(cas_root_fd(f->c), "index.json", "junk", 4, 0644, 0, err));
         assert_int_equal(cas_ref_set(f->c, "a.io/b:c", &d, NULL), BLD_E_CORRUPT);
         sb_done(&text);
