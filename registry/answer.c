@@ -96,9 +96,8 @@ static int code_of(const struct reg_res *res)
         case REG_FAULT_TIMEOUT:
                 return BLD_E_NETWORK;
         case REG_FAULT_GUARD:
+        case REG_FAULT_LIMIT: /* theirs, not a bound of this machine */
                 return BLD_E_CORRUPT;
-        case REG_FAULT_LIMIT:
-                return BLD_E_LIMIT;
         case REG_FAULT_RESOLVE:
         case REG_FAULT_CONNECT:
         case REG_FAULT_TLS:

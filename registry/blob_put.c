@@ -69,7 +69,7 @@ static void session_cancel(struct put *u)
                 return;
         if (!cancel_level(u->c->cancel) && begin(u, &rq, "DELETE", true, NULL) == 0) {
                 rq.url = &u->session;
-                rq.auth_rounds = UINT32_MAX - 1;
+                rq.flags |= REQ_MEEK;
                 /* best effort: the server collects old sessions by itself */
                 if (req_run(&rq, NULL) < 0)
                         session_close(u);
@@ -95,7 +95,7 @@ static int session_move(struct put *u, const struct req *rq, struct bld_err *err
         /* a TLS-terminating proxy in front of a registry that thinks it is on http */
         if (rq->at.https && !to.https && str_eq(to.host, rq->at.host) &&
             (!to.has_port || to.port == rq->at.port)) {
-                reg_note(u->c, "%s sends http upload locations; using https", rq->at.host);
+                reg_note_once(u->c, "%s sends http upload locations; using https", rq->at.host);
                 to.https = true;
                 to.port = rq->at.port;
         }
@@ -168,13 +168,13 @@ static int mount(struct put *u, struct bld_err *err)
                 err_copy(err, &why);
                 return r;
         }
-        if (r < 0 || rq.res.fault != REG_FAULT_NONE)
+        if (r == 0 && rq.res.fault != REG_FAULT_NONE)
                 return 0;
-        if (rq.res.status == 201)
+        if (r == 0 && rq.res.status == 201)
                 return PUT_DONE;
-        if (rq.res.status == 202)
+        if (r == 0 && rq.res.status == 202)
                 return session_opened(u, &rq, err);
-        if (rq.res.status == 401 || rq.res.status == 403) {
+        if (r < 0 || rq.res.status == 401 || rq.res.status == 403) {
                 /* the token service may know one scope only: mounting is off for this place */
                 (void)pthread_mutex_lock(&u->c->lock);
                 u->repo->no_mount = true;
@@ -330,6 +330,33 @@ static int send_whole(struct put *u, struct bld_err *err)
         return closed(u, &rq, err);
 }
 
+/* After a PATCH broke: what has the server kept? 0: *off is that, go on there; PUT_AGAIN: nothing to
+ * go on with. */
+static int session_status(struct put *u, uint64_t *off, struct bld_err *err)
+{
+        AUTO_REQ struct req rq = {0};
+        const char *range;
+        uint64_t have = 0;
+        int r = begin(u, &rq, "GET", true, err);
+
+        if (r < 0)
+                return r;
+        rq.url = &u->session;
+        r = req_run(&rq, err);
+        if (r < 0)
+                return r;
+        range = rq.res.fault == REG_FAULT_NONE && rq.res.status == 204
+                        ? reg_res_header(&rq.res, "Range", 0)
+                        : NULL;
+        /* "0-0" is sent for none and for one byte: begin anew rather than guess */
+        if (!range || !reg_upload_range(range, &have) || have == 0 || have > u->desc->size) {
+                session_cancel(u);
+                return PUT_AGAIN;
+        }
+        *off = have;
+        return reg_res_header(&rq.res, "Location", 0) ? session_move(u, &rq, err) : 0;
+}
+
 /* One PATCH. *off moves to what the server says it has. */
 static int send_chunk(struct put *u, uint64_t *off, uint64_t len, struct bld_err *err)
 {
@@ -354,10 +381,14 @@ static int send_chunk(struct put *u, uint64_t *off, uint64_t len, struct bld_err
         r = req_run(&rq, err);
         if (r < 0)
                 return r;
-        if (rq.res.fault != REG_FAULT_NONE || (rq.res.status == 401 && rq.res.body_sent)) {
-                session_close(u);
-                return again(u, &rq, err);
+        if (rq.res.fault != REG_FAULT_NONE) {
+                r = again(u, &rq, err);
+                return r < 0 ? r : session_status(u, off, err);
         }
+        if (rq.res.status == 401 && rq.res.body_sent && u->retry.used++ < ROUNDS_MAX)
+                return session_status(u, off, err);
+        if (rq.res.status == 416 && u->retry.used++ < ROUNDS_MAX)
+                return session_status(u, off, err);
         if (rq.res.status == 404 || rq.res.status == 416) {
                 session_close(u);
                 return PUT_GONE;
@@ -370,7 +401,7 @@ static int send_chunk(struct put *u, uint64_t *off, uint64_t len, struct bld_err
                 session_cancel(u);
                 u->chunked = false;
                 u->never_chunked = true;
-                reg_note(u->c, "%s does not take uploads in chunks", u->repo->host->name);
+                reg_note_once(u->c, "%s does not take uploads in chunks", u->repo->host->name);
                 return PUT_AGAIN;
         }
         *off = have;

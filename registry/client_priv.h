@@ -121,9 +121,11 @@ int reg_check(struct reg_client *c, struct bld_err *err) MUST_CHECK;
 /* Sleep on the client, woken by cancellation. */
 int reg_sleep(struct reg_client *c, int64_t ms, struct bld_err *err) MUST_CHECK;
 
-/* One sanitised line to the user's callback, each text once. Foreign text in the arguments must
- * have been through reg_safe(). */
+/* One sanitised line to the user's callback. Foreign text in the arguments must have been through
+ * reg_safe(). */
 void reg_note(struct reg_client *c, const char *fmt, ...) PRINTF(2, 3);
+/* The same text is shown once only. */
+void reg_note_once(struct reg_client *c, const char *fmt, ...) PRINTF(2, 3);
 /* Foreign text, at most max bytes of it, escaped for messages. */
 void reg_safe(struct sb *out, const char *s, size_t n, size_t max);
 

@@ -32,7 +32,7 @@ static void warn(void *user, const char *text)
 {
         struct search *s = user;
 
-        reg_note(s->c, "%s: %s", s->source, text);
+        reg_note_once(s->c, "%s: %s", s->source, text);
         explain(s, text);
 }
 

@@ -295,13 +295,13 @@ static bool setup_body(struct xfer *x, const struct curl_api *api, CURL *h)
 
 static bool setup_tls(struct xfer *x, const struct curl_api *api, CURL *h)
 {
-        const struct reg_tls *t = &x->host->tls;
+        const struct reg_tls *t = x->tls;
         bool ok = set_long(api, h, CURLOPT_SSL_VERIFYPEER, x->verify);
 
         ok &= set_long(api, h, CURLOPT_SSL_VERIFYHOST, x->verify ? 2 : 0);
         ok &= set_long(api, h, CURLOPT_SSLVERSION, CURL_SSLVERSION_TLSv1_2);
-        if (t->ca.len > 0) {
-                struct curl_blob blob = {.data = t->ca.buf, .len = t->ca.len,
+        if (x->ca->len > 0) {
+                struct curl_blob blob = {.data = x->ca->buf, .len = x->ca->len,
                                          .flags = CURL_BLOB_NOCOPY};
 
                 ok &= set_ptr(api, h, CURLOPT_CAINFO_BLOB, &blob);

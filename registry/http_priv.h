@@ -16,6 +16,7 @@
 
 struct reg_client;
 struct reg_host;
+struct reg_tls;
 struct curl_slist;
 
 #define REG_HEADERS_MAX (64u << 10)
@@ -76,6 +77,8 @@ struct xfer {
         size_t body_max;         /* of a 2xx body that is not streamed */
         bool blob;               /* takes a blob slot, HTTP/1.1 */
         bool verify;             /* TLS certificates */
+        const struct reg_tls *tls; /* client certificate */
+        const struct sb *ca;     /* trust anchors; empty: curl's own */
         bool guard;              /* the address must be allowed from guard_from */
         int guard_from;          /* enum reg_addr */
         int64_t connect_ms, headers_ms, stall_ms;

@@ -162,9 +162,14 @@ static int check_manifest(const struct target *t, const struct img_ref *ref, con
         d->size = body->len;
         d->media_type = type_header(&rq->res);
         guess = img_guess_media_type(sb_text(body), body->len);
-        if (!guess)
-                return err_set(err, BLD_E_CORRUPT, "%s: %s did not send a manifest",
-                               sb_text(&t->what), rq->at.host);
+        if (!guess) {
+                AUTO_SB struct sb text = SB_INIT(4096);
+
+                req_answer_text(rq, &text);
+                r = err_set(err, BLD_E_CORRUPT, "%s: %s did not send a manifest",
+                            sb_text(&t->what), rq->at.host);
+                return err_why(err, r, "%s", sb_text(&text));
+        }
         if (!d->media_type)
                 d->media_type = mem_strdup(guess);
         return d->media_type ? 0 : err_nomem(err, "read a manifest");

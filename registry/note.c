@@ -16,25 +16,42 @@ void reg_safe(struct sb *out, const char *s, size_t n, size_t max)
                 sb_str(out, "...");
 }
 
-void reg_note(struct reg_client *c, const char *fmt, ...)
+/* A note that cannot be kept for lack of memory is lost: nothing depends on it. */
+PRINTF(3, 0)
+static void note(struct reg_client *c, bool once, const char *fmt, va_list ap)
 {
         AUTO_SB struct sb b = SB_INIT(8192);
-        bool running = false;
-        va_list ap;
+        bool wake = false, seen;
 
         if (!c->note)
                 return;
-        va_start(ap, fmt);
         sb_vfmt(&b, fmt, ap);
-        va_end(ap);
         if (b.failed)
                 return;
         (void)pthread_mutex_lock(&c->lock);
-        /* a note that cannot be kept for lack of memory is lost: nothing depends on it */
-        if (!map_get(&c->noted, sb_text(&b)) && c->noted.live < NOTES_MAX &&
-            map_set(&c->noted, sb_text(&b), c) == 0 && strv_add(&c->notes, sb_text(&b)) == 0)
-                running = c->running;
+        seen = once && (map_get(&c->noted, sb_text(&b)) || c->noted.live >= NOTES_MAX ||
+                        map_set(&c->noted, sb_text(&b), c) < 0);
+        if (!seen && c->notes.n < NOTES_MAX && strv_add(&c->notes, sb_text(&b)) == 0)
+                wake = c->running;
         (void)pthread_mutex_unlock(&c->lock);
-        if (running)
+        if (wake)
                 engine_wake(c);
+}
+
+void reg_note(struct reg_client *c, const char *fmt, ...)
+{
+        va_list ap;
+
+        va_start(ap, fmt);
+        note(c, false, fmt, ap);
+        va_end(ap);
+}
+
+void reg_note_once(struct reg_client *c, const char *fmt, ...)
+{
+        va_list ap;
+
+        va_start(ap, fmt);
+        note(c, true, fmt, ap);
+        va_end(ap);
 }

@@ -150,7 +150,7 @@ static int add_authorization(struct req *rq, struct xfer *x, struct bld_err *err
         char *value = NULL;
         int r = 0;
 
-        if (rq->authorization && rq->redirects == 0) {
+        if (rq->authorization && reg_url_same_origin(rq->url, &rq->at)) {
                 value = mem_strdup(rq->authorization);
                 if (!value)
                         return err_nomem(err, "build a request");
@@ -172,12 +172,16 @@ static int add_authorization(struct req *rq, struct xfer *x, struct bld_err *err
 static int prepare(struct req *rq, struct xfer *x, struct bld_err *err)
 {
         AUTO_SB struct sb url = SB_INIT(2 * REG_URL_MAX);
-        int r;
+        int r = 0;
 
         rq->foreign = !reg_url_same_origin(&rq->at, &rq->base);
-        r = reg_host_of_url(rq->c, &rq->at, &x->host, err);
+        x->host = rq->repo->host;
+        if (rq->foreign)
+                r = reg_host_of_url(rq->c, &rq->at, &x->host, err);
         if (r == 0)
                 r = reg_tls_load(rq->c, x->host, err);
+        if (r == 0)
+                r = reg_tls_load(rq->c, rq->repo->host, err);
         if (r == 0)
                 r = add_authorization(rq, x, err);
         if (r < 0)
@@ -196,6 +200,15 @@ static int prepare(struct req *rq, struct xfer *x, struct bld_err *err)
         x->body_max = rq->body_max ? rq->body_max : JSON_MAX;
         x->blob = rq->flags & REQ_BLOB;
         x->verify = !rq->c->no_tls_verify && !x->host->insecure;
+        x->tls = &x->host->tls;
+        /* people configure the registry and are surprised by its token service: its CA counts
+         * there, too, where nothing else is said. A client certificate does not. */
+        if (rq->foreign && x->tls->ca.len == 0)
+                x->ca = &rq->repo->host->tls.ca;
+        else
+                x->ca = &x->tls->ca;
+        if (rq->flags & REQ_TOKEN)
+                x->verify &= !rq->repo->host->insecure;
         x->guard = rq->foreign;
         (void)pthread_mutex_lock(&rq->c->lock);
         x->guard_from = (int)rq->repo->host->addr;
@@ -343,6 +356,8 @@ static int redirect(struct req *rq, struct bld_err *err)
         /* a catch-all redirect to a web page must not look like a finished upload */
         if (!reads && status != 307 && status != 308 && !reg_url_same_origin(&rq->at, &to))
                 return refuse_redirect(rq, err, &to, "an upload was sent elsewhere");
+        if ((rq->flags & REQ_SECRET) && !reg_url_same_origin(&rq->at, &to))
+                return refuse_redirect(rq, err, &to, "the request holds a password");
         r = check_target(rq, &to, err);
         if (r < 0)
                 return r;
@@ -374,7 +389,8 @@ static int auth_round(struct req *rq, struct bld_err *err)
         int r;
 
         /* a storage host gets no second try: its URL was signed, or it is not meant for us */
-        if (rq->foreign || (rq->flags & REQ_NO_AUTH) || ++rq->auth_rounds > AUTH_ROUNDS_MAX)
+        if (rq->foreign || (rq->flags & (REQ_NO_AUTH | REQ_MEEK)) ||
+            ++rq->auth_rounds > AUTH_ROUNDS_MAX)
                 return NEXT_DONE;
         r = reg_auth_learn(rq->c, rq->repo, &rq->res, rq->base.https, rq->sent_auth, &rq->scopes,
                            err);
@@ -442,7 +458,7 @@ static void show_warnings(struct req *rq)
                         AUTO_SB struct sb safe = SB_INIT(32768);
 
                         reg_safe(&safe, sb_text(&text), text.len, 4096);
-                        reg_note(rq->c, "%s: warning: %s", rq->repo->host->name, sb_text(&safe));
+                        reg_note_once(rq->c, "%s: warning: %s", rq->repo->host->name, sb_text(&safe));
                 }
         }
 }

@@ -129,7 +129,7 @@ int reg_realm_check(struct reg_client *c, const struct reg_repo *repo, bool regi
         if (!reg_addr_allowed(from, reg_addr_class(u.host)))
                 return realm_bad(err, repo, "a private address");
         if (r)
-                reg_note(c, "%s now names another token service: %s", repo->host->name,
+                reg_note_once(c, "%s now names another token service: %s", repo->host->name,
                          sb_text(&origin));
         *ret = u;
         u = (struct reg_url){0};
@@ -226,6 +226,7 @@ static int send_post(struct exchange *e, struct req *rq, struct bld_err *err)
         if (r == 0) {
                 rq->url = &e->realm;
                 rq->method = "POST";
+                rq->flags |= REQ_SECRET;
                 rq->body = body.buf;
                 rq->body_len = body.len;
                 r = req_run(rq, err);
@@ -240,7 +241,7 @@ static int send_post(struct exchange *e, struct req *rq, struct bld_err *err)
 static void setup(struct exchange *e, struct req *rq)
 {
         req_init(rq, e->c, e->repo, e->what);
-        rq->flags = REQ_NO_AUTH;
+        rq->flags = REQ_NO_AUTH | REQ_TOKEN;
 }
 
 static int attempt(struct exchange *e, bool post, struct req *rq, struct bld_err *err)
@@ -289,7 +290,7 @@ static int anonymous_instead(struct exchange *e, struct req *rq, struct bld_err 
 {
         int r;
 
-        reg_note(e->c, "credentials for %s were rejected; trying anonymously", e->repo->host->name);
+        reg_note_once(e->c, "credentials for %s were rejected; trying anonymously", e->repo->host->name);
         e->k = NULL;
         e->refresh = NULL;
         r = attempt(e, false, rq, err);

@@ -1,4 +1,5 @@
-/* The client against Debian's docker-registry, plain and with htpasswd. The program is a test
+/* The client against Debian's docker-registry: plain, htpasswd, TLS with a private CA and client
+ * certificates. The program is a test
  * dependency: without it this fails. */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -70,7 +71,44 @@ static void write_file(const char *dir, const char *name, const char *text)
                          0);
 }
 
-static struct server *server_start(bool htpasswd)
+enum mode { PLAIN, HTPASSWD, TLS, TLS_CLIENT };
+
+static void run(const char *script, const char *dir)
+{
+        char sh[] = "sh", c[] = "-ec", zero[] = "sh";
+        AUTO_FREE char *text = strdup(script), *arg = strdup(dir);
+        char *argv[] = {sh, c, text, zero, arg, NULL};
+        AUTO_SB struct sb out = SB_INIT(1u << 20), errs = SB_INIT(1u << 20);
+        struct bld_err err = BLD_ERR_INIT;
+        int status = 1;
+
+        if (proc_run("/bin/sh", argv, NULL, 0, &out, &errs, 60000, NULL, &status, &err) < 0)
+                fail_msg("%s", err.msg);
+        if (status != 0)
+                fail_msg("%s", sb_text(&errs));
+}
+
+/* A private CA, a server certificate for 127.0.0.1 and a client certificate. */
+static const char make_certs[] =
+        "cd \"$1\"; new='openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30'\n"
+        "$new -x509 -keyout ca.key -out ca.pem -subj /CN=ca\n"
+        "for n in server client; do\n"
+        "$new -keyout $n.key -out $n.csr -subj /CN=$n\n"
+        "printf 'subjectAltName=IP:127.0.0.1\\nextendedKeyUsage=serverAuth,clientAuth\\n' >ext\n"
+        "openssl x509 -req -in $n.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 "
+        "-extfile ext -out $n.cert\n"
+        "done\n";
+
+static void add_tls(struct server *s, struct sb *conf, enum mode mode)
+{
+        run(make_certs, s->dir);
+        sb_fmt(conf, "  tls:\n    certificate: %s/server.cert\n    key: %s/server.key\n", s->dir,
+               s->dir);
+        if (mode == TLS_CLIENT)
+                sb_fmt(conf, "    clientcas: [%s/ca.pem]\n", s->dir);
+}
+
+static struct server *server_start(enum mode mode)
 {
         struct server *s = calloc(1, sizeof(*s));
         AUTO_SB struct sb conf = SB_INIT(4096), log = SB_INIT(4096);
@@ -87,9 +125,11 @@ static struct server *server_start(bool htpasswd)
         (void)snprintf(s->host, sizeof(s->host), "127.0.0.1:%d", free_port());
         sb_fmt(&conf,
                "version: 0.1\nlog: {level: error}\nstorage:\n  filesystem: {rootdirectory: %s/data}\n"
-               "  delete: {enabled: true}\nhttp: {addr: \"%s\"}\n",
+               "  delete: {enabled: true}\nhttp:\n  addr: \"%s\"\n",
                s->dir, s->host);
-        if (htpasswd) {
+        if (mode == TLS || mode == TLS_CLIENT)
+                add_tls(s, &conf, mode);
+        if (mode == HTPASSWD) {
                 char *gen[] = {(char[]){"htpasswd"}, (char[]){"-nbB"}, (char[]){"ann"},
                                (char[]){"s3:cret"}, NULL};
                 AUTO_SB struct sb line = SB_INIT(4096);
@@ -126,13 +166,25 @@ static void server_stop(struct server *s)
 
 static int setup_plain(void **state)
 {
-        *state = server_start(false);
+        *state = server_start(PLAIN);
         return 0;
 }
 
 static int setup_htpasswd(void **state)
 {
-        *state = server_start(true);
+        *state = server_start(HTPASSWD);
+        return 0;
+}
+
+static int setup_tls(void **state)
+{
+        *state = server_start(TLS);
+        return 0;
+}
+
+static int setup_tls_client(void **state)
+{
+        *state = server_start(TLS_CLIENT);
         return 0;
 }
 
@@ -339,6 +391,63 @@ static void test_htpasswd_refused(void **state)
         }
 }
 
+static void head_gives(struct server *s, struct reg_client *c, int want, const char *text)
+{
+        AUTO(img_desc_done) struct img_desc d = {0};
+        AUTO_REF struct img_ref ref = {0};
+        struct bld_err err = BLD_ERR_INIT;
+
+        ref_to(s, "team/app:none", &ref);
+        assert_int_equal(reg_manifest_head(c, &ref, &d, &err), want);
+        if (text && !strstr(err.msg, text))
+                fail_msg("%s", err.msg);
+        reg_client_free(c);
+}
+
+static void test_tls(void **state)
+{
+        struct server *s = *state;
+        AUTO_STRV struct strv cas = {0}, insecure = {0};
+        struct reg_client *c;
+
+        (void)setenv("HOME", "/nonexistent", 1);
+        /* unknown CA: no second try, no plain HTTP, and a word on what to do */
+        c = client(&(struct reg_opts){0});
+        head_gives(s, c, BLD_E_NETWORK, "--ca ");
+        head_gives(s, client(&(struct reg_opts){.no_tls_verify = true}), 0, NULL);
+        assert_int_equal(strv_add(&insecure, s->host), 0);
+        head_gives(s, client(&(struct reg_opts){.insecure = &insecure}), 0, NULL);
+        assert_int_equal(strv_addf(&cas, "%s=%s/ca.pem", s->host, s->dir), 0);
+        c = client(&(struct reg_opts){.cas = &cas});
+        round_trip(s, c);
+        reg_client_free(c);
+        (void)setenv("SSL_CERT_FILE", strchr(cas.v[0], '=') + 1, 1);
+        head_gives(s, client(&(struct reg_opts){0}), 0, NULL);
+        (void)unsetenv("SSL_CERT_FILE");
+}
+
+static void test_tls_client(void **state)
+{
+        struct server *s = *state;
+        AUTO_STRV struct strv cas = {0};
+        AUTO_SB struct sb script = SB_INIT(4096);
+
+        (void)setenv("HOME", "/nonexistent", 1);
+        assert_int_equal(strv_addf(&cas, "%s=%s/ca.pem", s->host, s->dir), 0);
+        head_gives(s, client(&(struct reg_opts){.cas = &cas, .no_retry = true}), BLD_E_NETWORK,
+                   NULL);
+        sb_fmt(&script, "d=\"$1/.config/containers/certs.d/%s\"; mkdir -p $d; cd \"$1\"\n"
+                        "cp ca.pem $d/ca.crt; cp client.cert client.key $d/", s->host);
+        run(sb_text(&script), s->dir);
+        (void)setenv("HOME", s->dir, 1);
+        head_gives(s, client(&(struct reg_opts){0}), 0, NULL);
+        sb_reset(&script);
+        sb_fmt(&script, "rm \"$1/.config/containers/certs.d/%s/client.key\"", s->host);
+        run(sb_text(&script), s->dir);
+        head_gives(s, client(&(struct reg_opts){0}), BLD_E_INVALID, "no readable partner");
+        (void)setenv("HOME", "/nonexistent", 1);
+}
+
 struct job {
         struct server *s;
         struct reg_client *c;
@@ -382,6 +491,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_htpasswd_creds, setup_htpasswd, teardown),
                 cmocka_unit_test_setup_teardown(test_htpasswd_config_json, setup_htpasswd, teardown),
                 cmocka_unit_test_setup_teardown(test_htpasswd_refused, setup_htpasswd, teardown),
+                cmocka_unit_test_setup_teardown(test_tls, setup_tls, teardown),
+                cmocka_unit_test_setup_teardown(test_tls_client, setup_tls_client, teardown),
         };
 
         if (access(REGISTRY, X_OK) != 0) {
