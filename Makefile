@@ -125,6 +125,15 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(UNIT_HELPERS:%.c=$(BUILD)/%.o) 
 	$(if $(Q),@echo "  LINK  $@")
 	$(Q)$(CC) $(BLD_LDFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(STATIC_LIBS)
 
+# The program without its main, for tests of its parts.
+$(BUILD)/libcli.a: $(filter-out $(BUILD)/cli/main.o,$(CLI_OBJS))
+	$(if $(Q),@echo "  AR    $@")
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(BUILD)/tests/unit/test_cli_%: $(BUILD)/tests/unit/test_cli_%.o $(BUILD)/libcli.a $(BUILD)/libinternal.a
+	$(if $(Q),@echo "  LINK  $@")
+	$(Q)$(CC) $(BLD_LDFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(STATIC_LIBS)
+
 $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(BUILD)/libinternal.a
 	$(if $(Q),@echo "  LINK  $@")
 	$(Q)$(CC) $(BLD_LDFLAGS) $(LDFLAGS) -o $@ $^ $(STATIC_LIBS)

@@ -35,6 +35,15 @@ static int print_raw(struct cli *c, const struct inspect_args *a, enum bld_inspe
         return r;
 }
 
+/* One object: into the list, or through the template at once. */
+static int take_object(const struct inspect_args *a, const struct js *j, struct js *all,
+                       struct bld_err *err)
+{
+        if (a->format && strcmp(a->format, "json") != 0)
+                return table_print_one(j, a->format, err);
+        return js_push(all, js_ref(j)) < 0 ? err_nomem(err, "images") : 0;
+}
+
 static int inspect_one(struct cli *c, const struct inspect_args *a, enum bld_inspect what,
                        const char *ref, struct js *all, struct bld_err *err)
 {
@@ -43,11 +52,11 @@ static int inspect_one(struct cli *c, const struct inspect_args *a, enum bld_ins
         int r = bld_inspect(c->b, ref, what, a->platform, &text, err);
 
         r = r < 0 ? r : take_json(text, &j, err);
-        if (r < 0)
-                return r;
-        if (a->format && strcmp(a->format, "json") != 0)
-                return table_print_one(j, a->format, err);
-        return js_push(all, TAKE_PTR(&j)) < 0 ? err_nomem(err, "images") : 0;
+        if (r < 0 || !js_is_arr(j))
+                return r < 0 ? r : take_object(a, j, all, err);
+        for (size_t i = 0; i < js_len(j) && r == 0; i++)
+                r = take_object(a, js_at(j, i), all, err);
+        return r;
 }
 
 static int run(struct cli *c, void *args, const struct strv *pos, struct bld_err *err)

@@ -258,6 +258,8 @@ int cli_open(struct cli *c, struct bld_err *err)
                 if (r < 0)
                         return r;
         }
+        if (c->err.redraw || isatty(1) == 1)
+                text_init(); /* while there is one thread */
         r = o->insecure.n ? 0 : insecure_env(&hosts, err);
         r = r < 0 ? r : signals_start(err);
         if (r < 0)

@@ -56,13 +56,14 @@ void term_resize(struct term *t)
         struct winsize ws;
         uint64_t n;
 
-        t->cols = 80;
-        t->rows = 24;
         if (t->tty && ioctl(t->fd, TIOCGWINSZ, &ws) == 0 && ws.ws_col && ws.ws_row) {
                 t->cols = ws.ws_col;
                 t->rows = ws.ws_row;
-                return;
         }
+        if (t->cols)
+                return;
+        t->cols = 80;
+        t->rows = 24;
         if (env_set("COLUMNS") && parse_u64(getenv("COLUMNS"), 10, 10000, &n))
                 t->cols = (unsigned)n;
 }

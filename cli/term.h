@@ -17,6 +17,7 @@ enum term_color { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
 
 /* Look at fd and the environment (NO_COLOR, CLICOLOR, CLICOLOR_FORCE, FORCE_COLOR, TERM, locale). */
 void term_init(struct term *t, int fd, enum term_color color);
+/* Ask for the size; without an answer it stays as it was. */
 void term_resize(struct term *t);
 unsigned term_text_flags(const struct term *t); /* for text_add() */
 
