@@ -51,6 +51,14 @@ static int spawn(struct rt_keeper *k, const char *helper, int their_sock, struct
         return r < 0 ? err_wrap(err, r, "start the keeper process") : 0;
 }
 
+static int ended(const struct rt_keeper *k, struct bld_err *err)
+{
+        err_set(err, BLD_E_CHILD, "the keeper process ended before it was ready");
+        err_why(err, BLD_E_CHILD, "%s does not answer to %s", k->exe, RT_ARG);
+        return err_try(err, BLD_E_CHILD,
+                       "use as helper a bld of the same version as the library");
+}
+
 /* Next message of the start-up talk; CANCELLED when the user had enough of it. */
 static int next_reply(struct rt_keeper *k, const struct cancel *cancel, struct rt_reply *ret,
                       struct bld_err *err)
@@ -73,10 +81,7 @@ static int next_reply(struct rt_keeper *k, const struct cancel *cancel, struct r
                 return 0;
         if (r < 0)
                 return r;
-        err_set(err, BLD_E_CHILD, "the keeper process ended before it was ready");
-        err_why(err, BLD_E_CHILD, "%s does not answer to %s", k->exe, RT_ARG);
-        return err_try(err, BLD_E_CHILD,
-                       "use as helper a bld of the same version as the library");
+        return ended(k, err);
 }
 
 /* What the reply says about the keeper, from a process of our own making but of another address
@@ -88,11 +93,11 @@ static void take_env(struct rt_keeper *k, const struct rt_reply *rep)
         k->env.why[sizeof(k->env.why) - 1] = '\0';
 }
 
-static int send_mapped(struct rt_keeper *k, int r, struct bld_err *err)
+static int send_mapped(struct rt_keeper *k, int r)
 {
         const struct rt_order o = {.kind = ORDER_MAPPED, .level = r < 0};
 
-        return rt_send(k->sock, &o, sizeof(o), NULL, 0, err);
+        return rt_send(k->sock, &o, sizeof(o), NULL, 0, NULL);
 }
 
 static int talk(struct rt_keeper *k, const struct rt_keeper_opts *o, struct bld_err *err)
@@ -102,9 +107,8 @@ static int talk(struct rt_keeper *k, const struct rt_keeper_opts *o, struct bld_
         struct rt_reply rep;
         int r;
 
-        r = rt_send(k->sock, &start, sizeof(start), &o->store_fd, 1, err);
-        if (r < 0)
-                return r;
+        if (rt_send(k->sock, &start, sizeof(start), &o->store_fd, 1, NULL) < 0)
+                return ended(k, err);
         for (;;) {
                 r = next_reply(k, o->cancel, &rep, err);
                 if (r < 0)
@@ -113,9 +117,8 @@ static int talk(struct rt_keeper *k, const struct rt_keeper_opts *o, struct bld_
                 case REPLY_NEED_MAPS:
                         err_clear(&map_err);
                         r = rt_idmap_write(k->pid, o->cancel, &map_err);
-                        r = send_mapped(k, r, err);
-                        if (r < 0)
-                                return r;
+                        if (send_mapped(k, r) < 0)
+                                return ended(k, err);
                         continue;
                 case REPLY_READY:
                         take_env(k, &rep);
