@@ -198,7 +198,7 @@ static int spool(struct bd_input *in, int *fd, struct bld_err *err)
                 return err_wrap(err, r, "spool %s", in->what);
         fd_close(fd);
         *fd = take_fd(&to);
-        return 0;
+        return lseek(*fd, 0, SEEK_SET) < 0 ? err_sys(err, errno, "rewind %s", in->what) : 0;
 }
 
 /* A compressed archive is unpacked first, within the limits of a layer. */
@@ -225,7 +225,7 @@ static int inflate(struct bd_input *in, int *fd, struct bld_err *err)
                 return r;
         fd_close(fd);
         *fd = take_fd(&to);
-        return 0;
+        return lseek(*fd, 0, SEEK_SET) < 0 ? err_sys(err, errno, "rewind %s", in->what) : 0;
 }
 
 static int open_tar(struct bd_input *in, int *fd, struct bld_err *err)

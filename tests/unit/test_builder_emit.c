@@ -188,6 +188,7 @@ static void archive_fails(void **state)
         assert_int_equal(bd_emit_oci(&f->c[0], &x, &e), BLD_E_NOT_FOUND);
         err_clear(&e);
         x.dest = "/dev/full";
+        img_desc_done(&d);
         make_image(&f->c[0], NULL, host_arch(), "a", &d);
         assert_int_equal(bd_emit_oci(&f->c[0], &x, &e), BLD_E_SYS);
         assert_int_equal(e.sys, ENOSPC);
