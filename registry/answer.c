@@ -36,54 +36,75 @@ bool req_has_code(const struct req *rq, const char *code)
         return false;
 }
 
-static void fault_text(const struct req *rq, struct sb *out)
+static void add_host(const struct req *rq, struct sb *out)
+{
+        const struct reg_url *u = &rq->at;
+
+        sb_str(out, u->host ? u->host : rq->repo->host->name);
+        if (u->host && u->port != (u->https ? 443u : 80u))
+                sb_fmt(out, ":%u", u->port);
+}
+
+/* "cannot connect to r.io", "r.io answered 503" */
+static void outcome(const struct req *rq, struct sb *out)
 {
         static const char *const names[] = {
-                [REG_FAULT_RESOLVE] = "cannot resolve",
-                [REG_FAULT_CONNECT] = "cannot connect to",
-                [REG_FAULT_TLS] = "no TLS connection to",
-                [REG_FAULT_PLAIN] = "plain HTTP where HTTPS is expected from",
-                [REG_FAULT_CERT] = "certificate trouble with",
-                [REG_FAULT_PROXY] = "the proxy does not let through to",
-                [REG_FAULT_BROKEN] = "connection lost to",
-                [REG_FAULT_TIMEOUT] = "no progress with",
-                [REG_FAULT_GUARD] = "refused to go to",
-                [REG_FAULT_LIMIT] = "answer too large from",
-                [REG_FAULT_CANCELLED] = "cancelled",
-                [REG_FAULT_INTERNAL] = "no transfer with",
+                [REG_FAULT_RESOLVE] = "cannot resolve ",
+                [REG_FAULT_CONNECT] = "cannot connect to ",
+                [REG_FAULT_TLS] = "no TLS connection to ",
+                [REG_FAULT_PLAIN] = "no TLS, only plain HTTP at ",
+                [REG_FAULT_CERT] = "certificate trouble with ",
+                [REG_FAULT_PROXY] = "the proxy does not let through to ",
+                [REG_FAULT_BROKEN] = "connection lost to ",
+                [REG_FAULT_TIMEOUT] = "no progress with ",
+                [REG_FAULT_GUARD] = "sent to a refused address by ",
+                [REG_FAULT_LIMIT] = "answer too large from ",
+                [REG_FAULT_CANCELLED] = "cancelled: ",
+                [REG_FAULT_INTERNAL] = "no transfer with ",
                 [REG_FAULT_NONE] = "",
         };
 
-        sb_fmt(out, "%s %s: ", names[rq->res.fault], rq->at.host ? rq->at.host : "?");
-        reg_safe(out, rq->res.why, strlen(rq->res.why), SHOWN_MAX);
+        sb_str(out, names[rq->res.fault]);
+        if (rq->res.fault == REG_FAULT_GUARD)
+                sb_str(out, rq->repo->host->name);
+        else
+                add_host(rq, out);
+        if (rq->res.fault == REG_FAULT_NONE)
+                sb_fmt(out, " answered %d", rq->res.status);
 }
 
-void req_answer_text(const struct req *rq, struct sb *out)
+/* The registry's words, or the system's; empty when there are none. */
+static void words(const struct req *rq, struct sb *out)
 {
         AUTO_JS struct js *doc = NULL;
         const char *code = NULL, *message = NULL, *type;
 
         if (rq->res.fault != REG_FAULT_NONE) {
-                fault_text(rq, out);
-                return;
-        }
-        sb_fmt(out, "%s answered %d", rq->at.host ? rq->at.host : "the registry", rq->res.status);
-        if (first_error(&rq->res, &doc, &code, &message)) {
-                if (code) {
-                        sb_char(out, ' ');
+                reg_safe(out, rq->res.why, strlen(rq->res.why), SHOWN_MAX);
+        } else if (first_error(&rq->res, &doc, &code, &message)) {
+                if (code)
                         reg_safe(out, code, strlen(code), 60);
-                }
                 if (message && *message) {
-                        sb_str(out, ": ");
+                        sb_str(out, code ? ": " : "");
                         reg_safe(out, message, strlen(message), SHOWN_MAX);
                 }
         } else if (rq->res.body.len > 0) {
                 type = reg_res_header(&rq->res, "Content-Type", 0);
-                sb_str(out, " (");
-                reg_safe(out, type ? type : "no type", strlen(type ? type : "no type"), 60);
-                sb_str(out, "): ");
+                type = type ? type : "no type";
+                reg_safe(out, type, strlen(type), 60);
+                sb_str(out, ": ");
                 reg_safe(out, sb_text(&rq->res.body), rq->res.body.len, 200);
         }
+}
+
+void req_answer_text(const struct req *rq, struct sb *out)
+{
+        AUTO_SB struct sb more = SB_INIT(4096);
+
+        outcome(rq, out);
+        words(rq, &more);
+        if (more.len > 0)
+                sb_fmt(out, " (%s)", sb_text(&more));
 }
 
 static int code_of(const struct reg_res *res)
@@ -147,31 +168,41 @@ static void add_who(const struct req *rq, struct bld_err *err, int code)
                 sb_text(&user), k->user ? "\"" : "", k->source ? k->source : "a helper");
 }
 
+static void add_why(const struct req *rq, struct bld_err *err, int code)
+{
+        AUTO_SB struct sb more = SB_INIT(4096);
+        const char *after = reg_res_header(&rq->res, "Retry-After", 0);
+
+        words(rq, &more);
+        if (rq->res.fault == REG_FAULT_NONE && rq->res.status == 429) {
+                sb_str(&more, more.len ? "; Retry-After: " : "Retry-After: ");
+                reg_safe(&more, after ? after : "none", strlen(after ? after : "none"), 60);
+        }
+        if (more.len > 0)
+                err_why(err, code, "%s", sb_text(&more));
+}
+
 int req_refused(const struct req *rq, struct bld_err *err)
 {
         AUTO_SB struct sb text = SB_INIT(4096);
         int code = code_of(&rq->res);
-        const char *after = reg_res_header(&rq->res, "Retry-After", 0);
 
-        req_answer_text(rq, &text);
         if (code == BLD_E_CANCELLED)
                 return err_set(err, code, "%s: cancelled", rq->what);
         if (code == BLD_E_DENIED) {
                 err_set(err, code, "%s: not allowed", rq->what);
+                req_answer_text(rq, &text);
                 err_why(err, code, "%s", sb_text(&text));
                 add_who(rq, err, code);
                 return code;
         }
-        if (rq->res.fault == REG_FAULT_NONE && rq->res.status == 429)
+        if (rq->res.fault == REG_FAULT_NONE && rq->res.status == 429) {
                 err_set(err, code, "%s: %s is rate limiting", rq->what, rq->repo->host->name);
-        else
+        } else {
+                outcome(rq, &text);
                 err_set(err, code, "%s: %s", rq->what, sb_text(&text));
-        if (rq->res.status == 429 && rq->res.fault == REG_FAULT_NONE) {
-                AUTO_SB struct sb safe = SB_INIT(256);
-
-                reg_safe(&safe, after ? after : "none", strlen(after ? after : "none"), 60);
-                err_why(err, code, "%s; Retry-After: %s", sb_text(&text), sb_text(&safe));
         }
+        add_why(rq, err, code);
         add_try(rq, err, code);
         return code;
 }

@@ -10,7 +10,7 @@
 #define PATIENCE_NS (60 * INT64_C(1000000000))
 
 /* What the head or body of an answer made of the attempt; positive, so that it is no error yet. */
-enum { GET_RESTART = 1, GET_TOO_LONG, GET_WRONG_LENGTH, GET_EMPTY };
+enum { GET_RESTART = 1, GET_TOO_LONG, GET_WRONG_LENGTH, GET_EMPTY, GET_BAD_RANGE };
 
 struct get {
         struct reg_client *c;
@@ -25,9 +25,8 @@ struct get {
         unsigned restarts;  /* after a wrong digest or length */
         unsigned denied;    /* refusals of a storage host */
         struct retry retry;
-        uint64_t break_off; /* where and when it broke last */
-        int64_t break_ns;
-        unsigned breaks;
+        uint64_t best;      /* the farthest any attempt came */
+        int64_t break_ns;   /* when it broke last */
 };
 
 static int restart(struct get *g, struct bld_err *err)
@@ -51,6 +50,9 @@ static int head_206(struct get *g, const struct reg_res *res)
         if (!range || reg_res_header(res, "Content-Range", 1) ||
             !reg_content_range(range, &first, &last, &total) || first != g->asked ||
             last + 1 != g->desc->size || (total != UINT64_MAX && total != g->desc->size)) {
+                /* not to a range of ours: asking again would change nothing */
+                if (g->asked == 0)
+                        return GET_BAD_RANGE;
                 g->no_range = true;
                 return GET_RESTART;
         }
@@ -108,27 +110,32 @@ static int send(struct get *g, struct req *rq, struct bld_err *err)
         return r < 0 ? r : req_run(rq, err);
 }
 
+/* Did this attempt come far enough beyond all before it that its break costs nothing? */
+static bool worth_it(const struct get *g, int64_t now)
+{
+        if (g->off <= g->best || g->no_range || g->c->retries == 0)
+                return false;
+        return g->break_ns == 0 || g->off - g->best >= PROGRESS_WORTH ||
+               now - g->break_ns >= PATIENCE_NS;
+}
+
 /* The connection broke. While it goes forward it may break as often as it likes; without progress
  * the usual budget counts. 1: go on. */
 static int broken(struct get *g, struct req *rq, struct bld_err *err)
 {
+        bool cut = rq->res.fault == REG_FAULT_BROKEN || rq->res.fault == REG_FAULT_TIMEOUT;
         int64_t now = time_mono_ns();
-        bool cheap = g->off > 0 && (g->breaks == 0 || g->off >= g->break_off + PROGRESS_WORTH ||
-                                    now - g->break_ns >= PATIENCE_NS);
+        bool cheap = cut && worth_it(g, now);
         int r;
 
-        if (g->off < g->break_off)
-                cheap = false;
-        g->break_off = g->off;
+        g->best = MAX(g->best, g->off);
         g->break_ns = now;
-        g->breaks++;
         if (g->no_range) {
                 r = restart(g, err);
                 if (r < 0)
                         return r;
         }
-        if (!cheap || g->c->retries == 0 ||
-            (rq->res.fault != REG_FAULT_BROKEN && rq->res.fault != REG_FAULT_TIMEOUT))
+        if (!cheap)
                 return retry_wait(rq, &g->retry, err);
         r = retry_resume_wait(rq, err);
         if (r < 0)
@@ -185,6 +192,9 @@ static int disliked(struct get *g, struct req *rq, int how, struct bld_err *err)
                 r = retry_resume_wait(rq, err);
                 return r < 0 ? r : 1;
         }
+        if (how == GET_BAD_RANGE)
+                return err_set(err, BLD_E_CORRUPT, "%s: %s answered with a part nobody asked for",
+                               g->what, rq->at.host);
         if (how == GET_TOO_LONG)
                 return err_set(err, BLD_E_CORRUPT, "%s: %s sent more than the %llu bytes of the "
                                "blob", g->what, rq->at.host, (unsigned long long)g->desc->size);

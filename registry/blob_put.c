@@ -405,7 +405,7 @@ static int send_chunk(struct put *u, uint64_t *off, uint64_t len, struct bld_err
                 return PUT_AGAIN;
         }
         *off = have;
-        return session_move(u, &rq, err);
+        return reg_res_header(&rq.res, "Location", 0) ? session_move(u, &rq, err) : 0;
 }
 
 static int send_chunks(struct put *u, struct bld_err *err)

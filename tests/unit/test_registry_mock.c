@@ -310,6 +310,37 @@ static void test_short_body_gives_up(void **state UNUSED)
         check_scripts();
 }
 
+static void test_unasked_part(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->url, .status = 206, .headers = range_of(10), .body = w->blob + 10,
+                 .body_len = sizeof(w->blob) - 10},
+                {0},
+        };
+        struct bld_err err = BLD_ERR_INIT;
+
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){0});
+        assert_int_equal(get_blob(&err), BLD_E_CORRUPT);
+        check_scripts();
+}
+
+/* No ranges, and it always breaks at the same place: that is no progress, however long it takes. */
+static void test_no_ranges_gives_up(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->url, .status = 200, .body = w->blob, .body_len = sizeof(w->blob),
+                 .how = MOCK_CUT, .cut = 70000, .times = 4},
+                {0},
+        };
+        struct bld_err err = BLD_ERR_INIT;
+
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){.retries = 2});
+        assert_int_equal(get_blob(&err), BLD_E_NETWORK);
+        check_scripts();
+}
+
 static void test_redirect_drops_authorization(void **state UNUSED)
 {
         char to[160];
@@ -402,7 +433,7 @@ static void test_retries(void **state UNUSED)
         connect_with((struct reg_opts){0});
         get_blob_ok();
         check_scripts();
-        assert_non_null(strstr(sb_text(&w->notes), "503 UNAVAILABLE; retry 1 of 4"));
+        assert_non_null(strstr(sb_text(&w->notes), "503 (UNAVAILABLE); retry 1 of 4"));
         /* the dropped one may be curl's own matter: a kept connection that turned out dead */
         assert_non_null(strstr(sb_text(&w->notes), "retry 3 of 4"));
 }
@@ -649,6 +680,34 @@ static void test_bearer_identity(void **state UNUSED)
         mock_script(w->other, tokens);
         connect_with((struct reg_opts){0});
         get_blob_ok();
+        (void)unsetenv("DOCKER_AUTH_CONFIG");
+        check_scripts();
+}
+
+/* The body of the POST is a secret: a redirect to another origin is not followed. */
+static void test_token_redirect(void **state UNUSED)
+{
+        char to[96];
+        const struct mock_step steps[] = {
+                {w->url, .status = 401, .headers = bearer_challenge()},
+                {0},
+        };
+        const struct mock_step tokens[] = {
+                {"POST /token?x=1", .status = 307, .headers = to},
+                {0},
+        };
+        struct bld_err err = BLD_ERR_INIT;
+        char login[256];
+
+        (void)snprintf(to, sizeof(to), "Location: http://%s/steal\r\n", mock_host(w->reg));
+        (void)snprintf(login, sizeof(login), "{\"auths\":{\"%s\":{\"identitytoken\":\"idtok\"}}}",
+                       mock_host(w->reg));
+        (void)setenv("DOCKER_AUTH_CONFIG", login, 1);
+        mock_script(w->reg, steps);
+        mock_script(w->other, tokens);
+        connect_with((struct reg_opts){0});
+        assert_int_equal(get_blob(&err), BLD_E_CORRUPT);
+        assert_null(strstr(err.msg, "idtok"));
         (void)unsetenv("DOCKER_AUTH_CONFIG");
         check_scripts();
 }
@@ -1100,12 +1159,13 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 T(test_resume), T(test_resume_ignored), T(test_resume_wrong_range),
                 T(test_resume_416), T(test_wrong_digest), T(test_wrong_length),
-                T(test_short_body_gives_up), T(test_redirect_drops_authorization),
+                T(test_short_body_gives_up), T(test_unasked_part), T(test_no_ranges_gives_up),
+                T(test_redirect_drops_authorization),
                 T(test_redirect_refused), T(test_storage_expired), T(test_retries),
                 T(test_retries_end), T(test_retry_after_too_long), T(test_final_answers),
                 T(test_offline), T(test_cancel), T(test_stall), T(test_bearer),
                 T(test_bearer_anonymous), T(test_bearer_post_fallback), T(test_bearer_identity),
-                T(test_stale_login), T(test_login_rejected_on_push),
+                T(test_token_redirect), T(test_stale_login), T(test_login_rejected_on_push),
                 T(test_insufficient_scope_ends), T(test_ping_for_challenge),
                 T(test_realm_refused), T(test_push), T(test_push_elsewhere),
                 T(test_push_lost_answer), T(test_push_session_lost), T(test_push_token_dies),
