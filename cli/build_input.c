@@ -36,8 +36,8 @@ static const char *or_env(const char *flag, const char *const *names, size_t n)
         }
         return flag;
 }
-#define OR_ENV(flag, ...)                                                                          \
-        or_env(flag, (const char *const[]){__VA_ARGS__},                                           \
+#define OR_ENV(flag, ...)                                \
+        or_env(flag, (const char *const[]){__VA_ARGS__}, \
                ARRAY_LEN(((const char *const[]){__VA_ARGS__})))
 
 static bool one_of(const char *s, const char *const *names, size_t n)
@@ -47,8 +47,8 @@ static bool one_of(const char *s, const char *const *names, size_t n)
                         return true;
         return false;
 }
-#define ONE_OF(s, ...)                                                                             \
-        one_of(s, (const char *const[]){__VA_ARGS__},                                              \
+#define ONE_OF(s, ...)                                \
+        one_of(s, (const char *const[]){__VA_ARGS__}, \
                ARRAY_LEN(((const char *const[]){__VA_ARGS__})))
 
 /* Values that may be given as one comma-separated word. */
@@ -112,8 +112,9 @@ static int read_pull(const char *s, enum bld_pull *ret, struct bld_err *err)
                 const char *name;
                 enum bld_pull pull;
         } names[] = {
-                {"missing", BLD_PULL_MISSING}, {"always", BLD_PULL_ALWAYS}, {"never", BLD_PULL_NEVER},
-                {"newer", BLD_PULL_NEWER},     {"", BLD_PULL_ALWAYS},       {"true", BLD_PULL_ALWAYS},
+                {"missing", BLD_PULL_MISSING}, {"always", BLD_PULL_ALWAYS},
+                {"never", BLD_PULL_NEVER},     {"newer", BLD_PULL_NEWER},
+                {"", BLD_PULL_ALWAYS},         {"true", BLD_PULL_ALWAYS},
                 {"false", BLD_PULL_MISSING},
         };
 
@@ -144,9 +145,9 @@ static int read_epoch(const char *s, char out[24], const char **ret, struct bld_
         if (parse_u64(s, 0, INT64_MAX, &n))
                 sec = (int64_t)n;
         else if (!parse_rfc3339(s, &sec, &nsec))
-                return err_set(err, BLD_E_USAGE,
-                               "--source-date-epoch takes seconds or an RFC 3339 time, not \"%.50s\"",
-                               s);
+                return err_set(
+                        err, BLD_E_USAGE,
+                        "--source-date-epoch takes seconds or an RFC 3339 time, not \"%.50s\"", s);
         (void)snprintf(out, 24, "%lld", (long long)sec);
         *ret = out;
         return 0;
@@ -159,8 +160,8 @@ static int read_level(const char *s, int *ret, struct bld_err *err)
         if (!s)
                 return 0;
         if (!parse_i64(s, -1, 22, &n))
-                return err_set(err, BLD_E_USAGE, "--compression-level takes a number, not \"%.50s\"",
-                               s);
+                return err_set(err, BLD_E_USAGE,
+                               "--compression-level takes a number, not \"%.50s\"", s);
         *ret = n < 0 ? 0 : (int)n;
         return 0;
 }
@@ -171,22 +172,24 @@ static int check_names(const struct build_args *a, const struct bld_build_opts *
         if (o->network && !ONE_OF(o->network, "default", "none", "host"))
                 return err_set(err, BLD_E_USAGE,
                                "--network takes default, none or host, not \"%.50s\"", o->network);
-        if (o->isolation && !ONE_OF(o->isolation, "auto", "root", "userns", "solo", "chroot", "vroot",
-                                    "none") &&
+        if (o->isolation &&
+            !ONE_OF(o->isolation, "auto", "root", "userns", "solo", "chroot", "vroot", "none") &&
             !str_has_prefix(o->isolation, "oci="))
                 return err_set(err, BLD_E_USAGE,
                                "--isolation takes auto, root, userns, solo, chroot or none, not "
                                "\"%.50s\"",
                                o->isolation);
         if (o->compression && !ONE_OF(o->compression, "gzip", "zstd", "none"))
-                return err_set(err, BLD_E_USAGE, "--compression takes gzip, zstd or none, not \"%.50s\"",
+                return err_set(err, BLD_E_USAGE,
+                               "--compression takes gzip, zstd or none, not \"%.50s\"",
                                o->compression);
         if (a->iid && !ONE_OF(a->iid, "manifest", "config"))
                 return err_set(err, BLD_E_USAGE, "--iid takes manifest or config, not \"%.50s\"",
                                a->iid);
         if (a->provenance && !ONE_OF(a->provenance, "off", "false"))
-                return err_set(err, BLD_E_USAGE, "--provenance is not available yet\n"
-                                                 "try: --provenance off");
+                return err_set(err, BLD_E_USAGE,
+                               "--provenance is not available yet\n"
+                               "try: --provenance off");
         if (a->sbom && !ONE_OF(a->sbom, "off", "false"))
                 return err_set(err, BLD_E_USAGE, "--sbom is not available yet\ntry: --sbom off");
         if (!a->layers)
@@ -201,10 +204,11 @@ static int check_files(const struct build_args *a, struct bld_err *err)
                                      a->name_digest_file, a->name_tag_digest_file};
 
         for (size_t i = 0; i < ARRAY_LEN(paths); i++)
-                if (paths[i] && (str_has_prefix(paths[i], "https://") ||
-                                 str_has_prefix(paths[i], "http://")))
-                        return err_set(err, BLD_E_USAGE, "cannot write to \"%.200s\": upload of "
-                                                         "result files is not available yet",
+                if (paths[i] &&
+                    (str_has_prefix(paths[i], "https://") || str_has_prefix(paths[i], "http://")))
+                        return err_set(err, BLD_E_USAGE,
+                                       "cannot write to \"%.200s\": upload of "
+                                       "result files is not available yet",
                                        paths[i]);
         return 0;
 }
@@ -234,8 +238,9 @@ static int read_env_flags(struct bld_err *err)
         bool layers = true;
 
         if (e && *e && parse_go_bool(e, &layers) && !layers)
-                return err_set(err, BLD_E_USAGE, "BUILDAH_LAYERS=%s would squash the image, which is "
-                                                 "not available yet",
+                return err_set(err, BLD_E_USAGE,
+                               "BUILDAH_LAYERS=%s would squash the image, which is "
+                               "not available yet",
                                e);
         return 0;
 }
@@ -317,8 +322,9 @@ static int progress_mode(struct cli *c, const char *s, struct build_input *in, s
         else if (strcmp(s, "none") == 0 || strcmp(s, "quiet") == 0)
                 in->view = VIEW_NONE;
         else if (strcmp(s, "grouped") == 0 || strcmp(s, "json") == 0)
-                return err_set(err, BLD_E_USAGE, "--progress %s is not available yet\n"
-                                                 "try: --progress plain, or rawjson",
+                return err_set(err, BLD_E_USAGE,
+                               "--progress %s is not available yet\n"
+                               "try: --progress plain, or rawjson",
                                s);
         else
                 return err_set(err, BLD_E_USAGE,
@@ -328,7 +334,8 @@ static int progress_mode(struct cli *c, const char *s, struct build_input *in, s
         if (strcmp(s, "quiet") == 0)
                 in->quiet = true;
         if (in->view == VIEW_TTY && !c->err.redraw) {
-                cli_note(c, "note", "--progress tty needs a terminal on standard error; using plain");
+                cli_note(c, "note",
+                         "--progress tty needs a terminal on standard error; using plain");
                 in->view = VIEW_PLAIN;
         }
         return 0;

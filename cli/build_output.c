@@ -100,7 +100,8 @@ static void time_line(const struct build_report *b, struct sb *out)
         }
         if (r->push_ms) {
                 format_elapsed(r->push_ms, push);
-                sb_fmt(out, "%spush (%s)", r->slowest[0] && r->slowest_ms >= 100 ? ", " : "   ", push);
+                sb_fmt(out, "%spush (%s)", r->slowest[0] && r->slowest_ms >= 100 ? ", " : "   ",
+                       push);
         }
         sb_char(out, '\n');
 }

@@ -30,19 +30,19 @@ struct cli {
         struct term err;            /* stderr */
         enum log_level level;
         bool json_log;
-        bool quiet;     /* no notes */
-        struct bld *b;  /* set by cli_open */
-        char *creds;    /* with the password asked for; owned */
+        bool quiet;    /* no notes */
+        struct bld *b; /* set by cli_open */
+        char *creds;   /* with the password asked for; owned */
         uint64_t retries, parallel;
         int64_t retry_max_ms;
 };
 
 struct cli_cmd {
         const char *name;
-        const char *aliases; /* blank-separated, or NULL */
-        const char *args;    /* for the usage line */
-        const char *summary; /* one line, lower case */
-        const char *details; /* further help text, whole lines, or NULL */
+        const char *aliases;  /* blank-separated, or NULL */
+        const char *args;     /* for the usage line */
+        const char *summary;  /* one line, lower case */
+        const char *details;  /* further help text, whole lines, or NULL */
         const char *examples; /* whole lines without indentation */
         const char *exits;    /* exit codes beyond 0, 1 and 2, or NULL */
         const char *see;
@@ -83,8 +83,9 @@ int cli_puts(const char *s, struct bld_err *err) MUST_CHECK;
 
 /* A line for people on stderr, past whatever view is drawn. kind: "note" or "warning". */
 void cli_note(struct cli *c, const char *kind, const char *fmt, ...) PRINTF(3, 4);
-void cli_opt_note(void *user, const char *text); /* opt_note.fn and bld_opts.note; user: struct cli */
-void cli_set_view(struct view *v);               /* NULL: none */
+void cli_opt_note(void *user,
+                  const char *text); /* opt_note.fn and bld_opts.note; user: struct cli */
+void cli_set_view(struct view *v);   /* NULL: none */
 
 /* Ask on the terminal; 1 yes, 0 no, negative where there is no terminal (USAGE naming --force). */
 int cli_confirm(struct cli *c, const char *question, struct bld_err *err) MUST_CHECK;

@@ -80,8 +80,9 @@ static int run(struct cli *c, void *args, const struct strv *pos, struct bld_err
         int r;
 
         if (!pos->n)
-                return err_set(err, BLD_E_USAGE, "bld build needs a context folder\n"
-                                                 "try: bld build .");
+                return err_set(err, BLD_E_USAGE,
+                               "bld build needs a context folder\n"
+                               "try: bld build .");
         build_input_init(&in);
         r = build_input_read(c, a, pos->v[0], &in, err);
         c->quiet = r == 0 && in.view == VIEW_NONE;
@@ -96,8 +97,9 @@ const struct cli_cmd cmd_build = {
         .aliases = "b bud",
         .args = "[flags] CONTEXT",
         .summary = "build an image from a Dockerfile",
-        .details = "CONTEXT is a folder, or - for a Dockerfile or tar archive on standard input.\n"
-                   "The Dockerfile is --file, else Dockerfile, dockerfile or Containerfile in it.\n",
+        .details =
+                "CONTEXT is a folder, or - for a Dockerfile or tar archive on standard input.\n"
+                "The Dockerfile is --file, else Dockerfile, dockerfile or Containerfile in it.\n",
         .examples = "bld build -t app:v1 .\n"
                     "bld build --target test --progress plain .\n"
                     "bld build -o type=local,dest=out .\n"

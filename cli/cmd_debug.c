@@ -26,8 +26,9 @@ static int run(struct cli *c, int argc, char **argv, struct bld_err *err)
         if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
                 return cli_help(&cmd_debug, false, err);
         if (argc < 2) {
-                (void)err_set(err, BLD_E_USAGE, "bld debug needs the name of a stage\n"
-                                                "try: bld debug --help");
+                (void)err_set(err, BLD_E_USAGE,
+                              "bld debug needs the name of a stage\n"
+                              "try: bld debug --help");
                 return fail(c, err);
         }
         if (bld_debug(argv[1], argc - 2, argv + 2, &text, err) < 0)

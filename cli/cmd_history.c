@@ -23,8 +23,8 @@ static const struct opt history_opts[] = {
 };
 
 static const struct table_col cols[] = {
-        {"LAYER", "ID", 0},     {"CREATED", "CreatedSince", 0},  {"CREATED BY", "CreatedBy", 60},
-        {"SIZE", "Size", 0},    {"COMMENT", "Comment", 40},      {"CREATED AT", "CreatedAt", 0},
+        {"LAYER", "ID", 0},      {"CREATED", "CreatedSince", 0}, {"CREATED BY", "CreatedBy", 60},
+        {"SIZE", "Size", 0},     {"COMMENT", "Comment", 40},     {"CREATED AT", "CreatedAt", 0},
         {"DIGEST", "Digest", 0},
 };
 #define SHOWN 5u

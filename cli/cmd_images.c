@@ -25,13 +25,19 @@ static const struct opt images_opts[] = {
 };
 
 static const struct table_col cols[] = {
-        {"REPOSITORY", "Repository", 60}, {"TAG", "Tag", 40},           {"IMAGE ID", "ID", 0},
-        {"CREATED", "CreatedSince", 0},   {"SIZE", "Size", 0},          {"PLATFORM", "Platform", 0},
-        {"DIGEST", "Digest", 0},          {"CREATED AT", "CreatedAt", 0},
+        {"REPOSITORY", "Repository", 60},
+        {"TAG", "Tag", 40},
+        {"IMAGE ID", "ID", 0},
+        {"CREATED", "CreatedSince", 0},
+        {"SIZE", "Size", 0},
+        {"PLATFORM", "Platform", 0},
+        {"DIGEST", "Digest", 0},
+        {"CREATED AT", "CreatedAt", 0},
 };
 static const struct table_col digest_cols[] = {
-        {"REPOSITORY", "Repository", 60}, {"TAG", "Tag", 40}, {"DIGEST", "Digest", 0},
-        {"IMAGE ID", "ID", 0},            {"CREATED", "CreatedSince", 0}, {"SIZE", "Size", 0},
+        {"REPOSITORY", "Repository", 60}, {"TAG", "Tag", 40},
+        {"DIGEST", "Digest", 0},          {"IMAGE ID", "ID", 0},
+        {"CREATED", "CreatedSince", 0},   {"SIZE", "Size", 0},
         {"PLATFORM", "Platform", 0},      {"CREATED AT", "CreatedAt", 0},
 };
 #define SHOWN 5u /* of cols; digest_cols one more; the rest is for templates */

@@ -63,7 +63,7 @@ static int run(struct cli *c, void *args, const struct strv *pos, struct bld_err
 {
         const struct inspect_args *a = args;
         AUTO_JS struct js *all = js_arr();
-        enum bld_inspect what = a->config     ? BLD_INSPECT_CONFIG
+        enum bld_inspect what = a->config               ? BLD_INSPECT_CONFIG
                                 : a->manifest || a->raw ? BLD_INSPECT_MANIFEST
                                                         : BLD_INSPECT_DOCKER;
         int r;

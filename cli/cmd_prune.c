@@ -85,8 +85,9 @@ static int run(struct cli *c, void *args, const struct strv *pos, struct bld_err
         (void)pos;
         r = fill(a, &o, err);
         if (r == 0 && !a->force && !a->dry_run) {
-                r = cli_confirm(c, a->all ? "remove all cached results and unused layers?"
-                                          : "remove what no image and no recent result needs?",
+                r = cli_confirm(c,
+                                a->all ? "remove all cached results and unused layers?"
+                                       : "remove what no image and no recent result needs?",
                                 err);
                 if (r <= 0)
                         return r < 0 ? r : 1;

@@ -11,7 +11,8 @@ struct pull_args {
 
 #define A(field) offsetof(struct pull_args, field)
 static const struct opt pull_opts[] = {
-        {"all-platforms", 0, OPT_BOOL, A(all_platforms), NULL, "every platform of an index", "Flags"},
+        {"all-platforms", 0, OPT_BOOL, A(all_platforms), NULL, "every platform of an index",
+         "Flags"},
         {"all-tags", 'a', OPT_BOOL, A(all_tags), NULL, "every tag of the repository", NULL},
         {"platform", 0, OPT_STR, A(platform), "OS/ARCH", "instead of this machine's", NULL},
         {"quiet", 'q', OPT_BOOL, A(quiet), NULL, "print NAME@DIGEST only", NULL},
@@ -51,7 +52,8 @@ static int run(struct cli *c, void *args, const struct strv *pos, struct bld_err
         int r;
 
         if (a->platform && a->all_platforms)
-                return err_set(err, BLD_E_USAGE, "--platform and --all-platforms exclude each other");
+                return err_set(err, BLD_E_USAGE,
+                               "--platform and --all-platforms exclude each other");
         r = cli_open(c, err);
         for (size_t i = 0; i < pos->n && r == 0; i++)
                 r = pull_one(c, a, pos->v[i], err);

@@ -65,8 +65,8 @@ static int run(struct cli *c, void *args, const struct strv *pos, struct bld_err
         for (size_t i = 1; i < pos->n && r == 0; i++)
                 r = push_one(c, a, pos->v[0], pos->v[i], digest, err);
         if (r == 0 && a->digest_file)
-                r = file_write(AT_FDCWD, a->digest_file, digest, strlen(digest), 0644, FILE_IN_PLACE,
-                               err);
+                r = file_write(AT_FDCWD, a->digest_file, digest, strlen(digest), 0644,
+                               FILE_IN_PLACE, err);
         return r;
 }
 

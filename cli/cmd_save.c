@@ -28,12 +28,12 @@ static int run(struct cli *c, void *args, const struct strv *pos, struct bld_err
 
         if (strcmp(format, "oci-archive") != 0 && strcmp(format, "docker-archive") != 0 &&
             strcmp(format, "oci-dir") != 0)
-                return err_set(err, BLD_E_USAGE,
-                               "--format takes oci-archive, docker-archive or oci-dir, not \"%.50s\"",
-                               format);
+                return err_set(
+                        err, BLD_E_USAGE,
+                        "--format takes oci-archive, docker-archive or oci-dir, not \"%.50s\"",
+                        format);
         if (strcmp(path, "-") == 0 && isatty(1) == 1)
-                return err_set(err, BLD_E_USAGE,
-                               "an archive is not for a terminal\ntry: -o FILE");
+                return err_set(err, BLD_E_USAGE, "an archive is not for a terminal\ntry: -o FILE");
         if (strcmp(path, "-") == 0 && strcmp(format, "oci-dir") == 0)
                 return err_set(err, BLD_E_USAGE, "--format oci-dir needs -o FOLDER");
         r = cli_open(c, err);

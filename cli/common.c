@@ -20,10 +20,12 @@
 const struct opt cli_global_opts[] = {
         {"root", 0, OPT_STR, G(root), "DIR", "store of images, cache and records ($BLD_ROOT)",
          "Global flags"},
-        {"debug", 'D', OPT_BOOL, G(debug), NULL, "more about errors and choices ($BLD_DEBUG)", NULL},
-        {"log-level", 0, OPT_STR, G(log_level), "L",
-         "trace, debug, info, warn or error (warn)", NULL},
-        {"log-format", 0, OPT_STR, G(log_format), "F", "text or json, for diagnostics (text)", NULL},
+        {"debug", 'D', OPT_BOOL, G(debug), NULL, "more about errors and choices ($BLD_DEBUG)",
+         NULL},
+        {"log-level", 0, OPT_STR, G(log_level), "L", "trace, debug, info, warn or error (warn)",
+         NULL},
+        {"log-format", 0, OPT_STR, G(log_format), "F", "text or json, for diagnostics (text)",
+         NULL},
         {"color", 0, OPT_STR, G(color), "WHEN", "auto, always or never (auto)", NULL},
         {"no-ci", 0, OPT_BOOL, G(no_ci), NULL, "do not look for a CI system ($BLD_CI=none)", NULL},
         {"offline", 0, OPT_BOOL, G(offline), NULL, "open no network connection ($BLD_OFFLINE)",
@@ -82,7 +84,7 @@ static void env_str(const char *name, const char **at)
 /* Set, and not served yet: say so instead of doing something else than was asked for. */
 static int env_unserved(struct bld_err *err)
 {
-        static const char *const names[] = {"BLD_CONFIG",  "BLD_MIRRORS",  "BLD_LOCKED",
+        static const char *const names[] = {"BLD_CONFIG",   "BLD_MIRRORS",   "BLD_LOCKED",
                                             "BLD_SIGN_KEY", "BLD_CA_BUNDLE", "BLD_CACHE_FROM",
                                             "BLD_CACHE_TO", "BLD_CACHE_REPO"};
 
@@ -403,7 +405,8 @@ void cli_progress(void *user, const char *what, uint64_t done, uint64_t total)
                 sb_fmt(&text, "%s  %s", what ? what : "", a);
                 if (total)
                         sb_fmt(&text, " / %s", b);
-                (void)text_add_middle(&line, sb_text(&text), text.len, t->cols > 1 ? t->cols - 1 : 1,
+                (void)text_add_middle(&line, sb_text(&text), text.len,
+                                      t->cols > 1 ? t->cols - 1 : 1,
                                       term_text_flags(t) & ~(unsigned)TEXT_SGR);
         }
         sb_str(&line, "\033[K");

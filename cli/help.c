@@ -54,7 +54,8 @@ static void overview(struct sb *out)
                         sb_fmt(out, "  %-10s %s\n", cli_cmds[i]->name, cli_cmds[i]->summary);
         opt_help(tables, 1, out);
         sb_str(out, "\nExamples:\n");
-        indented(out, "bld build -t app:v1 .\nbld images\nbld push app:v1 registry.example/app:v1\n");
+        indented(out,
+                 "bld build -t app:v1 .\nbld images\nbld push app:v1 registry.example/app:v1\n");
         sb_str(out, "\nbld COMMAND --help tells about one command, bld help --all about all.\n"
                     "Exit status: 0 ok, 1 failed, 2 usage, 3 source, 4 policy, 5 credentials,\n"
                     "  6 not found, 7 network, 8 resources, 9 environment, 70 defect of bld,\n"
@@ -98,8 +99,8 @@ static int run_help(struct cli *c, void *args, const struct strv *pos, struct bl
         if (pos->n) {
                 cmd = cli_find_cmd(pos->v[0]);
                 if (!cmd)
-                        return err_set(err, BLD_E_USAGE, "unknown command \"%.100s\"\ntry: bld help",
-                                       pos->v[0]);
+                        return err_set(err, BLD_E_USAGE,
+                                       "unknown command \"%.100s\"\ntry: bld help", pos->v[0]);
         }
         return cli_help(cmd, a->all, err);
 }

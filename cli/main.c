@@ -10,9 +10,9 @@
 #include "cli/signals.h"
 
 const struct cli_cmd *const cli_cmds[] = {
-        &cmd_build, &cmd_images, &cmd_tag,  &cmd_rmi,  &cmd_inspect, &cmd_history, &cmd_pull,
-        &cmd_push,  &cmd_save,   &cmd_load, &cmd_du,   &cmd_prune,   &cmd_debug,   &cmd_version,
-        &cmd_help,
+        &cmd_build,   &cmd_images, &cmd_tag,   &cmd_rmi,     &cmd_inspect,
+        &cmd_history, &cmd_pull,   &cmd_push,  &cmd_save,    &cmd_load,
+        &cmd_du,      &cmd_prune,  &cmd_debug, &cmd_version, &cmd_help,
 };
 const size_t cli_ncmds = ARRAY_LEN(cli_cmds);
 
@@ -72,8 +72,8 @@ static void free_lists(const struct opt *table, void *args)
 
 static int unknown_command(const char *name, struct bld_err *err)
 {
-        static const char *const planned[] = {"check", "lint",  "bake",    "login",    "logout",
-                                              "diff",  "doctor", "explain", "builds",   "lock",
+        static const char *const planned[] = {"check", "lint",   "bake",    "login",      "logout",
+                                              "diff",  "doctor", "explain", "builds",     "lock",
                                               "shell", "config", "copy",    "completion", "info"};
         const char *names[64], *near;
         size_t n = 0;
@@ -94,8 +94,8 @@ static int check_count(const struct cli_cmd *cmd, size_t n, struct bld_err *err)
         if (n >= cmd->min_args && n <= cmd->max_args)
                 return 0;
         return err_set(err, BLD_E_USAGE, "bld %s: %s\ntry: bld %s %s", cmd->name,
-                       n < cmd->min_args ? "an argument is missing" : "too many arguments", cmd->name,
-                       cmd->args);
+                       n < cmd->min_args ? "an argument is missing" : "too many arguments",
+                       cmd->name, cmd->args);
 }
 
 /* Parse and run. args has args_size zeroed bytes with the common flags in front. */

@@ -55,7 +55,8 @@ static void marker(const struct term *t, const struct bld_place *p, struct sb *o
 /* `stage "deps", step 4 of 4, linux/amd64` after the place of a failing RUN. */
 static void stage_of(const struct term *t, const struct report *r, struct sb *out)
 {
-        const char *place = strrchr(r->place->step, ' '), *slash = place ? strchr(place, '/') : NULL;
+        const char *place = strrchr(r->place->step, ' '),
+                   *slash = place ? strchr(place, '/') : NULL;
 
         if (!r->place->run_status || !r->place->stage[0])
                 return;

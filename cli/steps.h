@@ -17,26 +17,26 @@ struct tail {
         struct {
                 unsigned short len;
                 char text[TAIL_BYTES];
-        } *v; /* TAIL_LINES slots, allocated with the first line */
+        } * v;      /* TAIL_LINES slots, allocated with the first line */
         uint64_t n; /* lines ever */
 };
 
 struct step {
-        char *id;           /* "deps 2/4" */
-        const char *place;  /* "2/4", inside id */
-        size_t stage_len;   /* of "deps" */
-        char *name;         /* "RUN make" */
+        char *id;          /* "deps 2/4" */
+        const char *place; /* "2/4", inside id */
+        size_t stage_len;  /* of "deps" */
+        char *name;        /* "RUN make" */
         char *file;
-        char *digest;       /* the key */
-        char *status;       /* "pull sha256:5c2e" */
+        char *digest; /* the key */
+        char *status; /* "pull sha256:5c2e" */
         unsigned line;
         enum step_state state;
         uint64_t done, total;
-        int64_t started_ms;  /* monotonic */
-        int64_t started_ns;  /* wall clock */
-        int64_t elapsed_ms;  /* when finished */
-        int64_t spoke_ms;    /* last time a view printed something about it; monotonic */
-        int64_t status_ms;   /* last time its progress was printed */
+        int64_t started_ms; /* monotonic */
+        int64_t started_ns; /* wall clock */
+        int64_t elapsed_ms; /* when finished */
+        int64_t spoke_ms;   /* last time a view printed something about it; monotonic */
+        int64_t status_ms;  /* last time its progress was printed */
         uint64_t status_done;
         struct line_buf out[2];
         struct tail tail;

@@ -39,9 +39,12 @@ void since_text(const char *rfc3339, char out[40])
                 int64_t limit, unit;
                 const char *name;
         } steps[] = {
-                {90, 1, "second"},           {90 * 60, 60, "minute"},
-                {36 * 3600, 3600, "hour"},   {14 * 86400, 86400, "day"},
-                {60 * 86400, 604800, "week"}, {730 * 86400, 2592000, "month"},
+                {90, 1, "second"},
+                {90 * 60, 60, "minute"},
+                {36 * 3600, 3600, "hour"},
+                {14 * 86400, 86400, "day"},
+                {60 * 86400, 604800, "week"},
+                {730 * 86400, 2592000, "month"},
                 {INT64_MAX, 31536000, "year"},
         };
         int64_t sec, nsec, age;
@@ -208,8 +211,8 @@ static int template_table(const struct table *t, const char *text, const struct 
 
         for (size_t i = 0; i <= js_len(rows) && r == 0; i++) {
                 sb_reset(&line);
-                r = template_run(text, i ? js_at(rows, i - 1) : head, i ? TEMPLATE_STRICT : 0, &line,
-                                 err);
+                r = template_run(text, i ? js_at(rows, i - 1) : head, i ? TEMPLATE_STRICT : 0,
+                                 &line, err);
                 if (r == 0 && strv_add(&lines, sb_text(&line)) < 0)
                         r = err_nomem(err, "table");
         }

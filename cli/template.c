@@ -12,7 +12,7 @@
 #define ARGS_MAX 8
 
 struct tmpl {
-        const char *p;          /* next byte of text, outside actions */
+        const char *p; /* next byte of text, outside actions */
         const struct js *root;
         unsigned flags;
         struct sb *out;
@@ -30,8 +30,8 @@ typedef struct js *value; /* owned reference; NULL: no value */
 static int refuse(struct tmpl *t, const char *what, const char *at, size_t n)
 {
         return err_set(t->err, BLD_E_USAGE,
-                       "--format: %s \"%.*s\"\ntry: --format json, and a program that reads JSON", what,
-                       (int)MIN(n, 60u), at);
+                       "--format: %s \"%.*s\"\ntry: --format json, and a program that reads JSON",
+                       what, (int)MIN(n, 60u), at);
 }
 
 /* ---- values ---- */
@@ -167,7 +167,8 @@ static int number(struct tmpl *t, struct action *a, value *ret)
         size_t n = 0;
         int64_t v;
 
-        while (a->p < a->end && n < sizeof(text) - 1 && (isdigit((unsigned char)*a->p) || *a->p == '-'))
+        while (a->p < a->end && n < sizeof(text) - 1 &&
+               (isdigit((unsigned char)*a->p) || *a->p == '-'))
                 text[n++] = *a->p++;
         text[n] = '\0';
         if (!parse_i64(text, INT64_MIN, INT64_MAX, &v))
@@ -386,15 +387,15 @@ static const struct {
         const char *name;
         value (*fn)(struct js *const *v, size_t n);
 } functions[] = {
-        {"json", fn_json},     {"upper", fn_upper}, {"lower", fn_lower},   {"title", fn_title},
-        {"join", fn_join},     {"index", fn_index}, {"len", fn_len},       {"print", fn_print},
-        {"println", fn_println}, {"printf", fn_printf}, {"eq", fn_eq},     {"ne", fn_ne},
-        {"and", fn_and},       {"or", fn_or},       {"not", fn_not},
+        {"json", fn_json},       {"upper", fn_upper},   {"lower", fn_lower}, {"title", fn_title},
+        {"join", fn_join},       {"index", fn_index},   {"len", fn_len},     {"print", fn_print},
+        {"println", fn_println}, {"printf", fn_printf}, {"eq", fn_eq},       {"ne", fn_ne},
+        {"and", fn_and},         {"or", fn_or},         {"not", fn_not},
 };
 
 /* A command: an operand, or a function with its operands; `piped`, if any, comes last. */
-static int command(struct tmpl *t, struct action *a, const struct js *dot, value piped, bool has_pipe,
-                   value *ret)
+static int command(struct tmpl *t, struct action *a, const struct js *dot, value piped,
+                   bool has_pipe, value *ret)
 {
         struct js *v[ARGS_MAX + 1] = {0};
         const char *name;

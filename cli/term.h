@@ -15,7 +15,8 @@ struct term {
 
 enum term_color { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
 
-/* Look at fd and the environment (NO_COLOR, CLICOLOR, CLICOLOR_FORCE, FORCE_COLOR, TERM, locale). */
+/* Look at fd and the environment (NO_COLOR, CLICOLOR, CLICOLOR_FORCE, FORCE_COLOR, TERM, locale).
+ */
 void term_init(struct term *t, int fd, enum term_color color);
 /* Ask for the size; without an answer it stays as it was. */
 void term_resize(struct term *t);

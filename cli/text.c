@@ -49,8 +49,8 @@ static size_t escape_len(const unsigned char *u, size_t n, bool *sgr)
                 bool plain = true;
 
                 for (; i < n && u[i] >= 0x20 && u[i] < 0x40; i++)
-                        plain = plain && ((u[i] >= '0' && u[i] <= '9') || u[i] == ';' ||
-                                          u[i] == ':');
+                        plain = plain &&
+                                ((u[i] >= '0' && u[i] <= '9') || u[i] == ';' || u[i] == ':');
                 *sgr = i < n && plain && u[i] == 'm' && i <= 64;
                 return i < n ? i + 1 : n;
         }
@@ -238,7 +238,8 @@ void text_json(struct sb *out, const char *s, size_t n)
 
 void text_base64(struct sb *out, const void *p, size_t n)
 {
-        static const char set[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        static const char set[] =
+                "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
         const unsigned char *u = p;
 
         for (size_t i = 0; i < n; i += 3) {

@@ -14,7 +14,7 @@ struct view {
         struct view_opts o;
         struct steps steps;
         void *state;
-        struct view *log; /* a plain view into a file, or NULL; shares no state */
+        struct view *log;     /* a plain view into a file, or NULL; shares no state */
         pthread_mutex_t lock; /* guards all of the above */
         pthread_cond_t wake;
         pthread_t thread;
@@ -54,7 +54,8 @@ void view_note_line(const struct term *t, struct sb *out, const char *kind, cons
         enum term_style style = strcmp(kind, "warning") == 0 ? S_YELLOW : S_CYAN;
 
         sb_fmt(out, "%s%s:%s ", term_style(t, style), kind, term_style(t, S_RESET));
-        (void)text_add(out, text, strlen(text), TEXT_WIDE, term_text_flags(t) & ~(unsigned)TEXT_SGR);
+        (void)text_add(out, text, strlen(text), TEXT_WIDE,
+                       term_text_flags(t) & ~(unsigned)TEXT_SGR);
         sb_char(out, '\n');
 }
 

@@ -13,10 +13,10 @@ enum view_mode { VIEW_NONE, VIEW_PLAIN, VIEW_TTY, VIEW_RAWJSON };
 
 struct view_opts {
         enum view_mode mode;
-        struct term term;   /* where to draw */
-        const char *title;  /* "app:v1", for the head line */
+        struct term term;  /* where to draw */
+        const char *title; /* "app:v1", for the head line */
         const char *platform;
-        const char *file;   /* Dockerfile as given, for places in notes */
+        const char *file; /* Dockerfile as given, for places in notes */
         bool log_timestamps, log_streams;
         int log_fd; /* plain lines go here, too; -1: nowhere */
 };
@@ -27,7 +27,8 @@ struct view_ops {
         int tick_ms;       /* 0: no ticks */
         /* The model has taken the event already. */
         void (*event)(struct view *v, const struct bld_event *ev, struct step *st);
-        void (*line)(void *v, struct step *st, int stream, const char *line, size_t n); /* or NULL */
+        void (*line)(void *v, struct step *st, int stream, const char *line,
+                     size_t n); /* or NULL */
         void (*tick)(struct view *v);
         void (*note)(struct view *v, const char *kind, const char *text); /* a line of its own */
         void (*resize)(struct view *v);

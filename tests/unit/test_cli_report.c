@@ -38,9 +38,14 @@ static void forms(void **state)
                 const char *want;
         } rows[] = {
                 {"what only", "no such thing", {.file = ""}, "error: no such thing\n"},
-                {"unknown instruction", "unknown instruction COPPY",
-                 {.file = "Dockerfile", .line = 4, .col = 1, .len = 5,
-                  .source = "COPPY package.json ./", .label = "did you mean COPY?"},
+                {"unknown instruction",
+                 "unknown instruction COPPY",
+                 {.file = "Dockerfile",
+                  .line = 4,
+                  .col = 1,
+                  .len = 5,
+                  .source = "COPPY package.json ./",
+                  .label = "did you mean COPY?"},
                  "error: unknown instruction COPPY\n"
                  "  --> Dockerfile:4\n"
                  "   4 | COPPY package.json ./\n"
@@ -49,7 +54,10 @@ static void forms(void **state)
                  "COPY: no file matches \"dist/app.js\"\n"
                  "why: .dockerignore:3 pattern \"dist\" removes it\n"
                  "try: add \"!dist/app.js\" after line 3 of .dockerignore",
-                 {.file = "Dockerfile", .line = 11, .col = 6, .len = 11,
+                 {.file = "Dockerfile",
+                  .line = 11,
+                  .col = 6,
+                  .len = 11,
                   .source = "COPY dist/app.js /srv/",
                   .label = "exists in the context directory, but is excluded"},
                  "error: COPY: no file matches \"dist/app.js\"\n"
@@ -58,24 +66,39 @@ static void forms(void **state)
                  "     |      ^^^^^^^^^^^ exists in the context directory, but is excluded\n"
                  "  why:  .dockerignore:3 pattern \"dist\" removes it\n"
                  "  try:  add \"!dist/app.js\" after line 3 of .dockerignore\n"},
-                {"continued lines", "x\nwhy: one\ntwo\nnote: three", {.file = ""},
+                {"continued lines",
+                 "x\nwhy: one\ntwo\nnote: three",
+                 {.file = ""},
                  "error: x\n  why:  one\n        two\n  note: three\n"},
-                {"no column", "x", {.file = "D", .line = 2, .source = "RUN a"},
+                {"no column",
+                 "x",
+                 {.file = "D", .line = 2, .source = "RUN a"},
                  "error: x\n  --> D:2\n   2 | RUN a\n"},
-                {"several lines", "x",
+                {"several lines",
+                 "x",
                  {.file = "D", .line = 99, .col = 1, .len = 3, .source = "RUN a \\\n  b"},
                  "error: x\n  --> D:99\n  99 | RUN a \\\n     | ^^^\n 100 |   b\n"},
-                {"tab before the marker", "x",
+                {"tab before the marker",
+                 "x",
                  {.file = "D", .line = 1, .col = 5, .len = 2, .source = "RUN\tab"},
                  "error: x\n  --> D:1\n   1 | RUN     ab\n     |         ^^\n"},
-                {"column past the end", "x",
+                {"column past the end",
+                 "x",
                  {.file = "D", .line = 1, .col = 500, .len = 9, .source = "RUN"},
                  "error: x\n  --> D:1\n   1 | RUN\n     |    ^\n"},
-                {"control bytes", "bad \033]0;t\007name\033[31m \001!", {.file = ""},
+                {"control bytes",
+                 "bad \033]0;t\007name\033[31m \001!",
+                 {.file = ""},
                  "error: bad name !\n"},
-                {"failing RUN", "RUN exited with status 2",
-                 {.file = "Dockerfile", .line = 9, .source = "RUN make", .stage = "deps",
-                  .step = "deps 4/4", .run_status = 2, .log_path = "/r/log"},
+                {"failing RUN",
+                 "RUN exited with status 2",
+                 {.file = "Dockerfile",
+                  .line = 9,
+                  .source = "RUN make",
+                  .stage = "deps",
+                  .step = "deps 4/4",
+                  .run_status = 2,
+                  .log_path = "/r/log"},
                  "error: RUN exited with status 2\n"
                  "  --> Dockerfile:9   stage \"deps\", step 4 of 4\n"
                  "   9 | RUN make\n"
@@ -137,9 +160,10 @@ static void json_form(void **state)
         (void)state;
         (void)err_set(&err, BLD_E_CHILD, "it failed\nwhy: \001");
         report_json(&r, &b);
-        assert_string_equal(sb_text(&b),
-                            "{\"level\":\"error\",\"message\":\"it failed\\nwhy: \\u0001\",\"code\":-13,"
-                            "\"file\":\"D\\\"f\",\"line\":3,\"step\":\"a 1/1\",\"exitStatus\":4}\n");
+        assert_string_equal(
+                sb_text(&b),
+                "{\"level\":\"error\",\"message\":\"it failed\\nwhy: \\u0001\",\"code\":-13,"
+                "\"file\":\"D\\\"f\",\"line\":3,\"step\":\"a 1/1\",\"exitStatus\":4}\n");
         sb_done(&b);
 }
 

@@ -83,22 +83,14 @@ static void bad(void **state)
                 const char *in;
                 unsigned flags;
         } rows[] = {
-                {"{{.Id", 0},
-                {"{{.Nope}}", TEMPLATE_STRICT},
-                {"{{nope .Id}}", 0},
-                {"{{}}", 0},
-                {"{{end}}", 0},
-                {"{{else}}", 0},
-                {"{{if .On}}x", 0},
-                {"{{range .Config.Env}}x", 0},
-                {"{{$x := .Id}}", 0},
-                {"{{if .On}}a{{else if .Off}}b{{end}}", 0},
-                {"{{\"open}}", 0},
-                {"{{index (index .Config.Env 0}}", 0},
-                {"{{.Id | .Size}}", 0},
-                {"{{with .Id}}x{{end}}", 0},
-                {"{{.Id .Size}}", 0},
-                {"{{((((((((((((((((((.Id))))))))))))))))))}}", 0},
+                {"{{.Id", 0},           {"{{.Nope}}", TEMPLATE_STRICT},
+                {"{{nope .Id}}", 0},    {"{{}}", 0},
+                {"{{end}}", 0},         {"{{else}}", 0},
+                {"{{if .On}}x", 0},     {"{{range .Config.Env}}x", 0},
+                {"{{$x := .Id}}", 0},   {"{{if .On}}a{{else if .Off}}b{{end}}", 0},
+                {"{{\"open}}", 0},      {"{{index (index .Config.Env 0}}", 0},
+                {"{{.Id | .Size}}", 0}, {"{{with .Id}}x{{end}}", 0},
+                {"{{.Id .Size}}", 0},   {"{{((((((((((((((((((.Id))))))))))))))))))}}", 0},
         };
 
         (void)state;

@@ -38,12 +38,24 @@ static void strips(void **state)
                 {"lone ESC", "a\033", TEXT_SGR, "a", 1},
                 {"private m is no colour", "\033[?25mx", TEXT_SGR, "x", 1},
                 {"control bytes", "a\001\b\v\177b", 0, "ab", 2},
-                {"C1 as UTF-8", "a\xc2\x9b" "31mb", 0, "a31mb", 5},
+                {"C1 as UTF-8",
+                 "a\xc2\x9b"
+                 "31mb",
+                 0, "a31mb", 5},
                 {"tab", "a\tb", 0, "a       b", 9},
                 {"wide", "\xe6\xbc\xa2", 0, "\xe6\xbc\xa2", 2},
                 {"combining", "e\xcc\x81x", 0, "e\xcc\x81x", 2},
-                {"bidi override", "a\xe2\x80\xae" "b", 0, "ab", 2},
-                {"bad byte", "a\xff" "b", 0, "a\xef\xbf\xbd" "b", 3},
+                {"bidi override",
+                 "a\xe2\x80\xae"
+                 "b",
+                 0, "ab", 2},
+                {"bad byte",
+                 "a\xff"
+                 "b",
+                 0,
+                 "a\xef\xbf\xbd"
+                 "b",
+                 3},
                 {"cut sequence", "a\xe6\xbc", 0, "a\xef\xbf\xbd\xef\xbf\xbd", 3},
                 {"surrogate", "\xed\xa0\x80", 0, "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd", 3},
                 {"overlong", "\xc0\xaf", 0, "\xef\xbf\xbd\xef\xbf\xbd", 2},
@@ -91,9 +103,8 @@ static void cuts(void **state)
 
                 print_message("%s\n", rows[i].name);
                 sb_reset(&b);
-                used = rows[i].middle
-                               ? text_add_middle(&b, rows[i].in, n, rows[i].width, TEXT_SGR)
-                               : text_add(&b, rows[i].in, n, rows[i].width, TEXT_SGR);
+                used = rows[i].middle ? text_add_middle(&b, rows[i].in, n, rows[i].width, TEXT_SGR)
+                                      : text_add(&b, rows[i].in, n, rows[i].width, TEXT_SGR);
                 assert_string_equal(sb_text(&b), rows[i].want);
                 assert_true(used <= rows[i].width);
         }
@@ -227,9 +238,9 @@ static void encodings(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(strips),    cmocka_unit_test(cuts),  cmocka_unit_test(any_bytes),
-                cmocka_unit_test(lines),     cmocka_unit_test(endless_line),
-                cmocka_unit_test(encodings),
+                cmocka_unit_test(strips),       cmocka_unit_test(cuts),
+                cmocka_unit_test(any_bytes),    cmocka_unit_test(lines),
+                cmocka_unit_test(endless_line), cmocka_unit_test(encodings),
         };
 
         text_init();

@@ -77,22 +77,22 @@ static void plain_lines(void **state)
         send_log(&f, "deps 4/4", 1, "Compiling \033[32mserde\033[0m\n10%\r20%\r");
         SEND(&f, .type = BLD_EV_STEP_CACHED, .step = "final 1/3");
         SEND(&f, .type = BLD_EV_WARNING, .text = "watch out", .line = 3);
-        SEND(&f, .type = BLD_EV_STEP_STATUS, .step = "deps 4/4", .text = "pull x",
-             .done = 18200000, .total = 28100000);
-        SEND(&f, .type = BLD_EV_STEP_STATUS, .step = "deps 4/4", .text = "pull x",
-             .done = 18300000, .total = 28100000); /* too soon */
+        SEND(&f, .type = BLD_EV_STEP_STATUS, .step = "deps 4/4", .text = "pull x", .done = 18200000,
+             .total = 28100000);
+        SEND(&f, .type = BLD_EV_STEP_STATUS, .step = "deps 4/4", .text = "pull x", .done = 18300000,
+             .total = 28100000); /* too soon */
         SEND(&f, .type = BLD_EV_STEP_DONE, .step = "deps 4/4", .elapsed_ms = 39000);
         view_note(f.v, "note", "said \033[2Jaside");
         have = written(&f);
-        assert_string_equal(have,
-                            "deps 4/4       start   RUN make                            Dockerfile:9\n"
-                            "deps 4/4   0.0 | Compiling serde\n"
-                            "final 1/3      cached  FROM debian:12-slim                 Dockerfile:12\n"
-                            "warning: watch out (Dockerfile:3)\n"
-                            "deps 4/4   0.0 : pull x 18.2/28.1 MB\n"
-                            "deps 4/4   0.0 | 20%\n"
-                            "deps 4/4  39.0 done    exit 0\n"
-                            "note: said aside\n");
+        assert_string_equal(
+                have, "deps 4/4       start   RUN make                            Dockerfile:9\n"
+                      "deps 4/4   0.0 | Compiling serde\n"
+                      "final 1/3      cached  FROM debian:12-slim                 Dockerfile:12\n"
+                      "warning: watch out (Dockerfile:3)\n"
+                      "deps 4/4   0.0 : pull x 18.2/28.1 MB\n"
+                      "deps 4/4   0.0 | 20%\n"
+                      "deps 4/4  39.0 done    exit 0\n"
+                      "note: said aside\n");
         free(have);
 }
 
@@ -110,7 +110,8 @@ static void plain_streams_and_log(void **state)
         send_log(&f, "a 1/1", 2, "two");
         send_log(&f, "a 1/1", 1, "one\n");
         send_log(&f, "a 1/1", 2, " parts\n");
-        SEND(&f, .type = BLD_EV_STEP_ERROR, .step = "a 1/1", .text = "failed", .elapsed_ms = 120000);
+        SEND(&f, .type = BLD_EV_STEP_ERROR, .step = "a 1/1", .text = "failed",
+             .elapsed_ms = 120000);
         have = written(&f);
         assert_string_equal(have, ""); /* mode none */
         free(have);
@@ -160,8 +161,9 @@ static void raw_objects(void **state)
         assert_int_equal(n, 6);
         assert_string_equal(text_of(lines[0], "vertexes", "digest"), "sha256:4b");
         assert_string_equal(text_of(lines[0], "vertexes", "name"), "[deps 4/4] RUN \"q\"");
-        assert_string_equal(js_str(js_at(js_get(js_at(js_get(lines[0], "vertexes"), 0), "inputs"), 0)),
-                            "sha256:90");
+        assert_string_equal(
+                js_str(js_at(js_get(js_at(js_get(lines[0], "vertexes"), 0), "inputs"), 0)),
+                "sha256:90");
         assert_null(text_of(lines[0], "vertexes", "started"));
         assert_string_equal(text_of(lines[1], "vertexes", "started"), "2026-11-22T01:10:03.101Z");
         assert_string_equal(text_of(lines[2], "logs", "vertex"), "sha256:4b");
@@ -273,7 +275,8 @@ static char *screen_text(const struct screen *s)
 /* ASCII glyphs, so that a byte is a column. */
 static struct view_opts tty_opts(unsigned cols, unsigned rows)
 {
-        return (struct view_opts){.mode = VIEW_TTY, .title = "app:v1",
+        return (struct view_opts){.mode = VIEW_TTY,
+                                  .title = "app:v1",
                                   .term = {.redraw = true, .cols = cols, .rows = rows}};
 }
 
@@ -296,7 +299,8 @@ static void tty_scene(struct fixture *f, unsigned running)
                      .steps_total = running);
                 SEND(f, .type = BLD_EV_STEP_START, .step = step);
                 for (int k = 0; k < 9; k++) {
-                        (void)snprintf(line, sizeof(line), "out \033[5A%d of a long, long line\n", k);
+                        (void)snprintf(line, sizeof(line), "out \033[5A%d of a long, long line\n",
+                                       k);
                         send_log(f, step, 1, line);
                 }
         }
@@ -315,7 +319,8 @@ static void tty_leaves_permanent_lines(void **state)
                 struct fixture f;
                 char *bytes, *text, step[32];
 
-                print_message("%u x %u, %u steps\n", sizes[i].cols, sizes[i].rows, sizes[i].running);
+                print_message("%u x %u, %u steps\n", sizes[i].cols, sizes[i].rows,
+                              sizes[i].running);
                 open_view(&f, &o);
                 tty_scene(&f, sizes[i].running);
                 await_frame(&f);
@@ -354,7 +359,8 @@ static void tty_frame(void **state)
 
         (void)state;
         open_view(&f, &o);
-        SEND(&f, .type = BLD_EV_STEP_CACHED, .step = "base 1/1", .name = "FROM x", .steps_total = 3);
+        SEND(&f, .type = BLD_EV_STEP_CACHED, .step = "base 1/1", .name = "FROM x",
+             .steps_total = 3);
         tty_scene(&f, 1);
         await_frame(&f);
         assert_true(fd_read_all(f.fd, &b, "frame", NULL) == 0 || b.len == 0);
