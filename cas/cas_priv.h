@@ -62,6 +62,8 @@ int cas_tmp_name(struct cas *c, char ret[CAS_TMP_NAME_MAX], struct bld_err *err)
 void cas_sweep(struct cas *c);
 /* Remove tmp/<name>; what we may not remove becomes an orphan for a keeper. */
 void cas_tmp_discard(struct cas *c, const char *name);
+/* Does the sweep, or a keeper, see to this name in tmp/? */
+bool cas_tmp_has_keeper(const char *name);
 /* Write a whole small file under tmp/; name is an output. */
 int cas_tmp_write(struct cas *c, const void *p, size_t n, bool sync, char name[CAS_TMP_NAME_MAX],
                   struct bld_err *err) MUST_CHECK;

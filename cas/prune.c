@@ -155,7 +155,13 @@ static struct item *new_item(struct plan *p, enum item_kind kind, const char *di
         return NULL;
 }
 
-static int measure(struct plan *p, struct item *it, struct bld_err *err)
+static bool has_ceiling(const struct cas_prune_opts *o)
+{
+        return o->max_used_bytes || o->min_free_bytes;
+}
+
+/* recorded: stands in when part of it is closed to us. */
+static int measure(struct plan *p, struct item *it, uint64_t recorded, struct bld_err *err)
 {
         struct cas_du du;
         struct stat st;
@@ -167,7 +173,7 @@ static int measure(struct plan *p, struct item *it, struct bld_err *err)
         it->last_use_ns = timespec_ns(st.st_mtim);
         cas_du_init(&du);
         r = cas_du_add(&du, p->c->root_fd, it->path, err);
-        it->bytes = du.bytes;
+        it->bytes = du.denied ? MAX(du.bytes, recorded) : du.bytes;
         cas_du_done(&du);
         return r;
 }
@@ -185,7 +191,7 @@ static int add_result(struct plan *p, const char *kk, const char *key, struct bl
                 return r;
         if (r == 0) {
                 it->waste = true; /* damaged, or of another version */
-                r = measure(p, it, err);
+                r = measure(p, it, 0, err);
                 p->total += it->bytes;
                 return r;
         }
@@ -209,21 +215,25 @@ static int add_result(struct plan *p, const char *kk, const char *key, struct bl
         return 0;
 }
 
+/* Sizes: what was recorded will do for a ceiling, which is looked at often; a user who asks gets
+ * what is on the disk, as far as we may look. */
 static int add_snapshot(struct plan *p, const char *view, const char *id, struct bld_err *err)
 {
         struct item *it = new_item(p, ITEM_SNAPSHOT, "snapshots", view, id, err);
         struct cas_snapshot_info info = {.trusted = false};
+        bool known;
         int r = 0;
 
         if (!it)
                 return BLD_E_NOMEM;
-        if (cas_snapshot_info(p->c, view, id, &info) == 1) {
-                it->last_use_ns = info.last_use_ns;
+        known = cas_snapshot_info(p->c, view, id, &info) == 1;
+        if (!known || !has_ceiling(p->o) || info.size_bytes == 0)
+                r = measure(p, it, info.size_bytes, err);
+        else
                 it->bytes = info.size_bytes;
-        }
+        if (known)
+                it->last_use_ns = info.last_use_ns;
         it->waste = !info.trusted;
-        if (it->bytes == 0)
-                r = measure(p, it, err);
         it->held = map_get(&p->leases.snapshots, it->path + strlen("snapshots/")) != NULL;
         p->total += it->bytes;
         return r;
@@ -236,7 +246,7 @@ static int add_mount(struct plan *p, const char *view, const char *id, struct bl
 
         if (!it)
                 return BLD_E_NOMEM;
-        r = measure(p, it, err);
+        r = measure(p, it, 0, err);
         it->held = p->leases.live_build; /* it may be mounted there */
         p->total += it->bytes;
         return r;
@@ -252,7 +262,7 @@ static int add_flat(struct plan *p, enum item_kind kind, const char *dir, const 
 
         if (!it)
                 return BLD_E_NOMEM;
-        r = measure(p, it, err);
+        r = measure(p, it, 0, err);
         switch (kind) {
         case ITEM_INDEX:
                 /* "toc-<hex>@<boot>": kept with the layer's snapshots */
@@ -277,15 +287,35 @@ static int add_flat(struct plan *p, enum item_kind kind, const char *dir, const 
         return r;
 }
 
-static int add_folder(struct plan *p, enum item_kind kind, const char *dir, const char *prefix,
-                      struct bld_err *err)
+static int add_folder(struct plan *p, enum item_kind kind, const char *dir, struct bld_err *err)
 {
         AUTO_STRV struct strv names = {NULL, 0, 0};
         int r = cas_names(p->c, dir, &names, err);
 
         for (size_t i = 0; r == 0 && i < names.n; i++)
-                if (str_has_prefix(names.v[i], prefix) && strlen(names.v[i]) <= 2 * CAS_NAME_MAX)
+                if (strlen(names.v[i]) <= 2 * CAS_NAME_MAX)
                         r = add_flat(p, kind, dir, names.v[i], err);
+        return r;
+}
+
+/* Damaged blobs, and what nobody sees to (a killed probe's folder), once it is a day old. */
+static int add_tmp(struct plan *p, struct bld_err *err)
+{
+        AUTO_STRV struct strv names = {NULL, 0, 0};
+        int64_t now = time_now_ns() / 1000000000;
+        int r = cas_names(p->c, "tmp", &names, err);
+
+        for (size_t i = 0; r == 0 && i < names.n; i++) {
+                struct stat st;
+
+                if (cas_tmp_has_keeper(names.v[i]) || strlen(names.v[i]) > 2 * CAS_NAME_MAX)
+                        continue;
+                if (!str_has_prefix(names.v[i], "corrupt.") &&
+                    (fstatat(p->c->tmp_fd, names.v[i], &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+                     st.st_mtim.tv_sec > now - 24 * 3600))
+                        continue;
+                r = add_flat(p, ITEM_WASTE, "tmp", names.v[i], err);
+        }
         return r;
 }
 
@@ -328,11 +358,11 @@ static int load(struct plan *p, struct bld_err *err)
         if (r == 0)
                 r = each_pair(p, "mounts", add_mount, err);
         if (r == 0)
-                r = add_folder(p, ITEM_INDEX, "index", "", err);
+                r = add_folder(p, ITEM_INDEX, "index", err);
         if (r == 0)
-                r = add_folder(p, ITEM_BUILD, "builds", "", err);
+                r = add_folder(p, ITEM_BUILD, "builds", err);
         if (r == 0)
-                r = add_folder(p, ITEM_WASTE, "tmp", "corrupt.", err);
+                r = add_tmp(p, err);
         return r;
 }
 
@@ -377,7 +407,7 @@ static int set_target(struct plan *p, struct bld_err *err)
         uint64_t target = UINT64_MAX;
         struct statvfs fs;
 
-        if (!o->max_used_bytes && !o->min_free_bytes) {
+        if (!has_ceiling(o)) {
                 p->target = o->keep_bytes;
                 return 0;
         }
@@ -412,7 +442,6 @@ static int by_last_use(const void *a, const void *b)
 static int decide(struct plan *p, struct bld_err *err)
 {
         AUTO_FREE struct item **order = mem_zalloc(p->items.n + 1, sizeof(*order));
-        bool limited = p->o->max_used_bytes || p->o->min_free_bytes;
         int r = set_target(p, err);
 
         if (r < 0)
@@ -428,7 +457,7 @@ static int decide(struct plan *p, struct bld_err *err)
         }
         for (struct map_entry *e = NULL; (e = map_next(&p->blobs, e));)
                 drop_blob(p, e->value);
-        if (!p->o->all && !limited)
+        if (!p->o->all && !has_ceiling(p->o))
                 return 0;
         qsort(order, p->items.n, sizeof(struct item *), by_last_use);
         for (size_t i = 0; i < p->items.n && p->total > p->target; i++) {

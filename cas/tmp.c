@@ -195,6 +195,12 @@ static bool has_owner_form(const char *name)
         return name[CAS_OWNER_LEN] == '.';
 }
 
+bool cas_tmp_has_keeper(const char *name)
+{
+        return has_owner_form(name) || str_has_suffix(name, ".lock") ||
+               str_has_prefix(name, ORPHAN_PREFIX);
+}
+
 static bool same_owner(const char *a, const char *b)
 {
         return strncmp(a, b, CAS_OWNER_LEN + 1) == 0;

@@ -187,7 +187,8 @@ static int add_views(struct walk *w, enum cas_space_kind kind, const char *top, 
                 for (size_t k = 0; r == 0 && k < ids.n; k++) {
                         AUTO_FREE char *path = NULL;
 
-                        w->u->count[kind]++;
+                        if (!str_has_suffix(ids.v[k], ".lock"))
+                                w->u->count[kind]++;
                         if (kind == CAS_SPACE_SNAPSHOTS) {
                                 r = add_snapshot(w, views.v[i], ids.v[k], err);
                                 continue;

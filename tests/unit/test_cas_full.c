@@ -8,13 +8,35 @@
 
 #define CANNOT_MOUNT 77
 
-/* A small tmpfs of our own; as an ordinary user inside a user namespace. */
+static bool write_text(const char *path, const char *text)
+{
+        AUTO_FD int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+        return fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+}
+
+/* As an ordinary user: root of a user namespace that has this one id. */
+static bool enter_namespace(void)
+{
+        unsigned uid = geteuid(), gid = getegid();
+        char map[64];
+
+        if (unshare(CLONE_NEWNS) == 0)
+                return true;
+        if (unshare(CLONE_NEWNS | CLONE_NEWUSER) < 0)
+                return false;
+        (void)snprintf(map, sizeof(map), "0 %u 1\n", uid);
+        if (!write_text("/proc/self/setgroups", "deny") || !write_text("/proc/self/uid_map", map))
+                return false;
+        (void)snprintf(map, sizeof(map), "0 %u 1\n", gid);
+        return write_text("/proc/self/gid_map", map);
+}
+
+/* A small tmpfs of our own. */
 static bool mount_small(const char *dir)
 {
-        if (unshare(CLONE_NEWNS) < 0 && unshare(CLONE_NEWNS | CLONE_NEWUSER) < 0)
-                return false;
-        return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 && mkdir(dir, 0755) == 0 &&
-               mount("tmpfs", dir, "tmpfs", 0, "size=400k") == 0;
+        return enter_namespace() && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+               mkdir(dir, 0755) == 0 && mount("tmpfs", dir, "tmpfs", 0, "size=400k") == 0;
 }
 
 #define CHECK(cond)                                                            \

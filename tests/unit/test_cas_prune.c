@@ -224,7 +224,12 @@ static void test_waste(void **state)
                                             "tmp/corrupt.x", "snapshots/root/" ID "/fs/file"};
         struct fixture *f = *state;
 
+        const struct timespec old[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+
         OK(path_mkdirs(cas_root_fd(f->c), "results/ab", 0755, err));
+        OK(path_mkdirs(cas_root_fd(f->c), "tmp/old-thing", 0755, err));
+        OK(path_mkdirs(cas_root_fd(f->c), "tmp/new-thing", 0755, err));
+        assert_int_equal(utimensat(cas_root_fd(f->c), "tmp/old-thing", old, 0), 0);
         OK(path_mkdirs(cas_root_fd(f->c), "snapshots/root/" ID "/fs", 0755, err));
         for (size_t i = 0; i < ARRAY_LEN(waste); i++)
                 OK(file_write(cas_root_fd(f->c), waste[i], "x", 1, 0644, 0, err));
@@ -232,6 +237,8 @@ static void test_waste(void **state)
         for (size_t i = 0; i < ARRAY_LEN(waste); i++)
                 if (exists(f, waste[i]))
                         fail_msg("%s is still there", waste[i]);
+        assert_false(exists(f, "tmp/old-thing"));
+        assert_true(exists(f, "tmp/new-thing"));
 }
 
 static void test_mounts(void **state)
