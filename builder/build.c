@@ -74,6 +74,16 @@ static void place_vertex(struct session *s, const struct vertex *v)
 
 /* ---- options ---- */
 
+/* A global ARG of that name is the default. */
+static const char *epoch_default(const struct df_file *f)
+{
+        for (size_t i = 0; i < f->n && f->v[i].kind == DF_ARG; i++)
+                for (size_t k = 0; k < f->v[i].npairs; k++)
+                        if (strcmp(f->v[i].pairs[k].key, "SOURCE_DATE_EPOCH") == 0)
+                                return f->v[i].pairs[k].value;
+        return NULL;
+}
+
 static int parse_epoch(struct session *s, struct bld_err *err)
 {
         const struct bld_build_opts *o = s->b.o;
@@ -85,12 +95,14 @@ static int parse_epoch(struct session *s, struct bld_err *err)
                 text = plan_build_arg(&po, "SOURCE_DATE_EPOCH");
         if (!text)
                 text = getenv("SOURCE_DATE_EPOCH");
+        if (!text)
+                text = epoch_default(s->file);
         if (!text && o->reproducible)
                 text = "0";
         if (!text || !*text)
                 return 0;
         if (!parse_i64(text, 0, INT64_MAX / 1000000000, &sec) && !parse_rfc3339(text, &sec, &ns))
-                return err_set(err, BLD_E_USAGE, "invalid SOURCE_DATE_EPOCH: %.100s", text);
+                return err_set(err, BLD_E_INVALID, "invalid SOURCE_DATE_EPOCH: %.100s", text);
         s->b.has_epoch = s->b.clamp = true;
         s->b.clamp_sec = sec;
         s->b.reproducible = true;
@@ -176,8 +188,6 @@ static int parse_options(struct session *s, struct bld_err *err)
         if (r == 0)
                 r = named_parse(&o->build_contexts, &s->b.named, err);
         if (r == 0)
-                r = parse_epoch(s, err);
-        if (r == 0)
                 r = parse_compression(&s->b, err);
         if (r == 0)
                 r = parse_allow(s, err);
@@ -234,14 +244,36 @@ static int parse_file(struct session *s, struct bld_err *err)
 
 /* ---- plan ---- */
 
-static const char *named_folder(const void *named, const char *name,
-                                const struct img_platform *platform, bool *ret_other)
+static enum plan_named plan_named(const void *named, const char *name,
+                                  const struct img_platform *platform, const char **ret_folder)
 {
-        const char *value = NULL;
-        enum named_kind kind = named_find(named, name, platform, &value);
+        switch (named_find(named, name, platform, ret_folder)) {
+        case NAMED_FOLDER:
+                return PLAN_NAMED_FOLDER;
+        case NAMED_EMPTY:
+                return PLAN_NAMED_EMPTY;
+        case NAMED_IMAGE:
+        case NAMED_LAYOUT:
+        case NAMED_STORE:
+                return PLAN_NAMED_IMAGE;
+        case NAMED_NONE:
+                break;
+        }
+        return PLAN_NAMED_NONE;
+}
 
-        *ret_other = kind != NAMED_NONE && kind != NAMED_FOLDER;
-        return kind == NAMED_FOLDER ? value : NULL;
+static void plan_warning(void *user, unsigned line, const char *text)
+{
+        struct session *s = user;
+
+        events_warning(s->b.events, line, text);
+        s->ret->warnings++;
+}
+
+static int plan_resolve(void *user, const char *name, const struct img_platform *platform,
+                        struct bd_image *ret, struct bld_err *err)
+{
+        return resolver_image(((struct session *)user)->resolver, name, platform, ret, err);
 }
 
 static int plan_platform(struct session *s, const char *platform, struct bld_err *err)
@@ -258,9 +290,10 @@ static int plan_platform(struct session *s, const char *platform, struct bld_err
                                .allow_insecure = s->allow_insecure,
                                .allow_host_network = s->allow_host_network,
                                .have_context = s->src.context_path != NULL,
-                               .resolve = resolver_image,
-                               .user = s->resolver,
-                               .folder = named_folder,
+                               .resolve = plan_resolve,
+                               .warn = plan_warning,
+                               .user = s,
+                               .find_named = plan_named,
                                .named = s->b.named};
         struct df_pos at = {0};
         int r = 0;
@@ -386,7 +419,7 @@ static int open_sources(struct session *s, struct bld_err *err)
                 return r;
         b->context_path = s->src.context_path;
         b->ignore = s->src.ignore;
-        if (b->context_path)
+        if (b->context_path && !s->src.tmp)
                 r = stat_index_open(b->c->cas, b->context_path, &b->index, err);
         if (r == 0)
                 r = cas_build_begin(b->c->cas, &b->record, err);
@@ -412,6 +445,8 @@ static int run_session(struct session *s, struct bld_err *err)
                 r = open_sources(s, err);
         if (r == 0)
                 r = parse_file(s, err);
+        if (r == 0)
+                r = parse_epoch(s, err);
         if (r == 0)
                 r = plan_all(s, err);
         if (r < 0)

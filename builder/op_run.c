@@ -380,6 +380,10 @@ int op_run(struct build *b, struct vertex *v, int *ret_status, struct bld_err *e
         struct run run = {.b = b, .v = v, .out = {-1, -1}, .errout = {-1, -1}};
         int r = run_all(&run, ret_status, err);
 
+        /* A user, a secret, a folder the step wants and cannot have: the step failed. */
+        if (r == BLD_E_INVALID || r == BLD_E_UNSUPPORTED)
+                r = err_recode(err, BLD_E_CHILD);
+
         if (run.scratch)
                 snapshot_discard(b, cas_tmp_path(run.scratch));
         cas_tmp_free(run.scratch);

@@ -117,7 +117,7 @@ static int stage_from(struct plan *p, struct stage *s, struct bld_err *err)
         struct df_env env = {.get = df_env_strv, .user = &p->global};
         const char *platform = df_flag(in, "platform");
         AUTO_FREE char *expanded = NULL;
-        bool replaced = false;
+        const char *folder = NULL;
         int r = df_expand_word(in->args[0].text, p->o->file->escape, &env, &s->base, err);
 
         if (r < 0)
@@ -139,7 +139,8 @@ static int stage_from(struct plan *p, struct stage *s, struct bld_err *err)
                 if (r < 0)
                         return fail_at(p, in, r);
         }
-        if (s->name && (p->o->folder(p->o->named, s->name, &s->platform, &replaced) || replaced)) {
+        if (s->name && p->o->find_named(p->o->named, s->name, &s->platform, &folder) !=
+                               PLAN_NAMED_NONE) {
                 /* A named context of the stage's own name takes its place altogether. */
                 free(s->base);
                 s->base = mem_strdup(s->name);
@@ -347,20 +348,47 @@ static int start_folder(struct plan *p, struct stage *s, struct vertex *local, s
         return graph_add(p->g, v, &s->fs, err);
 }
 
+/* A name that is nearly a stage's is far more often a slip than an image. */
+int plan_near_stage(struct plan *p, struct stage *s, const char *what, const char *from,
+                    struct bld_err *err)
+{
+        const char *names[256], *near, *folder = NULL;
+        size_t n = 0;
+
+        if (strpbrk(from, "/:.@") || strcmp(from, "scratch") == 0 ||
+            p->o->find_named(p->o->named, from, &s->platform, &folder) != PLAN_NAMED_NONE)
+                return 0;
+        for (size_t i = 0; i < s->index && n < ARRAY_LEN(names); i++)
+                if (p->stages[i].name)
+                        names[n++] = p->stages[i].name;
+        near = near_match(from, names, n, 3);
+        if (!near)
+                return 0;
+        (void)err_set(err, BLD_E_INVALID,
+                      "%s=%s: there is no stage or build context with this name", what, from);
+        (void)err_try(err, 0, "did you mean the stage \"%s\"?", near);
+        return err_note(err, BLD_E_INVALID,
+                        "it was not treated as an image because a stage with a near name exists; "
+                        "write docker.io/library/%s to force",
+                        from);
+}
+
 /* The vertex of an image another instruction names. */
 int plan_input_image(struct plan *p, struct stage *s, const char *name, struct vertex **ret,
                      struct bld_err *err)
 {
         struct vertex *v;
-        const char *folder;
-        bool other = false;
+        const char *folder = NULL;
+        enum plan_named named;
         int r;
 
         *ret = NULL;
         if (strcmp(name, "scratch") == 0)
                 return 0;
-        folder = p->o->folder(p->o->named, name, &s->platform, &other);
-        if (folder)
+        named = p->o->find_named(p->o->named, name, &s->platform, &folder);
+        if (named == PLAN_NAMED_EMPTY)
+                return 0;
+        if (named == PLAN_NAMED_FOLDER)
                 return add_local(p, folder, ret, err);
         v = mem_zalloc(1, sizeof(*v));
         if (!v)
@@ -403,6 +431,10 @@ static int start_image(struct plan *p, struct stage *s, struct bld_err *err)
 
         if (r < 0)
                 return plan_fail(p, &s->from->args[0].pos, r);
+        if (!s->fs) { /* an empty named context */
+                s->config.working_dir = mem_strdup("/");
+                return s->config.working_dir ? 0 : err_nomem(err, "image config");
+        }
         if (s->fs->kind == VX_LOCAL) {
                 local = s->fs;
                 s->fs = NULL;
@@ -643,6 +675,8 @@ static int add_target(struct plan *p, struct stage *s, struct bld_err *err)
         t->platform = s->platform;
         t->fs = s->fs;
         r = img_config_copy(&s->config, &t->config, err);
+        if (p->o->platform_given) /* what was asked for wins over what the base says of itself */
+                t->platform = t->config.platform = p->o->platform;
         for (size_t i = 0; i < s->history.n && r == 0; i++) {
                 struct plan_history *h = plan_histories_push(&t->history);
 
@@ -679,6 +713,40 @@ static int choose_targets(struct plan *p, struct stage **ret, size_t *ret_n, str
         return 0;
 }
 
+static bool declared(const struct plan *p, const char *name)
+{
+        static const char *const known[] = {"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY",
+                                            "ALL_PROXY", "SOURCE_DATE_EPOCH"};
+        const struct df_file *f = p->o->file;
+
+        for (size_t i = 0; i < ARRAY_LEN(known); i++)
+                if (strcasecmp(name, known[i]) == 0)
+                        return true;
+        if (str_has_prefix(name, "BUILDKIT_") || strv_env_get(&p->global, name))
+                return true;
+        for (size_t i = 0; i < f->n; i++)
+                for (size_t k = 0; f->v[i].kind == DF_ARG && k < f->v[i].npairs; k++)
+                        if (strcmp(f->v[i].pairs[k].key, name) == 0)
+                                return true;
+        return false;
+}
+
+/* A misspelt --build-arg would otherwise do nothing, silently. */
+static void warn_unused(const struct plan *p)
+{
+        for (size_t i = 0; p->o->warn && i < p->o->build_args->n; i++) {
+                const char *a = p->o->build_args->v[i];
+                AUTO_FREE char *name = mem_strndup(a, strcspn(a, "="));
+                char text[256];
+
+                if (!name || declared(p, name))
+                        continue;
+                (void)snprintf(text, sizeof(text),
+                               "build argument %.100s is not declared by any ARG", name);
+                p->o->warn(p->o->user, 0, text);
+        }
+}
+
 static int plan_all(struct plan *p, struct bld_err *err)
 {
         AUTO_FREE struct stage **wanted = mem_zalloc(p->o->targets->n + 1, sizeof(*wanted));
@@ -696,6 +764,8 @@ static int plan_all(struct plan *p, struct bld_err *err)
                         r = plan_stage(p, &p->stages[i], err);
         for (size_t i = 0; i < n && r == 0; i++)
                 r = add_target(p, wanted[i], err);
+        if (r == 0)
+                warn_unused(p);
         return r;
 }
 

@@ -93,9 +93,9 @@ static int copy_from(struct plan *p, struct stage *s, const struct df_instr *in,
         if (r == 0 && t)
                 v->inputs[1] = t->fs;
         else if (r == 0)
+                r = plan_near_stage(p, s, "COPY --from", from, err);
+        if (r == 0 && !t)
                 r = plan_input_image(p, s, from, &v->inputs[1], err);
-        if (r == 0 && !v->inputs[1] && !t && strcmp(from, "scratch") != 0)
-                r = err_set(err, BLD_E_INVALID, "there is nothing in \"%s\" to copy from", from);
         return r;
 }
 
@@ -514,6 +514,8 @@ static int mount_input(struct mount_parse *x, struct vertex *v, struct bld_err *
                 r = plan_context(x->p, &in, err);
         } else {
                 r = plan_from_stage(x->p, x->s, x->from, false, &t, err);
+                if (r == 0 && !t)
+                        r = plan_near_stage(x->p, x->s, "RUN --mount from", x->from, err);
                 if (r == 0 && !t)
                         r = plan_input_image(x->p, x->s, x->from, &in, err);
                 else if (t)

@@ -13,6 +13,14 @@ struct build;
 typedef int (*plan_resolve_fn)(void *user, const char *name, const struct img_platform *platform,
                                struct bd_image *ret, struct bld_err *err);
 
+/* What a named context stands for. */
+enum plan_named {
+        PLAN_NAMED_NONE,
+        PLAN_NAMED_FOLDER, /* of this machine */
+        PLAN_NAMED_IMAGE,  /* the resolver knows which */
+        PLAN_NAMED_EMPTY,
+};
+
 struct plan_opts {
         const struct df_file *file;
         const struct bld_list *targets;    /* stage names; none: the last */
@@ -28,9 +36,8 @@ struct plan_opts {
         bool platform_given;
         plan_resolve_fn resolve;
         void *user;
-        /* The local folder a named context is, or NULL. *ret_other: it is another kind of one. */
-        const char *(*folder)(const void *named, const char *name, const struct img_platform *pl,
-                              bool *ret_other);
+        enum plan_named (*find_named)(const void *named, const char *name,
+                                      const struct img_platform *pl, const char **ret_folder);
         const void *named;
         void (*warn)(void *user, unsigned line, const char *text);
 };
@@ -82,6 +89,9 @@ int plan_expand(struct plan *p, struct stage *s, const char *word, char **ret,
  * or a named context. INVALID for the stage itself or a later one. */
 int plan_from_stage(struct plan *p, const struct stage *s, const char *from, bool numbers,
                     struct stage **ret, struct bld_err *err) MUST_CHECK;
+/* INVALID when the name is no stage but nearly one; 0 otherwise. */
+int plan_near_stage(struct plan *p, struct stage *s, const char *what, const char *from,
+                    struct bld_err *err) MUST_CHECK;
 int plan_input_image(struct plan *p, struct stage *s, const char *name, struct vertex **ret,
                      struct bld_err *err) MUST_CHECK;
 /* The main context as a vertex. */

@@ -33,7 +33,8 @@ static int not_found(struct fs *f, const char *path, struct bld_err *err)
 {
         unsigned line = 0;
 
-        (void)err_set(err, BLD_E_INVALID, "no file matches \"%s\"", path);
+        (void)err_set(err, BLD_E_INVALID, "no file matches \"%s\": not found in the %s", path,
+                      fs_is_local(f) ? "build context" : "stage or image it comes from");
         if (fs_is_ignored(f, path, &line)) {
                 const char *pattern = ignore_pattern(fs_ignore(f), line);
 

@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/path.h"
+#include "base/sys.h"
 #include "builder/source_priv.h"
 
 #define DOCKERFILE_MAX (16u << 20)
@@ -46,12 +47,9 @@ static int open_folder(const char *path, struct source *s, struct bld_err *err)
                 return err_sys(err, errno, "unable to prepare context: \"%s\"", path);
         }
         if (!S_ISDIR(st.st_mode))
-                return err_try(err,
-                               err_set(err, BLD_E_UNSUPPORTED,
-                                       "\"%s\" is not a folder; archives as build context are not "
-                                       "supported yet",
-                                       path),
-                               "unpack it, and give the folder");
+                return err_set(err, BLD_E_INVALID,
+                               "unable to prepare context: \"%s\" is neither a folder nor a file",
+                               path);
         s->context_path = mem_strdup(full);
         return s->context_path ? 0 : err_nomem(err, "build context");
 }
@@ -85,44 +83,78 @@ static int find_dockerfile(struct source *s, struct bld_err *err)
         return err_try(err, BLD_E_INVALID, "name it with -f FILE");
 }
 
-static int read_stdin(const struct bld_build_opts *o, struct source *s, struct bld_err *err)
+/* Is this the beginning of an archive? */
+static bool is_archive(const struct sb *head)
 {
-        static const unsigned char gzip[] = {0x1f, 0x8b, 0x08};
-        int r = fd_read_all(o->stdin_fd, &s->text, "the Dockerfile from standard input", err);
+        static const struct {
+                const char *magic;
+                size_t len, at;
+        } kinds[] = {{"\x1f\x8b\x08", 3, 0},
+                     {"BZh", 3, 0},
+                     {"\xfd"
+                      "7zXZ",
+                      5, 0},
+                     {"\x28\xb5\x2f\xfd", 4, 0},
+                     {"ustar", 5, 257}};
+
+        for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+                if (head->len >= kinds[i].at + kinds[i].len &&
+                    memcmp(head->buf + kinds[i].at, kinds[i].magic, kinds[i].len) == 0)
+                        return true;
+        return false;
+}
+
+static int read_head(int fd, struct sb *head, struct bld_err *err)
+{
+        char buf[512];
+        size_t n = 0;
+        int r = fd_read_full(fd, buf, sizeof(buf), &n, err);
 
         if (r < 0)
                 return r;
-        if ((s->text.len > 3 && (memcmp(s->text.buf, gzip, 3) == 0 ||
-                                 memcmp(s->text.buf, "BZh", 3) == 0 ||
-                                 memcmp(s->text.buf, "\xfd"
-                                                     "7z",
-                                        3) == 0)) ||
-            (s->text.len > 262 && memcmp(s->text.buf + 257, "ustar", 5) == 0))
-                return err_try(err,
-                               err_set(err, BLD_E_UNSUPPORTED,
-                                       "an archive on standard input as build context is not "
-                                       "supported yet"),
-                               "unpack it, and give the folder");
-        s->dockerfile_name = mem_strdup("-");
-        return s->dockerfile_name ? 0 : err_nomem(err, "Dockerfile");
+        sb_add(head, buf, n);
+        return sb_check(head, "standard input", err);
 }
 
-static int read_dockerfile(const struct bld_build_opts *o, struct source *s, bool from_stdin,
+/* Standard input is the context, or the Dockerfile. */
+static int read_stdin(struct bd_ctx *c, const struct bld_build_opts *o, struct source *s,
+                      bool may_be_context, struct bld_err *err)
+{
+        AUTO_SB struct sb head = SB_INIT(4096);
+        int r = read_head(o->stdin_fd, &head, err);
+
+        if (r == 0 && may_be_context && is_archive(&head))
+                return source_archive(c, &head, o->stdin_fd, s, err);
+        if (r == 0 && may_be_context && o->dockerfile)
+                return err_set(err, BLD_E_USAGE,
+                               "ambiguous Dockerfile source: both stdin and flag correspond to "
+                               "Dockerfiles");
+        sb_add(&s->text, sb_text(&head), head.len);
+        if (r == 0)
+                r = fd_read_all(o->stdin_fd, &s->text, "the Dockerfile from standard input", err);
+        s->dockerfile_name = mem_strdup("-");
+        return r < 0 || s->dockerfile_name ? r : err_nomem(err, "Dockerfile");
+}
+
+static int read_dockerfile(struct bd_ctx *c, const struct bld_build_opts *o, struct source *s,
                            struct bld_err *err)
 {
+        AUTO_FREE char *inside = NULL;
         int r;
 
-        if (from_stdin || (o->dockerfile && strcmp(o->dockerfile, "-") == 0))
-                return read_stdin(o, s, err);
+        if (s->dockerfile_name) /* it was on standard input */
+                return 0;
+        if (o->dockerfile && strcmp(o->dockerfile, "-") == 0)
+                return read_stdin(c, o, s, false, err);
         if (!o->dockerfile)
                 return find_dockerfile(s, err);
         if (strstr(o->dockerfile, "://"))
                 return err_set(err, BLD_E_UNSUPPORTED,
                                "a Dockerfile from a URL is not supported yet: %s", o->dockerfile);
-        r = read_named(s, o->dockerfile, o->dockerfile, err);
-        if (r == BLD_E_NOT_FOUND)
-                return err_recode(err, BLD_E_INVALID);
-        return r;
+        if (s->tmp && o->dockerfile[0] != '/') /* relative to a context that is no folder here */
+                inside = path_join(s->context_path, o->dockerfile);
+        r = read_named(s, inside ? inside : o->dockerfile, o->dockerfile, err);
+        return r == BLD_E_NOT_FOUND ? err_recode(err, BLD_E_INVALID) : r;
 }
 
 static int read_ignore(const char *path, struct source *s, bool must, struct bld_err *err)
@@ -171,29 +203,39 @@ static int find_ignore(const struct bld_build_opts *o, struct source *s, struct 
         return r < 0 ? r : 0;
 }
 
+static int open_context(struct bd_ctx *c, const struct bld_build_opts *o, struct source *s,
+                        struct bld_err *err)
+{
+        AUTO_SB struct sb none = SB_INIT(16);
+        AUTO_FD int fd = -1;
+        struct stat st;
+
+        if (!o->context)
+                return err_set(err, BLD_E_USAGE,
+                               "bld build needs a build context: a folder, an archive, or -");
+        if (strcmp(o->context, "-") == 0 && o->dockerfile && strcmp(o->dockerfile, "-") == 0)
+                return err_set(err, BLD_E_USAGE,
+                               "invalid argument: can't use stdin for both build context and "
+                               "dockerfile");
+        if (strcmp(o->context, "-") == 0)
+                return read_stdin(c, o, s, true, err);
+        if (looks_remote(o->context) || stat(o->context, &st) < 0 || !S_ISREG(st.st_mode))
+                return open_folder(o->context, s, err);
+        fd = sys_openat(AT_FDCWD, o->context, O_RDONLY | O_CLOEXEC, 0);
+        if (fd < 0)
+                return err_sys(err, errno, "unable to prepare context: \"%s\"", o->context);
+        return source_archive(c, &none, fd, s, err);
+}
+
 int source_open(struct bd_ctx *c, const struct bld_build_opts *o, struct source *ret,
                 struct bld_err *err)
 {
         struct source s = {.text = SB_INIT(DOCKERFILE_MAX)};
-        bool from_stdin = o->context && strcmp(o->context, "-") == 0;
-        int r = 0;
+        int r = open_context(c, o, &s, err);
 
-        (void)c;
-        if (!o->context)
-                r = err_set(err, BLD_E_USAGE, "bld build needs a build context: a folder, or -");
-        else if (from_stdin && o->dockerfile)
-                r = strcmp(o->dockerfile, "-") == 0
-                            ? err_set(err, BLD_E_USAGE,
-                                      "invalid argument: can't use stdin for both build context "
-                                      "and dockerfile")
-                            : err_set(err, BLD_E_USAGE,
-                                      "ambiguous Dockerfile source: both stdin and flag "
-                                      "correspond to Dockerfiles");
-        if (r == 0 && !from_stdin)
-                r = open_folder(o->context, &s, err);
         if (r == 0)
-                r = read_dockerfile(o, &s, from_stdin, err);
-        if (r == 0 && s.context_path)
+                r = read_dockerfile(c, o, &s, err);
+        if (r == 0 && s.context_path && !s.tmp) /* an archive was filtered by who made it */
                 r = find_ignore(o, &s, err);
         if (r < 0) {
                 source_done(&s);

@@ -115,6 +115,8 @@ static int parse_one(struct named *x, const char *spec, struct bld_err *err)
                 if (!str_has_prefix(eq + 1, schemes[i].prefix))
                         continue;
                 x->kind = schemes[i].kind;
+                if (strcmp(eq + 1, "docker-image://scratch") == 0)
+                        x->kind = NAMED_EMPTY;
                 x->value = mem_strdup(eq + 1 + strlen(schemes[i].prefix));
                 return x->value ? 0 : err_nomem(err, "build context");
         }

@@ -17,9 +17,13 @@ struct source {
 int source_open(struct bd_ctx *c, const struct bld_build_opts *o, struct source *ret,
                 struct bld_err *err) MUST_CHECK;
 void source_done(struct source *s);
+/* The context as an archive from fd, of which `head` was read already (source_archive.c): plain or
+ * compressed tar, by content. */
+int source_archive(struct bd_ctx *c, const struct sb *head, int fd, struct source *s,
+                   struct bld_err *err) MUST_CHECK;
 
 /* --build-context NAME=SOURCE (source_named.c). */
-enum named_kind { NAMED_NONE, NAMED_FOLDER, NAMED_IMAGE, NAMED_LAYOUT, NAMED_STORE };
+enum named_kind { NAMED_NONE, NAMED_FOLDER, NAMED_IMAGE, NAMED_LAYOUT, NAMED_STORE, NAMED_EMPTY };
 struct named_contexts;
 int named_parse(const struct bld_list *specs, struct named_contexts **ret,
                 struct bld_err *err) MUST_CHECK;
