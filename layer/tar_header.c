@@ -131,8 +131,6 @@ int tar_header_decode(const unsigned char b[TAR_BLOCK], struct tar_header *h, st
             (device && (!tar_number(b + 329, 8, &h->major) || !tar_number(b + 337, 8, &h->minor))))
                 return err_set(err, BLD_E_CORRUPT, "malformed number in a tar header");
         name_fields(b, h);
-        if (!h->type)
-                h->type = '0';
         return 1;
 }
 
