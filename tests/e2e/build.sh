@@ -75,7 +75,7 @@ multi_stage() {
 	build --target one -t multi:t3 ctx
 	same one "$(file_in multi:t3 -1 one)"
 	want 1 "$BLD" build --target never ctx
-	want 1 "$BLD" build --target 1 ctx
+	want 6 "$BLD" build --target 1 ctx # names only
 }
 
 args_and_env() {
@@ -94,7 +94,10 @@ args_and_env() {
 	same 'you,hello you,hello you-fromenv,,fromenv' "$(file_in args:t5 -1 said)"
 	same '["GREETING=hello you","EMPTY=","MORE=hello you-fromenv","ALT="]' \
 		"$(config args:t5 | jq -c '[.config.Env[] | select(startswith("PATH=") | not)]')"
-	build --build-arg NOSUCH=1 -t args:t6 ctx
+}
+unused_arg() {
+	printf 'FROM scratch\nLABEL a=b\n' >Dockerfile
+	build --build-arg NOSUCH=1 .
 	has "$D/err" 'warning.*NOSUCH|NOSUCH.*not (declared|consumed|used)'
 }
 
@@ -118,10 +121,10 @@ heredocs() {
 	E
 	X
 	build -t here:t7 ctx
-	file_in here:t7 2 etc/made/C >got
+	file_in here:t7 3 etc/made/C >got
 	same 'n is 7' "$(cat got)"
 	# shellcheck disable=SC2016 # quoted delimiter: not expanded
-	same 'n is $N' "$(file_in here:t7 2 etc/made/D)"
+	same 'n is $N' "$(file_in here:t7 3 etc/made/D)"
 	same 'run 7 program last' "$(file_in here:t7 -1 out | xargs)"
 }
 
@@ -136,14 +139,23 @@ other_dockerfiles() {
 	same data "$(file_in f:t9 0 b)"
 	printf 'FROM base:latest\nRUN echo in >/c\n' | want 0 "$BLD" build -t f:t10 -
 	same in "$(file_in f:t10 -1 c)"
-	printf 'FROM scratch\nCOPY file /d\n' >ctx/Dockerfile
-	tar -C ctx -czf ctx.tgz .
-	want 0 "$BLD" build -t f:t11 - <ctx.tgz
-	same data "$(file_in f:t11 0 d)"
 	mkdir low
 	printf 'FROM scratch\nLABEL a=b\n' >low/Containerfile
 	build -t f:t12 low
 	same b "$(config f:t12 | jq -r .config.Labels.a)"
+}
+
+tar_context() {
+	mkdir ctx
+	echo data >ctx/file
+	printf 'FROM scratch\nCOPY file /d\n' >ctx/Dockerfile
+	tar -C ctx -cf ctx.tar .
+	gzip -k ctx.tar
+	local f
+	for f in ctx.tar ctx.tar.gz; do
+		want 0 "$BLD" build -t f:t11 - <"$f"
+		same data "$(file_in f:t11 0 d)"
+	done
 }
 
 ignore_file() {
@@ -241,8 +253,10 @@ t "FROM scratch with one file" scratch_image
 t "the demo: configuration, unreachable stage, history" demo
 t "stages: COPY --from by name and number, --target" multi_stage
 t "ARG, ENV, --build-arg and their precedence" args_and_env
+t "a --build-arg that nobody declares is warned about" unused_arg
 t "heredocs in RUN and COPY" heredocs
-t "-f, Dockerfile or tar on standard input, Containerfile" other_dockerfiles
+t "-f, a Dockerfile on standard input, Containerfile" other_dockerfiles
+t "a tar as the context, on standard input" tar_context
 t ".dockerignore, and the Dockerfile's own" ignore_file
 t "-q, --iidfile, --metadata-file" quiet_and_files
 t "COPY --chown --chmod, links, WORKDIR" copy_owners_and_modes

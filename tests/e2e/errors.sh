@@ -46,7 +46,7 @@ sources() {
 
 	COPPY a b
 	X
-	bad 3 'unknown instruction COPPY' ctx
+	bad 3 'unknown instruction:? COPPY' ctx
 	at_line 3
 	has "$D/err" 'did you mean COPY'
 	printf '' >ctx/Dockerfile; bad 3 '' ctx
@@ -95,7 +95,7 @@ missing_base() {
 	printf 'FROM %s/x@sha256:%064d\n' "$REG" 1 >ctx/Dockerfile
 	bad 6 '' ctx
 	printf 'FROM localhost:%s/x:y\nRUN true\n' "$(dead_port)" >ctx/Dockerfile
-	bad 7 '([Rr]efused|connect)' --push-retry=0 ctx
+	bad 7 '([Rr]efused|connect)' --retry 0 ctx
 	at_line 1
 	printf 'FROM never-built-here:latest\n' >ctx/Dockerfile
 	want 7 "$BLD" --offline build --progress=plain ctx

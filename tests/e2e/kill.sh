@@ -72,7 +72,8 @@ kills() {
 		store_whole
 		same "last 0" "$(file_in kill:r0 -1 out/last)"
 	done
-	echo "finished before the kill: $finished; ${!hits[*]}"
+	for who in "${!hits[@]}"; do echo "$who: ${hits[$who]} kills"; done >"$T/note"
+	echo "$finished of $KILLS builds ended before the kill, of about $took ms each" >>"$T/note"
 	[ "$finished" -lt "$KILLS" ] || fail "no kill hit a running build"
 	for i in $(seq "$KILLS"); do
 		build --build-arg ROUND="$i" -t "kill:r$i" ctx
@@ -116,6 +117,7 @@ killed_while_pulling() {
 
 t "base image" base
 t "kill -9 of engine, keeper and init at $KILLS random moments" kills
+sed 's/^/# /' "$T/note" 2>/dev/null
 t "nothing leaks: tmp is empty, du agrees with du" no_leak
 t "kill -9 while pulling" killed_while_pulling
 t_end

@@ -69,6 +69,7 @@ t() {
 	mkdir -p "$D"
 	(
 		set -eE
+		shopt -s inherit_errexit
 		trap 'echo "FAILED at ${BASH_SOURCE[0]##*/}:$LINENO: $BASH_COMMAND"' ERR
 		cd "$D"
 		"$@"
@@ -155,7 +156,7 @@ empty() {
 # one_error: $D/err ends with one well-formed error and nothing after it.
 one_error() {
 	same 1 "$(grep -c '^error: ' "$D/err")" "number of error: lines" || { cat "$D/err"; return 1; }
-	has "$D/err" '^error: [^A-Z ].*[^.]$'
+	has "$D/err" '^error: [^ ].*[^.]$'
 	if sed '1,/^error: /d' "$D/err" | grep -vE '^ |^(note|warning): |^$'; then
 		echo "something follows the error"
 		return 1

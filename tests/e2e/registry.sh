@@ -11,7 +11,7 @@ foreign() {
 	skopeo copy -q --dest-tls-verify=false "$@" "oci:$T/foreign:v1" "docker://$REG/foreign:v1"
 }
 # requests METHOD-REGEX: how many of them the registry saw
-requests() { grep -cE "http.request.method=($1) .*http.response.status|\"($1) /v2" "$REG_LOG" || true; }
+requests() { grep -cE "\"($1) /v2/" "$REG_LOG" || true; }
 
 push_pull() {
 	registry_start plain
@@ -46,13 +46,12 @@ push_skips() {
 	before=$(requests 'PUT|PATCH')
 	[ "$before" -gt 0 ]
 	want 0 "$BLD" push "$REG/app:v1"
-	[ $(($(requests 'PUT|PATCH') - before)) -le 1 ] || fail "an unchanged push uploads again"
-	hasnt <(tail -n +1 "$REG_LOG" | grep -c 'blobs/uploads' | sed 's/^/n/') '^nothing$'
+	[ "$(($(requests 'PUT|PATCH') - before))" -le 1 ] || fail "an unchanged push uploads again"
 	echo 'RUN echo two >/q' >>ctx/Dockerfile
 	before=$(requests POST)
 	build --push -t "$REG/app:v2" ctx
 	# Two new blobs: the layer and the configuration.
-	[ $(($(requests POST) - before)) -le 2 ] || fail "more than the new blobs were uploaded"
+	[ "$(($(requests POST) - before))" -le 2 ] || fail "more than the new blobs were uploaded"
 	skopeo inspect "${SK[@]}" "docker://$REG/app:v2" >/dev/null
 }
 
