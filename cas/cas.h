@@ -60,7 +60,8 @@ int cas_result_get(struct cas *c, const struct digest *key, const char *kind, st
                    struct bld_err *err);
 /* When was it written (CLOCK_REALTIME seconds)? 1/0. */
 int cas_result_time(struct cas *c, const struct digest *key, int64_t *ret_sec);
-/* blobs: what the result needs to be of use (collection marks from the newest results). */
+/* blobs: what the result needs to be of use (collection marks from the newest results); a manifest
+ * stands for all it lists. */
 int cas_result_put(struct cas *c, const struct digest *key, const char *kind, const void *p,
                    size_t n, const struct digest *blobs, size_t nblobs,
                    struct bld_err *err) MUST_CHECK;

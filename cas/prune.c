@@ -13,6 +13,9 @@
 #include "base/path.h"
 #include "base/sys.h"
 
+struct blob;
+VEC_DEFINE(blob_ptrs, struct blob *);
+
 struct blob {
         char *path;
         uint64_t bytes;
@@ -20,8 +23,9 @@ struct blob {
         size_t refs; /* from results that stay */
         bool live;   /* reached by index.json or leased */
         bool dead;
+        bool looked_into;      /* kids are known */
+        struct blob_ptrs kids; /* what it lists, if it is a manifest or an index */
 };
-VEC_DEFINE(blob_ptrs, struct blob *);
 
 enum item_kind { ITEM_RESULT, ITEM_SNAPSHOT, ITEM_INDEX, ITEM_BUILD, ITEM_MOUNT, ITEM_WASTE };
 
@@ -53,6 +57,7 @@ static void blob_free(void *p)
         struct blob *b = p;
 
         free(b->path);
+        blob_ptrs_done(&b->kids);
         free(b);
 }
 
@@ -178,6 +183,68 @@ static int measure(struct plan *p, struct item *it, uint64_t recorded, struct bl
         return r;
 }
 
+struct kids {
+        struct plan *p;
+        struct blob *of;
+};
+
+static int add_kid(void *user, const struct img_desc *d, bool present, struct bld_err *err)
+{
+        struct kids *k = user;
+        char name[DIGEST_STR_MAX];
+        struct blob *b, **slot;
+
+        digest_format(&d->digest, name);
+        b = map_get(&k->p->blobs, name);
+        if (!b || b == k->of || !present)
+                return 0;
+        slot = blob_ptrs_push(&k->of->kids);
+        if (!slot)
+                return err_nomem(err, "collect");
+        *slot = b;
+        return 0;
+}
+
+/* A result may name an image by its manifest: then it needs what that lists. Anything that is not a
+ * document, or not a readable one, is a blob like others. */
+static int look_into(struct plan *p, struct blob *b, const struct digest *digest,
+                     struct bld_err *err)
+{
+        AUTO_SB struct sb text = SB_INIT(IMG_MANIFEST_MAX);
+        AUTO_FD int fd = sys_openat(p->c->root_fd, b->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW, 0);
+        struct kids k = {.p = p, .of = b};
+        struct img_desc d = {.digest = *digest};
+        const char *type;
+        char first = 0;
+        int r;
+
+        b->looked_into = true;
+        if (fd < 0 || sys_pread(fd, &first, 1, 0) != 1 || first != '{' ||
+            fd_read_all(fd, &text, "a blob", NULL) < 0)
+                return 0;
+        type = img_guess_media_type(sb_text(&text), text.len);
+        if (!img_mt_is_manifest(type) && !img_mt_is_index(type))
+                return 0;
+        d.size = text.len;
+        d.media_type = mem_strdup(type);
+        if (!d.media_type)
+                return err_nomem(err, "collect");
+        r = cas_reach(p->c, &d, add_kid, &k, NULL);
+        free(d.media_type);
+        return r == BLD_E_NOMEM ? err_nomem(err, "collect") : 0;
+}
+
+static int need_blob(struct item *it, struct blob *b, struct bld_err *err)
+{
+        struct blob **slot = blob_ptrs_push(&it->blobs);
+
+        if (!slot)
+                return err_nomem(err, "collect");
+        *slot = b;
+        b->refs++;
+        return 0;
+}
+
 static int add_result(struct plan *p, const char *kk, const char *key, struct bld_err *err)
 {
         AUTO(cas_result_info_done) struct cas_result_info info = {.blobs = NULL};
@@ -199,17 +266,19 @@ static int add_result(struct plan *p, const char *kk, const char *key, struct bl
         it->last_use_ns = info.last_use_ns;
         for (size_t i = 0; i < info.nblobs; i++) {
                 char name[DIGEST_STR_MAX];
-                struct blob *b, **slot;
+                struct blob *b;
 
                 digest_format(&info.blobs[i], name);
                 b = map_get(&p->blobs, name);
                 if (!b)
                         continue;
-                slot = blob_ptrs_push(&it->blobs);
-                if (!slot)
-                        return err_nomem(err, "collect");
-                *slot = b;
-                b->refs++;
+                r = b->looked_into ? 0 : look_into(p, b, &info.blobs[i], err);
+                if (r == 0)
+                        r = need_blob(it, b, err);
+                for (size_t k = 0; r == 0 && k < b->kids.n; k++)
+                        r = need_blob(it, b->kids.v[k], err);
+                if (r < 0)
+                        return r;
         }
         p->total += it->bytes;
         return 0;

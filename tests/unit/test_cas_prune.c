@@ -217,6 +217,26 @@ static void test_shared_blob(void **state)
         assert_true(has_blob(f->c, &d));
 }
 
+/* A result that names an image by its manifest keeps config and layers. */
+static void test_result_of_an_image(void **state)
+{
+        struct fixture *f = *state;
+        struct cas_prune_result res;
+        struct img_desc d;
+        struct digest layer;
+
+        OK(make_image(f->c, "layer", &d, &layer, err));
+        put_result(f, "image", &d.digest, 1000);
+        reopen(f);
+        res = prune(f, (struct cas_prune_opts){.keep_bytes = 0});
+        assert_int_equal(res.blobs, 0);
+        assert_true(has_blob(f->c, &layer));
+        res = prune(f, (struct cas_prune_opts){.all = true});
+        assert_int_equal(res.blobs, 3);
+        assert_false(has_blob(f->c, &layer));
+        img_desc_done(&d);
+}
+
 static void test_waste(void **state)
 {
         static const char *const waste[] = {"results/ab/junk",
@@ -396,9 +416,16 @@ static void test_usage_agrees_with_du(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                T(test_what_stays),          T(test_leases),      T(test_limits),
-                T(test_shared_blob),         T(test_waste),       T(test_mounts),
-                T(test_damaged_index_stops), T(test_leases_hold), T(test_usage_agrees_with_du),
+                T(test_what_stays),
+                T(test_leases),
+                T(test_limits),
+                T(test_shared_blob),
+                T(test_result_of_an_image),
+                T(test_waste),
+                T(test_mounts),
+                T(test_damaged_index_stops),
+                T(test_leases_hold),
+                T(test_usage_agrees_with_du),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
