@@ -55,6 +55,8 @@ static int run(struct cli *c, void *args, const struct strv *pos, struct bld_err
                 return err_set(err, BLD_E_USAGE, "no archive on standard input\ntry: -i FILE");
         r = cli_open(c, err);
         r = r < 0 ? r : bld_load(c->b, path, 0, &text, err);
+        if (r == BLD_E_NOT_FOUND) /* of a file, not of an image */
+                r = err_recode(err, BLD_E_INVALID);
         return r < 0 ? r : print_loaded(text, a->quiet, err);
 }
 

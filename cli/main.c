@@ -47,6 +47,15 @@ static void fill_standard_fds(void)
                         _exit(EXIT_INTERNAL);
 }
 
+/* Is this a global flag whose value is the next argument? */
+static bool takes_next(const char *arg)
+{
+        for (const struct opt *o = cli_global_opts; o->name; o++)
+                if (o->arg && str_has_prefix(arg, "--") && strcmp(arg + 2, o->name) == 0)
+                        return true;
+        return false;
+}
+
 /* Index of the command word: the first argument that is no global flag nor the value of one. */
 static int command_index(int argc, char **argv)
 {
@@ -55,12 +64,9 @@ static int command_index(int argc, char **argv)
         for (i = 1; i < argc && argv[i][0] == '-' && argv[i][1]; i++) {
                 if (strcmp(argv[i], "--") == 0)
                         return i + 1;
-                for (const struct opt *o = cli_global_opts; o->name; o++)
-                        if (o->arg && strncmp(argv[i], "--", 2) == 0 &&
-                            strcmp(argv[i] + 2, o->name) == 0)
-                                i++;
+                i += takes_next(argv[i]);
         }
-        return i;
+        return MIN(i, argc);
 }
 
 static void free_lists(const struct opt *table, void *args)
@@ -83,7 +89,7 @@ static int unknown_command(const char *name, struct bld_err *err)
                         return err_set(err, BLD_E_USAGE, "bld %s is not available yet", name);
         for (size_t i = 0; i < cli_ncmds && n < ARRAY_LEN(names); i++)
                 names[n++] = cli_cmds[i]->name;
-        near = near_match(name, names, n, 3);
+        near = strlen(name) > 2 ? near_match(name, names, n, 3) : NULL;
         (void)err_set(err, BLD_E_USAGE, "unknown command \"%.100s\"", name);
         return near ? err_try(err, BLD_E_USAGE, "bld %s", near)
                     : err_try(err, BLD_E_USAGE, "bld help");
@@ -166,7 +172,7 @@ static int dispatch(struct cli *c, struct cli_common *o, int argc, char **argv,
         int at = command_index(argc, argv), r;
 
         r = cli_env_apply(o, err);
-        r = r < 0 ? r : opt_parse(tables, 1, MIN(at, argc), argv, o, &none, &note, err);
+        r = r < 0 ? r : opt_parse(tables, 1, at, argv, o, &none, &note, err);
         if (r < 0)
                 return r;
         if (o->version)
