@@ -31,6 +31,7 @@ struct build {
 
         /* Started by the build's own thread before the first step that needs it. */
         struct rt_keeper *keeper;
+        bool swept; /* orphans of dead builds were looked for */
         enum rt_level isolation;
 
         struct secrets *secrets;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -254,7 +255,13 @@ static void *op_thread(void *p)
         struct job *j = p;
         struct solve *s = j->s;
         uint64_t one = 1;
+        sigset_t pipe_signal;
 
+        /* A child that dies breaks the pipe we feed it by: an error to handle, here and in the
+         * threads made from here, not a signal to die of. */
+        (void)sigemptyset(&pipe_signal);
+        (void)sigaddset(&pipe_signal, SIGPIPE);
+        (void)pthread_sigmask(SIG_BLOCK, &pipe_signal, NULL);
         j->r = op_with_cache(j, &j->err);
         (void)pthread_mutex_lock(&s->lock);
         j->next = s->completed;
@@ -309,7 +316,15 @@ static int need_keeper(struct solve *s, struct bld_err *err)
                                    .helper = b->c->helper,
                                    .cancel = &b->cancel};
 
-        return b->keeper ? 0 : rt_keeper_start(&o, &b->keeper, err);
+        AUTO_STRV struct strv orphans = {0};
+        int r = b->keeper ? 0 : rt_keeper_start(&o, &b->keeper, err);
+
+        /* What dead builds left behind under mapped ids only a keeper can remove. */
+        if (r == 0 && !b->swept && cas_tmp_orphans(b->c->cas, &orphans, NULL) == 0)
+                for (size_t i = 0; i < orphans.n; i++)
+                        snapshot_discard(b, orphans.v[i]);
+        b->swept = r == 0;
+        return r;
 }
 
 static int start(struct solve *s, struct vertex *v)
