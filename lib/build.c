@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "base/num.h"
+#include "base/path.h"
 #include "lib/image_priv.h"
 #include "lib/session_priv.h"
 
@@ -196,20 +197,24 @@ static int put_pushed(const struct bld_build_opts *o, const struct bld_build_res
                                                                        : 0;
 }
 
+/* What the build left in its record: the folder, and the log where there is one file of it. */
 static int put_files(struct bld *b, const struct bld_build_result *res, struct js *j)
 {
+        static const struct {
+                const char *key, *name;
+        } files[] = {{"record", ""}, {"log", "/log"}, {"trace", "/trace.json"}};
         AUTO_JS struct js *o = js_obj();
-        char rel[64];
-        AUTO_FREE char *path = NULL;
         int r = o ? 0 : BLD_E_NOMEM;
 
-        (void)snprintf(rel, sizeof(rel), "builds/%s/log", res->id);
-        if (r == 0 && res->id[0] && faccessat(cas_root_fd(b->cas), rel, F_OK, 0) == 0) {
-                if (asprintf(&path, "%s/%s", cas_root(b->cas), rel) < 0) {
-                        path = NULL;
-                        return BLD_E_NOMEM;
-                }
-                r = js_set_str(o, "log", path);
+        for (size_t i = 0; r == 0 && res->id[0] && i < ARRAY_LEN(files); i++) {
+                AUTO_FREE char *path = NULL;
+                char rel[64];
+
+                (void)snprintf(rel, sizeof(rel), "builds/%s%s", res->id, files[i].name);
+                if (faccessat(cas_root_fd(b->cas), rel, F_OK, 0) < 0)
+                        continue;
+                path = path_join(cas_root(b->cas), rel);
+                r = path ? js_set_str(o, files[i].key, path) : BLD_E_NOMEM;
         }
         return r == 0 ? js_set(j, "bld.files", js_ref(o)) : r;
 }
