@@ -332,8 +332,7 @@ void rt_init_child(struct rt_child *c, int task_fd, int args_fd, int answer_fd, 
                           .root = {.fd = -1, .upper_fd = -1}};
         struct bld_err err = BLD_ERR_INIT;
         struct sb out = SB_INIT(RT_CALL_MAX);
-        int fds[] = {task_fd, args_fd, answer_fd, out_fd, err_fd, c->self_fd, c->seccomp_fd[0],
-                     c->seccomp_fd[1]};
+        int fds[] = {task_fd, args_fd, answer_fd, out_fd, err_fd, c->self_fd};
         int r;
 
         rt_tie_to_parent();
@@ -347,8 +346,6 @@ void rt_init_child(struct rt_child *c, int task_fd, int args_fd, int answer_fd, 
         in.out_fd = fds[3];
         in.err_fd = fds[4];
         c->self_fd = fds[5];
-        c->seccomp_fd[0] = fds[6];
-        c->seccomp_fd[1] = fds[7];
         c->store_fd = c->sock = c->sig_fd = -1;
         r = run(&in, fds[1], &out, &err);
         if (r < 0 && err.code >= 0)

@@ -272,9 +272,10 @@ static pid_t clone_init(unsigned long flags)
         return (pid_t)pid;
 }
 
-/* Only the network decides about the flags, and it is near the end of the step: ask the decoder. */
+/* What of the step the keeper needs to know: the flags for its init, and which filter. */
 static int step_flags(struct keeper *k, int args_fd, unsigned long *ret, struct bld_err *err)
 {
+        struct filter *f;
         struct rt_step s;
         const void *p;
         size_t n;
@@ -287,10 +288,13 @@ static int step_flags(struct keeper *k, int args_fd, unsigned long *ret, struct 
         r = rt_step_decode(p, n, &s, err);
         if (r == 0 && s.network == RT_NET_NONE)
                 *ret |= CLONE_NEWNET;
+        f = &k->c.filters[s.insecure ? 1 : 0];
+        if (r == 0 && !f->n)
+                r = filter_compile(s.insecure, f, err);
         rt_step_done(&s);
         if (n)
                 (void)munmap((void *)(uintptr_t)p, n);
-        return r < 0 ? r : seccomp_ready(&k->c, err);
+        return r;
 }
 
 /* Fork the child of an order; its error, when it cannot even start, is the answer. */
@@ -355,11 +359,6 @@ static void reap(struct keeper *k)
         while (read(k->c.sig_fd, &si, sizeof(si)) > 0)
                 ;
         while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-                if (pid == k->c.seccomp_pid) {
-                        k->c.seccomp_pid = 0;
-                        k->c.seccomp_status = status;
-                        continue;
-                }
                 for (size_t i = 0; i < k->tasks.n; i++) {
                         struct running *t = &k->tasks.v[i];
                         if (t->pid != pid)
@@ -377,8 +376,6 @@ _Noreturn static void finish(struct keeper *k)
 {
         for (size_t i = 0; i < k->tasks.n; i++)
                 (void)kill(k->tasks.v[i].pid, SIGKILL);
-        if (k->c.seccomp_pid > 0)
-                (void)kill(k->c.seccomp_pid, SIGKILL);
         while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
                 ;
         runningv_done(&k->tasks);
@@ -430,31 +427,6 @@ _Noreturn static void serve(struct keeper *k)
 
 /* ---- start ---- */
 
-/* The filters cost milliseconds to make and are the same for every step: one child makes them
- * while the engine still fetches, and they are loaded from memory files afterwards. */
-static void compile_filters(struct rt_child *c, struct bld_err *err)
-{
-        for (int i = 0; i < 2; i++) {
-                c->seccomp_fd[i] = memfd_create("bld-seccomp", MFD_CLOEXEC);
-                if (c->seccomp_fd[i] < 0) {
-                        (void)err_sys(err, errno, "create a memory file");
-                        return;
-                }
-        }
-        c->seccomp_pid = fork();
-        if (c->seccomp_pid < 0) {
-                (void)err_sys(err, errno, "start a process for the seccomp filter");
-                return;
-        }
-        if (c->seccomp_pid == 0) {
-                rt_tie_to_parent();
-                if (getppid() != c->pid)
-                        _exit(1);
-                _exit(seccomp_compile(false, c->seccomp_fd[0], NULL) < 0 ||
-                      seccomp_compile(true, c->seccomp_fd[1], NULL) < 0);
-        }
-}
-
 static void block_signals(struct keeper *k, struct bld_err *err)
 {
         sigset_t set;
@@ -481,13 +453,16 @@ static void raise_files(void)
 
 _Noreturn static void keeper_main(const char *parent, const struct rt_verbs *verbs)
 {
-        struct keeper k = {.c = {.verbs = verbs, .sock = 3, .store_fd = -1, .sig_fd = -1,
-                                 .self_fd = -1, .pid = getpid(), .seccomp_fd = {-1, -1}}};
+        static struct keeper k;
         struct bld_err err = BLD_ERR_INIT;
         struct rt_order o = {0};
         uint64_t engine = 0;
         size_t nfds = 0;
 
+        k.c.verbs = verbs;
+        k.c.sock = 3;
+        k.c.store_fd = k.c.sig_fd = k.c.self_fd = -1;
+        k.c.pid = getpid();
         rt_tie_to_parent();
         if (!parse_u64(parent, 1, INT32_MAX, &engine) || getppid() != (pid_t)engine)
                 _exit(1);
@@ -508,8 +483,8 @@ _Noreturn static void keeper_main(const char *parent, const struct rt_verbs *ver
                 (void)err_sys(&err, errno, "enter the store");
         else
                 block_signals(&k, &err);
-        if (err.code == 0 && choose(&k, &err) == 0)
-                compile_filters(&k.c, &err);
+        if (err.code == 0)
+                (void)choose(&k, &err);
         if (err.code < 0)
                 fail(&k, &err);
         reply(&k, REPLY_READY);

@@ -63,7 +63,7 @@ static int confine(struct init *in, struct bld_err *err)
         if (!in->step.insecure && in->step.network != RT_NET_NONE)
                 r = landlock_scopes(err);
         if (r == 0)
-                r = seccomp_load_fd(in->c->seccomp_fd[in->step.insecure ? 1 : 0], err);
+                r = filter_load(&in->c->filters[in->step.insecure ? 1 : 0], err);
         return r;
 }
 

@@ -3,6 +3,7 @@
 #ifndef RUNTIME_RUNTIME_PRIV_H
 #define RUNTIME_RUNTIME_PRIV_H
 
+#include <linux/filter.h>
 #include <sys/mount.h>
 #include <sys/types.h>
 #include <sys/wait.h>
@@ -135,6 +136,13 @@ struct rt_verbs {
         size_t n;
 };
 
+/* A seccomp program (child_seccomp.c). */
+#define FILTER_MAX 4096 /* instructions, the kernel's limit */
+struct filter {
+        struct sock_filter v[FILTER_MAX];
+        size_t n;
+};
+
 struct rt_child {
         const struct rt_verbs *verbs;
         struct rt_env env;
@@ -143,9 +151,7 @@ struct rt_child {
         int sig_fd;    /* SIGCHLD */
         int self_fd;   /* pidfd of the keeper: an init sees its end even where no signal tells */
         pid_t pid;     /* of the keeper */
-        int seccomp_fd[2]; /* memfds with the filters: sandbox, insecure */
-        pid_t seccomp_pid; /* of the child that compiles them; 0: reaped */
-        int seccomp_status;
+        struct filter filters[2]; /* sandbox, insecure; made for the first step, inherited by all */
 };
 
 /* Order of fds in a child, after those of the call. */
@@ -265,10 +271,7 @@ uint64_t caps_current(void);                          /* the effective set */
 int landlock_tree(int root_fd, struct bld_err *err) MUST_CHECK;
 int landlock_scopes(struct bld_err *err) MUST_CHECK;
 
-/* seccomp (the only file that includes libseccomp: child_seccomp.c) */
-int seccomp_compile(bool insecure, int fd, struct bld_err *err) MUST_CHECK;
-int seccomp_load_fd(int fd, struct bld_err *err) MUST_CHECK;
-/* Wait for the child that compiles the filters. */
-int seccomp_ready(struct rt_child *c, struct bld_err *err) MUST_CHECK;
+int filter_compile(bool insecure, struct filter *ret, struct bld_err *err) MUST_CHECK;
+int filter_load(const struct filter *f, struct bld_err *err) MUST_CHECK;
 
 #endif
