@@ -354,6 +354,31 @@ static int plan_all(struct session *s, struct bld_err *err)
         return r == 0 ? image_results(s, err) : r;
 }
 
+/* A tree belongs to one thread at a time; walking the context once is enough where steps that read
+ * it follow each other. */
+void build_close_local(struct build *b, const struct vertex *v, struct fs *f)
+{
+        if (f && !*v->u.local) {
+                (void)pthread_mutex_lock(&b->context_lock);
+                if (!b->context_spare) {
+                        b->context_spare = f;
+                        f = NULL;
+                }
+                (void)pthread_mutex_unlock(&b->context_lock);
+        }
+        fs_free(f);
+}
+
+static struct fs *take_spare(struct build *b)
+{
+        struct fs *f;
+
+        (void)pthread_mutex_lock(&b->context_lock);
+        f = TAKE_PTR(&b->context_spare);
+        (void)pthread_mutex_unlock(&b->context_lock);
+        return f;
+}
+
 int build_open_local(struct build *b, const struct vertex *v, struct fs **ret, struct bld_err *err)
 {
         if (*v->u.local)
@@ -365,6 +390,9 @@ int build_open_local(struct build *b, const struct vertex *v, struct fs **ret, s
                                        "there is no build context: the Dockerfile came from "
                                        "standard input"),
                                "bld build -f - FOLDER, with the context in FOLDER");
+        *ret = take_spare(b);
+        if (*ret)
+                return 0;
         return fs_open_local(b->context_path, b->ignore, b->index, ret, err);
 }
 
@@ -477,6 +505,8 @@ static void session_done(struct session *s, bool keep)
         }
         if (b->record)
                 cas_build_end(b->record, keep);
+        fs_free(b->context_spare);
+        (void)pthread_mutex_destroy(&b->context_lock);
         graph_done(&s->g);
         df_free(s->file);
         resolver_free(s->resolver);
@@ -499,6 +529,7 @@ int bd_build(struct bd_ctx *c, const struct bld_build_opts *o, struct bld_build_
         memset(ret, 0, sizeof(*ret));
         s.src.text = SB_INIT(0);
         graph_init(&s.g);
+        (void)pthread_mutex_init(&s.b.context_lock, NULL);
         r = cancel_init(&s.b.cancel, err);
         if (r == 0)
                 r = run_session(&s, err);

@@ -25,6 +25,8 @@ struct fs {
         char *path;
         const struct ignore *ignore;
         struct stat_index *index;
+        const struct fs_node *open_dir; /* whose fd is dir_fd: files are read folder by folder */
+        int dir_fd;
         /* chain of layers */
         struct bd_tree *tree;
 };
@@ -62,6 +64,7 @@ void fs_free(struct fs *f)
                 return;
         node_free(f->root);
         fd_close(&f->root_fd);
+        fd_close(&f->dir_fd);
         free(f->path);
         bd_tree_free(f->tree);
         free(f);
@@ -155,13 +158,13 @@ static int local_readlink(struct fs_node *n, int dirfd, const char *name, struct
 
 /* The path was walked without following links; should one have been swapped in since, it is refused
  * here, in every component. */
-static int open_beneath(const struct fs *f, const char *path, int flags)
+static int open_beneath(int dirfd, const char *path, int flags)
 {
         const struct open_how how = {.flags = (unsigned)(flags | O_CLOEXEC | O_NOFOLLOW),
                                      .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |
                                                 RESOLVE_NO_MAGICLINKS};
 
-        return sys_openat2(f->root_fd, *path ? path : ".", &how);
+        return sys_openat2(dirfd, *path ? path : ".", &how);
 }
 
 static int local_open_dir(struct fs *f, const struct fs_node *dir, int *ret, struct bld_err *err)
@@ -171,7 +174,7 @@ static int local_open_dir(struct fs *f, const struct fs_node *dir, int *ret, str
 
         if (r < 0)
                 return r;
-        *ret = open_beneath(f, sb_text(&path), O_RDONLY | O_DIRECTORY);
+        *ret = open_beneath(f->root_fd, sb_text(&path), O_RDONLY | O_DIRECTORY);
         if (*ret < 0)
                 return err_sys(err, errno, "read folder \"%s\" of the build context",
                                path.len ? sb_text(&path) : ".");
@@ -282,6 +285,7 @@ int fs_open_local(const char *path, const struct ignore *ignore, struct stat_ind
 
         if (!f)
                 return err_nomem(err, "build context");
+        f->dir_fd = -1;
         f->root_fd = sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
         if (f->root_fd < 0)
                 return err_sys(err, errno, "open build context \"%s\"", path);
@@ -359,7 +363,7 @@ int fs_open_layers(struct bd_ctx *c, const struct bd_layers *layers, struct fs *
 
         if (!f)
                 return err_nomem(err, "tree of an image");
-        f->root_fd = -1;
+        f->root_fd = f->dir_fd = -1;
         f->root = node_new("", NULL);
         if (!f->root)
                 return err_nomem(err, "tree of an image");
@@ -457,30 +461,40 @@ int fs_resolve(struct fs *f, struct fs_node *from, const char *path, bool follow
         return resolve(f, from ? from : f->root, path, follow_last, 0, ret, err);
 }
 
-int fs_open_file(struct fs *f, struct fs_node *n, int *ret_fd, struct bld_err *err)
+static int open_failed(const struct fs_node *n, int errnum, struct bld_err *err)
 {
         AUTO_SB struct sb path = SB_INIT(65536);
-        AUTO_FD int fd = -1;
-        struct stat st;
-        int r;
+        int r = fs_path(n, &path, err);
+
+        if (r < 0)
+                return r;
+        r = err_sys(err, errnum, "read \"%s\" of the build context", sb_text(&path));
+        if (errnum != EACCES)
+                return r;
+        return err_try(err, r, "make it readable, or list it in .dockerignore");
+}
+
+int fs_open_file(struct fs *f, struct fs_node *n, int *ret_fd, struct bld_err *err)
+{
+        int fd, r;
 
         *ret_fd = -1;
         if (f->tree)
                 return 0;
-        r = fs_path(n, &path, err);
-        if (r < 0)
-                return r;
-        fd = open_beneath(f, sb_text(&path), O_RDONLY | O_NONBLOCK | O_NOCTTY);
-        if (fd < 0 && errno == EACCES)
-                return err_try(err, err_sys(err, errno, "read \"%s\" of the build context",
-                                            sb_text(&path)),
-                               "make it readable, or list it in .dockerignore");
-        if (fd < 0 || fstat(fd, &st) < 0)
-                return err_sys(err, errno, "read \"%s\" of the build context", sb_text(&path));
-        if (!S_ISREG(st.st_mode))
-                return err_set(err, BLD_E_INVALID, "\"%s\" changed while it was being read",
-                               sb_text(&path));
-        *ret_fd = take_fd(&fd);
+        if (f->open_dir != n->parent) {
+                fd_close(&f->dir_fd);
+                f->open_dir = NULL;
+                r = local_open_dir(f, n->parent, &fd, err);
+                if (r < 0)
+                        return r;
+                f->dir_fd = fd;
+                f->open_dir = n->parent;
+        }
+        /* Should it have become a pipe or a device since it was looked at, it does not block. */
+        fd = open_beneath(f->dir_fd, n->name, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+        if (fd < 0)
+                return open_failed(n, errno, err);
+        *ret_fd = fd;
         return 0;
 }
 

@@ -452,7 +452,7 @@ int op_copy(struct build *b, struct vertex *v, struct bld_err *err)
 {
         const struct vertex *from = v->ninputs > 1 ? v->inputs[1] : NULL;
         AUTO(bd_tree_free_p) struct bd_tree *below = NULL;
-        AUTO(fs_free_p) struct fs *source = NULL;
+        struct fs *source = NULL;
         struct copy k = {.b = b, .v = v, .c = &v->u.copy, .spool_fd = -1};
         int r = 0;
 
@@ -464,6 +464,10 @@ int op_copy(struct build *b, struct vertex *v, struct bld_err *err)
         if (r == 0)
                 r = run_copy(&k, below, err);
         layout_free(k.l);
+        if (from && from->kind == VX_LOCAL)
+                build_close_local(b, from, source);
+        else
+                fs_free(source);
         ignore_free(k.excludes);
         free(k.dest);
         fd_close(&k.spool_fd);

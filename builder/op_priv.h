@@ -3,6 +3,8 @@
 #ifndef BUILDER_OP_PRIV_H
 #define BUILDER_OP_PRIV_H
 
+#include <pthread.h>
+
 #include "builder/events_priv.h"
 #include "builder/fs_priv.h"
 #include "builder/graph_priv.h"
@@ -21,6 +23,8 @@ struct build {
         char *context_path; /* absolute; NULL: no context */
         struct ignore *ignore;
         struct stat_index *index; /* MT-Safe */
+        pthread_mutex_t context_lock; /* guards context_spare */
+        struct fs *context_spare;     /* the main context's tree, when nobody uses it; or NULL */
 
         enum ly_codec codec;
         int level;
@@ -41,6 +45,9 @@ struct build {
 /* The tree of a VX_LOCAL vertex, for the calling thread alone. */
 int build_open_local(struct build *b, const struct vertex *v, struct fs **ret,
                      struct bld_err *err) MUST_CHECK;
+
+/* Give a tree from build_open_local() back, for the next to use. */
+void build_close_local(struct build *b, const struct vertex *v, struct fs *f);
 
 /* A secret given on the command line. 1/0. */
 struct secrets;

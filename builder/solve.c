@@ -121,7 +121,7 @@ int solve_keys(struct build *b, struct graph *g, struct vertex **ret_failed, str
         }
         if (r == 0)
                 *ret_failed = NULL;
-        fs_free(x.main);
+        b->context_spare = x.main; /* the first COPY that runs need not walk it again */
         fs_free(x.other);
         return r;
 }
