@@ -278,7 +278,7 @@ static void test_unpack_foreign(void **state)
         (void)state;
         digest_of(big.buf, big.len, &want);
         for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-                static const size_t steps[] = {0, 1, 17};
+                static const size_t steps[] = {0, 997};
                 char *dir = lf_tmpdir();
                 struct sb path = SB_INIT(4096), blob = SB_INIT(LF_MAX);
 
@@ -300,6 +300,34 @@ static void test_unpack_foreign(void **state)
                 sb_done(&path);
                 lf_rmdir(dir);
         }
+}
+
+/* The same a byte at a time, as a slow network gives it. */
+static void test_unpack_trickle(void **state)
+{
+        static const char *const scripts[] = {"gzip -c", "gzip -c; printf '' | gzip -c", "zstd -qc",
+                                              "igzip -c; cat /dev/null | gzip -9c", "cat"};
+        static char name[] = "file";
+        const struct ly_entry v[] = {{.path = name, .type = LY_FILE, .mode = 0644, .size = 3000}};
+        struct sb tar = SB_INIT(LF_MAX);
+
+        (void)state;
+        lf_tar(v, 1, &tar);
+        for (size_t i = 0; i < ARRAY_LEN(scripts); i++) {
+                struct sb blob = SB_INIT(LF_MAX), out = SB_INIT(LF_MAX);
+                struct bld_err err = BLD_ERR_INIT;
+                struct digest d;
+
+                print_message("%s\n", scripts[i]);
+                lf_sh(scripts[i], "", tar.buf, tar.len, &blob);
+                if (unpack(blob.buf, blob.len, 1, NULL, &out, &d, NULL, &err) < 0)
+                        fail_msg("%s", err.msg);
+                assert_int_equal(out.len, tar.len);
+                assert_memory_equal(out.buf, tar.buf, tar.len);
+                sb_done(&blob);
+                sb_done(&out);
+        }
+        sb_done(&tar);
 }
 
 /* Damage of every kind is CORRUPT, never less data. */
@@ -606,7 +634,8 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_codecs),         cmocka_unit_test(test_engines),
                 cmocka_unit_test(test_golden),         cmocka_unit_test(test_unpack_ours),
-                cmocka_unit_test(test_unpack_foreign), cmocka_unit_test(test_unpack_bad),
+                cmocka_unit_test(test_unpack_foreign), cmocka_unit_test(test_unpack_trickle),
+                cmocka_unit_test(test_unpack_bad),
                 cmocka_unit_test(test_flips),          cmocka_unit_test(test_limits),
                 cmocka_unit_test(test_bomb),           cmocka_unit_test(test_sink_fails),
                 cmocka_unit_test(test_ranges),         cmocka_unit_test(test_toc_bytes),
