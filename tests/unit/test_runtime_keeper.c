@@ -430,13 +430,14 @@ static void kills(void **state)
 static void kills_at_any_moment(void **state)
 {
         enum rt_level level = *(enum rt_level *)*state;
-        char marker[32];
+        char marker[32], text[64];
 
         rtf_open(&f, level);
         (void)snprintf(marker, sizeof(marker), "88%d%d", (int)getpid(), (int)level);
+        (void)snprintf(text, sizeof(text), "sleep 0.002; sleep 0.004 # %s", marker);
         for (unsigned i = 0; i < 24; i++) {
                 const struct timespec nap = {.tv_nsec = (long)(i * 1731) % 41 * 1000000 / 2};
-                pid_t engine = start_engine(&f, level, marker);
+                pid_t engine = start_engine(&f, level, text);
                 pid_t keeper = 0;
 
                 (void)nanosleep(&nap, NULL);
