@@ -243,16 +243,16 @@ static const char *wire_host(const char *domain)
         return str_eq(domain, "docker.io") ? "registry-1.docker.io" : domain;
 }
 
-static struct reg_repo *repo_new(const struct img_ref *ref, struct reg_host *h)
+static struct reg_repo *repo_new(const char *domain, const char *path, struct reg_host *h)
 {
         AUTO_SB struct sb b = SB_INIT(4096);
         struct reg_repo *r = mem_zalloc(1, sizeof(*r));
 
         if (!r)
                 return NULL;
-        sb_fmt(&b, "%s/%s", ref->domain, ref->path);
+        sb_fmt(&b, "%s%s%s", domain, *path ? "/" : "", path);
         r->host = h;
-        r->path = mem_strdup(ref->path);
+        r->path = mem_strdup(path);
         r->shown = sb_take(&b);
         if (!r->path || !r->shown) {
                 repo_free(r);
@@ -261,27 +261,24 @@ static struct reg_repo *repo_new(const struct img_ref *ref, struct reg_host *h)
         return r;
 }
 
-int reg_repo_get(struct reg_client *c, const struct img_ref *ref, struct reg_repo **ret,
-                 struct bld_err *err)
+static int repo_get(struct reg_client *c, const char *domain, const char *path,
+                    struct reg_repo **ret, struct bld_err *err)
 {
         AUTO_SB struct sb key = SB_INIT(4096);
         struct reg_host *h = NULL;
         struct reg_repo *repo;
-        int r;
+        int r = reg_host_get(c, wire_host(domain), &h, err);
 
-        if (!ref->domain || !ref->path)
-                return err_set(err, BLD_E_BUG, "a reference without a repository");
-        r = reg_host_get(c, wire_host(ref->domain), &h, err);
         if (r < 0)
                 return r;
-        sb_fmt(&key, "%s %s", ref->domain, ref->path);
+        sb_fmt(&key, "%s %s", domain, path);
         r = sb_check(&key, "look up a repository", err);
         if (r < 0)
                 return r;
         (void)pthread_mutex_lock(&c->lock);
         repo = map_get(&c->repos, sb_text(&key));
         if (!repo) {
-                repo = repo_new(ref, h);
+                repo = repo_new(domain, path, h);
                 if (repo && map_set(&c->repos, sb_text(&key), repo) < 0) {
                         repo_free(repo);
                         repo = NULL;
@@ -292,4 +289,32 @@ int reg_repo_get(struct reg_client *c, const struct img_ref *ref, struct reg_rep
                 return err_nomem(err, "look up a repository");
         *ret = repo;
         return 0;
+}
+
+int reg_repo_get(struct reg_client *c, const struct img_ref *ref, struct reg_repo **ret,
+                 struct bld_err *err)
+{
+        if (!ref->domain || !ref->path || !*ref->path)
+                return err_set(err, BLD_E_BUG, "a reference without a repository");
+        return repo_get(c, ref->domain, ref->path, ret, err);
+}
+
+int reg_repo_of_host(struct reg_client *c, const char *host, struct reg_repo **ret,
+                     struct bld_err *err)
+{
+        AUTO_SB struct sb url = SB_INIT(1024);
+        AUTO_URL struct reg_url u = {0};
+        int r;
+
+        /* a user typed it: it must be an authority and nothing else */
+        sb_fmt(&url, "https://%s", host);
+        if (strpbrk(host, "/?#") || reg_url_parse(sb_text(&url), &u, NULL) < 0) {
+                AUTO_SB struct sb safe = SB_INIT(1024);
+
+                reg_safe(&safe, host, strlen(host), 100);
+                r = err_set(err, BLD_E_INVALID, "\"%s\" is not a registry's host name",
+                            sb_text(&safe));
+                return r;
+        }
+        return repo_get(c, host, "", ret, err);
 }

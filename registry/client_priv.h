@@ -115,6 +115,9 @@ int reg_host_of_url(struct reg_client *c, const struct reg_url *u, struct reg_ho
 bool reg_host_plain_ok(const struct reg_host *h);
 int reg_repo_get(struct reg_client *c, const struct img_ref *ref, struct reg_repo **ret,
                  struct bld_err *err) MUST_CHECK;
+/* For requests that are about no repository: path "". */
+int reg_repo_of_host(struct reg_client *c, const char *host, struct reg_repo **ret,
+                     struct bld_err *err) MUST_CHECK;
 
 /* 0, or CANCELLED; also while the engine runs. */
 int reg_check(struct reg_client *c, struct bld_err *err) MUST_CHECK;

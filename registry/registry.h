@@ -82,6 +82,23 @@ int reg_blob_put(struct reg_client *c, const struct img_ref *ref, const struct i
 int reg_tags(struct reg_client *c, const struct img_ref *repo, struct strv *out,
              struct bld_err *err) MUST_CHECK;
 
+/* Names of all repositories of a host ("host[:port]"); many services refuse. */
+int reg_catalog(struct reg_client *c, const char *host, struct strv *out,
+                struct bld_err *err) MUST_CHECK;
+
+/* Delete the manifest under the tag or digest of ref. NOT_FOUND; UNSUPPORTED when the registry
+ * does not delete, or not by tag. */
+int reg_manifest_delete(struct reg_client *c, const struct img_ref *ref,
+                        struct bld_err *err) MUST_CHECK;
+
+/* Append the descriptors of manifests whose subject is ref's digest, by the referrers API or the
+ * fallback tag; artifact_type NULL: of every type. */
+int reg_referrers(struct reg_client *c, const struct img_ref *ref, const char *artifact_type,
+                  struct img_descs *out, struct bld_err *err) MUST_CHECK;
+
+/* Does the host accept the credentials found for it? 1 yes, 0 it asks for none; DENIED. */
+int reg_login_check(struct reg_client *c, const char *host, struct bld_err *err);
+
 /* Number of HTTP requests sent so far, and whether curl was loaded at all. */
 uint64_t reg_request_count(const struct reg_client *c);
 

@@ -282,7 +282,7 @@ static bool only_pulls(const struct strv *scopes)
         for (size_t i = 0; i < scopes->n; i++)
                 if (!str_has_suffix(scopes->v[i], ":pull"))
                         return false;
-        return true;
+        return scopes->n > 0; /* none: somebody wants to know whether the login is good */
 }
 
 /* A stale login must not keep a public image away: once, and said aloud, without it. */

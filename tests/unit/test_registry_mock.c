@@ -555,6 +555,31 @@ static void test_cancel(void **state UNUSED)
         check_scripts();
 }
 
+static void test_cancel_upload(void **state UNUSED)
+{
+        char put[256];
+        const struct mock_step steps[] = {
+                {w->head, .status = 404},
+                {w->post, .status = 202, .headers = "Location: /up\r\n"},
+                {put, .how = MOCK_SILENT},
+                {0},
+        };
+        struct firing f = {.after = 3};
+        struct bld_err err = BLD_ERR_INIT;
+        enum reg_put_how how;
+        pthread_t t;
+
+        (void)snprintf(put, sizeof(put), "PUT /up?digest=%s", w->digest);
+        assert_int_equal(cancel_init(&f.cancel, &err), 0);
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){.cancel = &f.cancel});
+        assert_int_equal(pthread_create(&t, NULL, fire_soon, &f), 0);
+        assert_int_equal(put_blob(NULL, &how, &err), BLD_E_CANCELLED);
+        (void)pthread_join(t, NULL);
+        check_scripts();
+        cancel_done(&f.cancel);
+}
+
 static void test_stall(void **state UNUSED)
 {
         const struct mock_step steps[] = {
@@ -1152,6 +1177,106 @@ static void test_tags_elsewhere(void **state UNUSED)
         check_scripts();
 }
 
+/* ---- referrers, delete, login ---- */
+
+#define DIGEST_A "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define TAG_A "sha256-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define ENTRY(hex, type)                                                                           \
+        "{\"mediaType\":\"" MT_OCI_MANIFEST "\",\"size\":3,\"artifactType\":\"" type "\","          \
+        "\"digest\":\"sha256:" hex hex hex hex hex hex hex hex "\"}"
+#define INDEX(entries)                                                                             \
+        "{\"schemaVersion\":2,\"mediaType\":\"" MT_OCI_INDEX "\",\"manifests\":[" entries "]}"
+
+static void test_referrers(void **state UNUSED)
+{
+        static const char index_type[] = "Content-Type: " MT_OCI_INDEX "\r\n";
+        const struct mock_step rows[][4] = {
+                /* pages, and a server that does not filter */
+                {{"GET /v2/a/b/referrers/" DIGEST_A "?artifactType=x%2Fy", .has = {MT_OCI_INDEX},
+                  .status = 200,
+                  .headers = "Content-Type: " MT_OCI_INDEX "\r\nLink: </next>; rel=next\r\n",
+                  .body = INDEX(ENTRY("00000000", "x/y") "," ENTRY("11111111", "z"))},
+                 {"GET /next", .status = 200, .headers = index_type,
+                  .body = INDEX(ENTRY("22222222", "x/y"))},
+                 {0}},
+                /* no API: the fallback tag */
+                {{"GET /v2/a/b/referrers/" DIGEST_A "?artifactType=x%2Fy", .status = 404,
+                  .headers = "Content-Type: text/plain\r\n", .body = "404 page not found"},
+                 {"GET /v2/a/b/manifests/" TAG_A, .has = {MT_OCI_INDEX}, .status = 200,
+                  .headers = index_type,
+                  .body = INDEX(ENTRY("11111111", "z") "," ENTRY("22222222", "x/y") ","
+                                ENTRY("33333333", "x/y"))},
+                 {0}},
+                /* something that is no index: not supported, and no tag either */
+                {{"GET /v2/a/b/referrers/" DIGEST_A "?artifactType=x%2Fy", .status = 200,
+                  .headers = "Content-Type: text/html\r\n", .body = "<html>"},
+                 {"GET /v2/a/b/manifests/" TAG_A, .status = 404},
+                 {0}},
+        };
+        static const size_t want[] = {2, 2, 0};
+
+        connect_with((struct reg_opts){0});
+        assert_int_equal(digest_parse(DIGEST_A, &w->ref.digest, NULL), 0);
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                struct img_descs out = {0};
+                struct bld_err err = BLD_ERR_INIT;
+
+                print_message("# row %zu\n", i);
+                mock_script(w->reg, rows[i]);
+                if (reg_referrers(w->c, &w->ref, "x/y", &out, &err) < 0)
+                        fail_msg("%s", err.msg);
+                assert_int_equal(out.n, want[i]);
+                img_descs_free(&out);
+        }
+        check_scripts();
+}
+
+static void test_delete(void **state UNUSED)
+{
+        static const struct {
+                int status, want;
+        } rows[] = {{202, 0}, {404, BLD_E_NOT_FOUND}, {405, BLD_E_UNSUPPORTED},
+                    {400, BLD_E_UNSUPPORTED}, {403, BLD_E_DENIED}};
+
+        connect_with((struct reg_opts){0});
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                const struct mock_step steps[] = {
+                        {"DELETE /v2/a/b/manifests/v1", .status = rows[i].status},
+                        {0},
+                };
+                struct bld_err err = BLD_ERR_INIT;
+
+                mock_script(w->reg, steps);
+                assert_int_equal(reg_manifest_delete(w->c, &w->ref, &err), rows[i].want);
+        }
+        check_scripts();
+}
+
+/* Asking for a token anonymously would make every password look right. */
+static void test_login_is_not_anonymous(void **state UNUSED)
+{
+        char plain[256];
+        const struct mock_step steps[] = {
+                {"GET /v2/", .status = 401, .headers = plain},
+                {0},
+        };
+        const struct mock_step tokens[] = {
+                {"GET /token?client_id=bld&service=reg&account=ann", .has = {BASIC}, .status = 401},
+                {"POST /token", .status = 401},
+                {0},
+        };
+        struct bld_err err = BLD_ERR_INIT;
+
+        (void)snprintf(plain, sizeof(plain),
+                       "WWW-Authenticate: Bearer realm=\"http://%s/token\",service=\"reg\"\r\n",
+                       mock_host(w->other));
+        mock_script(w->reg, steps);
+        mock_script(w->other, tokens);
+        connect_with((struct reg_opts){.creds = CREDS});
+        assert_int_equal(reg_login_check(w->c, mock_host(w->reg), &err), BLD_E_DENIED);
+        check_scripts();
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -1163,7 +1288,7 @@ int main(void)
                 T(test_redirect_drops_authorization),
                 T(test_redirect_refused), T(test_storage_expired), T(test_retries),
                 T(test_retries_end), T(test_retry_after_too_long), T(test_final_answers),
-                T(test_offline), T(test_cancel), T(test_stall), T(test_bearer),
+                T(test_offline), T(test_cancel), T(test_cancel_upload), T(test_stall), T(test_bearer),
                 T(test_bearer_anonymous), T(test_bearer_post_fallback), T(test_bearer_identity),
                 T(test_token_redirect), T(test_stale_login), T(test_login_rejected_on_push),
                 T(test_insufficient_scope_ends), T(test_ping_for_challenge),
@@ -1172,6 +1297,7 @@ int main(void)
                 T(test_mounts), T(test_push_digest_refused), T(test_push_in_chunks),
                 T(test_push_bad_location), T(test_manifest_head_fallback),
                 T(test_manifest_mismatch), T(test_tags), T(test_tags_elsewhere),
+                T(test_referrers), T(test_delete), T(test_login_is_not_anonymous),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

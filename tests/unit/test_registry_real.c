@@ -306,7 +306,9 @@ static void manifest_round_trip(struct server *s, struct reg_client *c)
         AUTO(img_desc_done) struct img_desc got = {0}, head = {0};
         struct img_desc config;
         struct bld_err err = BLD_ERR_INIT;
-        AUTO_STRV struct strv tags = {0};
+        AUTO_STRV struct strv tags = {0}, repos = {0};
+        struct img_descs referrers = {0};
+        struct img_desc none_desc = {0};
         AUTO_SB struct sb doc = SB_INIT(1u << 20), back = SB_INIT(1u << 20), b;
         char name[DIGEST_STR_MAX];
 
@@ -335,6 +337,19 @@ static void manifest_round_trip(struct server *s, struct reg_client *c)
                 fail_msg("%s", err.msg);
         assert_int_equal(tags.n, 1);
         assert_string_equal(tags.v[0], "v1");
+        assert_int_equal(reg_manifest_delete(c, &ref, &err), BLD_E_UNSUPPORTED);
+        err_clear(&err);
+        if (reg_catalog(c, s->host, &repos, &err) < 0)
+                fail_msg("%s", err.msg);
+        assert_true(strv_has(&repos, "team/app") && strv_has(&repos, "team/other"));
+        ref.digest = got.digest;
+        if (reg_referrers(c, &ref, NULL, &referrers, &err) < 0)
+                fail_msg("%s", err.msg);
+        assert_int_equal(referrers.n, 0);
+        if (reg_manifest_delete(c, &ref, &err) < 0)
+                fail_msg("%s", err.msg);
+        assert_int_equal(reg_manifest_head(c, &ref, &none_desc, &err), 0);
+        assert_true(reg_login_check(c, s->host, &err) >= 0);
 }
 
 static void test_plain(void **state)
