@@ -109,11 +109,11 @@ static bool falls_back(const struct reg_host *h, const struct reg_res *res)
                 return res->connect_timeout || !h->has_port;
         case REG_FAULT_TLS:
         case REG_FAULT_BROKEN:
+        case REG_FAULT_PROXY: /* they let CONNECT through to few ports */
                 return h->insecure;
         case REG_FAULT_NONE:
         case REG_FAULT_RESOLVE:
         case REG_FAULT_CERT:
-        case REG_FAULT_PROXY:
         case REG_FAULT_TIMEOUT:
         case REG_FAULT_GUARD:
         case REG_FAULT_LIMIT:

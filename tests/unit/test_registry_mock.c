@@ -1177,6 +1177,94 @@ static void test_tags_elsewhere(void **state UNUSED)
         check_scripts();
 }
 
+/* ---- networks ---- */
+
+/* Through a proxy with a password; the registry's name is resolved there. */
+static void test_proxy(void **state UNUSED)
+{
+        char url[300], proxy[96];
+        const struct mock_step steps[] = {
+                {"CONNECT r.example:443", .has = {"Proxy-Authorization: Basic dTpw"},
+                 .status = 403},
+                {url, .has = {"Proxy-Authorization: Basic dTpw", "Host: r.example\r\n"},
+                 .status = 200, .body = w->blob, .body_len = sizeof(w->blob)},
+                {0},
+        };
+        AUTO_STRV struct strv insecure = {0};
+        struct bld_err err = BLD_ERR_INIT;
+
+        (void)snprintf(url, sizeof(url), "GET http://r.example/v2/a/b/blobs/%s", w->digest);
+        (void)snprintf(proxy, sizeof(proxy), "http://u:p@%s", mock_host(w->reg));
+        (void)setenv("HTTP_PROXY", proxy, 1);
+        (void)setenv("HTTPS_PROXY", proxy, 1);
+        mock_script(w->reg, steps);
+        assert_int_equal(strv_add(&insecure, "r.example"), 0);
+        connect_with((struct reg_opts){.insecure = &insecure});
+        img_ref_done(&w->ref);
+        assert_int_equal(img_ref_parse("r.example/a/b", &w->ref, &err), 0);
+        get_blob_ok();
+        (void)unsetenv("HTTP_PROXY");
+        (void)unsetenv("HTTPS_PROXY");
+        check_scripts();
+}
+
+struct puller {
+        pthread_t thread;
+        int r;
+};
+
+static int null_write(void *user UNUSED, const void *p UNUSED, size_t n UNUSED,
+                      struct bld_err *err UNUSED)
+{
+        return 0;
+}
+
+static int null_rewind(void *user UNUSED, struct bld_err *err UNUSED)
+{
+        return 0;
+}
+
+static void *pull_main(void *arg)
+{
+        struct reg_sink sink = {.write = null_write, .rewind = null_rewind};
+        struct puller *p = arg;
+
+        p->r = reg_blob_get(w->c, &w->ref, &w->desc, &sink, NULL);
+        return NULL;
+}
+
+/* Many transfers that want the same token cause one exchange. */
+static void test_one_token_for_all(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->url, .status = 401, .headers = bearer_challenge()},
+                {w->url, .has = {"Bearer t1\r\n"}, .status = 200, .body = w->blob,
+                 .body_len = sizeof(w->blob)},
+                {w->url, .has = {"Bearer t2\r\n"}, .status = 200, .body = w->blob,
+                 .body_len = sizeof(w->blob), .times = 6},
+                {0},
+        };
+        const struct mock_step tokens[] = {
+                {TOKEN_GET "pull", .status = 200, .body = "{\"token\":\"t1\"}"},
+                {TOKEN_GET "pull", .status = 200, .body = "{\"token\":\"t2\"}"},
+                {0},
+        };
+        struct puller p[6];
+
+        mock_script(w->reg, steps);
+        mock_script(w->other, tokens);
+        connect_with((struct reg_opts){0});
+        get_blob_ok();
+        reg_token_drop(w->c, "Bearer t1"); /* as if it had expired */
+        for (size_t i = 0; i < ARRAY_LEN(p); i++)
+                assert_int_equal(pthread_create(&p[i].thread, NULL, pull_main, &p[i]), 0);
+        for (size_t i = 0; i < ARRAY_LEN(p); i++) {
+                (void)pthread_join(p[i].thread, NULL);
+                assert_int_equal(p[i].r, 0);
+        }
+        check_scripts();
+}
+
 /* ---- referrers, delete, login ---- */
 
 #define DIGEST_A "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -1297,7 +1385,7 @@ int main(void)
                 T(test_mounts), T(test_push_digest_refused), T(test_push_in_chunks),
                 T(test_push_bad_location), T(test_manifest_head_fallback),
                 T(test_manifest_mismatch), T(test_tags), T(test_tags_elsewhere),
-                T(test_referrers), T(test_delete), T(test_login_is_not_anonymous),
+                T(test_proxy), T(test_one_token_for_all), T(test_referrers), T(test_delete), T(test_login_is_not_anonymous),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
