@@ -53,8 +53,7 @@ static const struct {
 };
 
 /* The same bytes under the other family's name: one document never mixes the two. */
-static int layer_type(const char *have, enum bd_format format, const char **ret,
-                      struct bld_err *err)
+int bd_layer_type(const char *have, enum bd_format format, const char **ret, struct bld_err *err)
 {
         for (size_t i = 0; i < ARRAY_LEN(layer_types); i++) {
                 if (!str_eq(have, layer_types[i].oci) && !str_eq(have, layer_types[i].docker))
@@ -84,7 +83,7 @@ static int copy_layer_desc(const struct bd_layer *l, enum bd_format format, stru
 
         if (!d)
                 return err_nomem(err, "manifest");
-        r = layer_type(l->desc.media_type, format, &type, err);
+        r = bd_layer_type(l->desc.media_type, format, &type, err);
         if (r < 0)
                 return r;
         d->media_type = mem_strdup(type);
@@ -185,8 +184,8 @@ static int note_sources(struct bd_ctx *c, const struct bd_layers *layers, struct
         return 0;
 }
 
-static int put_manifest(struct bd_ctx *c, const struct img_manifest *m, struct img_desc *ret,
-                        struct bld_err *err)
+int bd_manifest_put(struct bd_ctx *c, const struct img_manifest *m, struct img_desc *ret,
+                    struct bld_err *err)
 {
         AUTO_SB struct sb text = SB_INIT(IMG_MANIFEST_MAX);
         int r = img_manifest_encode(m, &text, err);
@@ -241,7 +240,7 @@ int bd_assemble(struct bd_ctx *c, const struct img_config *config, const struct 
         if (r == 0)
                 r = note_sources(c, layers, err);
         if (r == 0)
-                r = put_manifest(c, &m, &d, err);
+                r = bd_manifest_put(c, &m, &d, err);
         if (r < 0) {
                 img_desc_done(&d);
                 return r;

@@ -103,16 +103,25 @@ static int parse_epoch(struct session *s, struct bld_err *err)
                 return 0;
         if (!parse_i64(text, 0, INT64_MAX / 1000000000, &sec) && !parse_rfc3339(text, &sec, &ns))
                 return err_set(err, BLD_E_INVALID, "invalid SOURCE_DATE_EPOCH: %.100s", text);
-        s->b.has_epoch = s->b.clamp = true;
+        s->b.has_epoch = true;
         s->b.clamp_sec = sec;
-        s->b.reproducible = true;
         return 0;
 }
 
-static int parse_compression(struct build *b, struct bld_err *err)
+/* --compression, else the first output that says one: steps pack their layers only once. */
+static int parse_compression(struct build *b, const struct outputs *out, struct bld_err *err)
 {
         const char *name = b->o->compression;
+        char said[16] = "";
 
+        b->level = b->o->compression_level;
+        for (size_t i = 0; i < out->n && !name; i++) {
+                if (!out->v[i].compression)
+                        continue;
+                (void)str_copy(said, sizeof(said), out->v[i].compression);
+                name = said;
+                b->level = b->level ? b->level : out->v[i].compression_level;
+        }
         if (!name || strcmp(name, "gzip") == 0)
                 b->codec = LY_CODEC_GZIP;
         else if (strcmp(name, "zstd") == 0)
@@ -125,7 +134,6 @@ static int parse_compression(struct build *b, struct bld_err *err)
                                "--compression gzip, zstd or none");
         if (b->codec == LY_CODEC_ZSTD && b->o->docker_format)
                 return err_set(err, BLD_E_USAGE, "--format docker cannot carry zstd layers");
-        b->level = b->o->compression_level;
         return 0;
 }
 
@@ -184,11 +192,11 @@ static int parse_options(struct session *s, struct bld_err *err)
         if (o->targets.n > 1)
                 return refuse("building several targets at once", err);
         r = outputs_parse(o, &out, err);
+        if (r == 0)
+                r = parse_compression(&s->b, &out, err);
         outputs_done(&out);
         if (r == 0)
                 r = named_parse(&o->build_contexts, &s->b.named, err);
-        if (r == 0)
-                r = parse_compression(&s->b, err);
         if (r == 0)
                 r = parse_allow(s, err);
         if (r == 0)
@@ -415,11 +423,9 @@ static void describe(struct session *s, const struct solve_stats *st)
                 r->slowest_ms = (slow->ended_ns - slow->started_ns) / 1000000;
         }
         if (s->b.keeper)
-                (void)str_copy(r->isolation, sizeof(r->isolation),
-                               rt_keeper_env(s->b.keeper)->why);
+                (void)str_copy(r->isolation, sizeof(r->isolation), rt_keeper_env(s->b.keeper)->why);
         for (size_t i = 0; i < s->g.v.n; i++)
-                if (s->g.v.v[i]->ended_ns && !s->g.v.v[i]->cached &&
-                    s->g.v.v[i]->kind != VX_IMAGE)
+                if (s->g.v.v[i]->ended_ns && !s->g.v.v[i]->cached && s->g.v.v[i]->kind != VX_IMAGE)
                         explain_store(&s->b, s->g.v.v[i]);
 }
 

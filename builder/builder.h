@@ -103,6 +103,18 @@ int bd_assemble(struct bd_ctx *c, const struct img_config *config, const struct 
 int bd_assemble_index(struct bd_ctx *c, const struct img_descs *manifests, enum bd_format format,
                       struct img_desc *ret, struct bld_err *err) MUST_CHECK;
 
+/* The same image (or index) with its layers compressed in another way; configs stay as they are.
+ * Layers that have the codec already are kept unless `force`. What was made once is found again. */
+struct bd_recompress_opts {
+        const char *codec; /* "gzip", "zstd", "none" */
+        int level;         /* 0: default */
+        bool reproducible;
+        bool force;
+};
+int bd_recompress(struct bd_ctx *c, const struct img_desc *desc,
+                  const struct bd_recompress_opts *o, struct img_desc *ret,
+                  struct bld_err *err) MUST_CHECK;
+
 /* ---- exporters (emit_*.c) ---- */
 
 /* One -o value, parsed: "type=oci,dest=x.tar", a bare path (local), "-" (tar to stdout). */
@@ -119,6 +131,7 @@ struct bd_output {
         bool docker_types; /* oci-mediatypes=false */
         bool rewrite_timestamp;
         struct img_kvs annotations;
+        bool force_compression; /* base layers, too */
 };
 /* USAGE names the key or type that is wrong. */
 int bd_output_parse(const char *spec, struct bd_output *ret, struct bld_err *err) MUST_CHECK;

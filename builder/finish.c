@@ -137,14 +137,19 @@ static int fetch_rest(struct build *b, const struct vertex *fs, const struct vx_
 }
 
 static int assemble(struct build *b, struct plan_target *t, enum bd_format format,
-                    const struct img_kvs *notes, struct img_desc *ret,
-                    struct bld_build_result *res, struct bld_err *err)
+                    const struct img_kvs *notes, struct img_desc *ret, struct bld_build_result *res,
+                    struct bld_err *err)
 {
         static const struct vx_result nothing = {0};
         const struct vx_result *r = t->fs ? &t->fs->result : &nothing;
+        AUTO(result_done) struct vx_result clamped = {0};
         struct digest config = {0};
         int k = fetch_rest(b, t->fs, r, err);
 
+        if (k == 0 && b->has_epoch) {
+                k = rewrite_times(b, r, history_base(t, r), &clamped, err);
+                r = &clamped;
+        }
         if (k == 0)
                 k = history_complete(b, t, r, err);
         if (k == 0)
@@ -275,6 +280,35 @@ static enum bd_format format_of(const struct build *b, const struct outputs *out
         return b->o->docker_format ? BD_FORMAT_DOCKER : BD_FORMAT_OCI;
 }
 
+/* force-compression of any output: one image, one digest, so it goes for all of them. */
+static int recompress(struct build *b, const struct outputs *out, struct img_desc *root,
+                      struct bld_err *err)
+{
+        struct bd_recompress_opts o = {
+                .codec = b->o->compression, .level = b->level, .reproducible = b->reproducible};
+        struct img_desc made = {0};
+        bool wanted = false;
+        int r;
+
+        for (size_t i = 0; i < out->n; i++) {
+                wanted = wanted || out->v[i].force_compression;
+                if (!out->v[i].force_compression || !out->v[i].compression)
+                        continue;
+                o.codec = out->v[i].compression;
+                o.level = out->v[i].compression_level;
+        }
+        if (!wanted)
+                return 0;
+        if (!o.codec)
+                o.codec = "gzip";
+        r = bd_recompress(b->c, root, &o, &made, err);
+        if (r < 0)
+                return r;
+        img_desc_done(root);
+        *root = made;
+        return 0;
+}
+
 int finish_build(struct build *b, struct graph *g, struct bld_build_result *ret,
                  struct bld_err *err)
 {
@@ -301,6 +335,8 @@ int finish_build(struct build *b, struct graph *g, struct bld_build_result *ret,
         } else if (r == 0) {
                 r = img_desc_copy(&manifests.v[0], &root) < 0 ? err_nomem(err, "image") : 0;
         }
+        if (r == 0)
+                r = recompress(b, &out, &root, err);
         if (r == 0) {
                 digest_format(&root.digest, ret->digest);
                 (void)str_copy(ret->media_type, sizeof(ret->media_type), root.media_type);

@@ -242,24 +242,17 @@ static int load_config(struct bd_input *in, const struct js *entry, struct img_c
 static int put_manifest(struct bd_ctx *c, struct img_manifest *m, const struct img_config *config,
                         struct img_desc *ret, struct bld_err *err)
 {
-        AUTO_SB struct sb text = SB_INIT(IMG_MANIFEST_MAX);
         int r;
 
         m->media_type = mem_strdup(MT_OCI_MANIFEST);
-        ret->media_type = mem_strdup(MT_OCI_MANIFEST);
-        if (!m->media_type || !ret->media_type)
+        if (!m->media_type)
                 return err_nomem(err, "manifest");
-        r = img_manifest_encode(m, &text, err);
-        if (r == 0)
-                r = bd_doc_put(c, sb_text(&text), text.len, NULL, &ret->digest, err);
-        if (r < 0)
-                return r;
-        ret->size = text.len;
-        if (config->platform.os[0] && config->platform.arch[0]) {
+        r = bd_manifest_put(c, m, ret, err);
+        if (r == 0 && config->platform.os[0] && config->platform.arch[0]) {
                 ret->has_platform = true;
                 ret->platform = config->platform;
         }
-        return 0;
+        return r;
 }
 
 static int name_image(struct bd_input *in, const struct js *entry, const struct img_desc *desc,

@@ -53,6 +53,15 @@ void bd_short(const struct digest *d, char out[24]);
 int bd_image_layers(const struct bd_image *im, struct bd_layers *ret,
                     struct bld_err *err) MUST_CHECK;
 
+/* ---- assemble.c ---- */
+
+/* The name a family of media types has for a layer's type (borrowed). INVALID when it has none. */
+int bd_layer_type(const char *have, enum bd_format format, const char **ret,
+                  struct bld_err *err) MUST_CHECK;
+/* Document into the store; type, digest and size of ret are set. */
+int bd_manifest_put(struct bd_ctx *c, const struct img_manifest *m, struct img_desc *ret,
+                    struct bld_err *err) MUST_CHECK;
+
 /* ---- par.c ---- */
 
 /* fn(user, i) for every i below n on at most max threads, the caller's among them. After the first

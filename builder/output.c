@@ -127,8 +127,7 @@ static int set_fixed(const struct pair *p, struct bld_err *err)
         static const struct {
                 const char *key;
                 bool value;
-        } fixed[] = {{"force-compression", false},
-                     {"oci-artifact", false},
+        } fixed[] = {{"oci-artifact", false},
                      {"store", true},
                      {"name-canonical", false},
                      {"push-by-digest", false}};
@@ -179,6 +178,8 @@ static int set_one(struct bd_output *o, const struct pair *p, struct bld_err *er
                 return set_compression(o, p, err);
         if (strcmp(p->key, "compression-level") == 0)
                 return set_level(o, p, err);
+        if (strcmp(p->key, "force-compression") == 0)
+                return set_bool(&o->force_compression, p, err);
         if (strcmp(p->key, "rewrite-timestamp") == 0)
                 return set_bool(&o->rewrite_timestamp, p, err);
         if (strcmp(p->key, "tar") == 0) {

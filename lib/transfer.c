@@ -10,13 +10,7 @@
 static int transfer_opts(struct bld_transfer_opts *ours, const struct bld_transfer_opts *theirs,
                          const char *what, struct bld_err *err)
 {
-        int r = bld_opts_copy(ours, sizeof(*ours), theirs, what, err);
-
-        if (r == 0 && (ours->force_compression || ours->compression))
-                r = err_set(err, BLD_E_UNSUPPORTED,
-                            "%s: layers are sent as they are in the store, not compressed anew",
-                            what);
-        return r;
+        return bld_opts_copy(ours, sizeof(*ours), theirs, what, err);
 }
 
 static void digest_out(const struct img_desc *d, char ret[160])
@@ -102,15 +96,37 @@ int bld_pull(struct bld *b, const char *ref, const struct bld_transfer_opts *o,
 
 /* ---- push ---- */
 
-static int push_one(struct bld *b, const struct img_desc *desc, const struct img_ref *dst,
-                    const char *src_name, const struct bld_transfer_opts *o, struct bld_err *err)
+/* The image as it is to be sent: as it is, or with its layers compressed in another way. */
+static int sent_form(struct bld *b, const struct img_desc *desc, const struct bld_transfer_opts *o,
+                     struct img_desc *ret, struct bld_err *err)
 {
+        struct bd_recompress_opts ro = {.codec = o->compression ? o->compression : "gzip",
+                                        .force = o->force_compression};
+
+        if (o->compression || o->force_compression)
+                return bd_recompress(&b->ctx, desc, &ro, ret, err);
+        return img_desc_copy(desc, ret) < 0 ? err_nomem(err, "descriptor") : 0;
+}
+
+/* digest: of what was sent. */
+static int push_one(struct bld *b, const struct img_desc *desc, const struct img_ref *dst,
+                    const char *src_name, const struct bld_transfer_opts *o, char digest[160],
+                    struct bld_err *err)
+{
+        AUTO(img_desc_done) struct img_desc sent = {.media_type = NULL};
         AUTO_REF struct img_ref from = {.domain = NULL};
         struct bld_progress p = {.fn = o->progress, .user = o->user};
         bool mount = src_name && img_ref_parse(src_name, &from, NULL) == 0 &&
                      str_eq(from.domain, dst->domain) && !str_eq(from.path, dst->path);
 
-        return bd_push(&b->ctx, desc, dst, mount ? &from : NULL, bld_progress_step, &p, NULL, err);
+        int r = sent_form(b, desc, o, &sent, err);
+
+        if (r == 0)
+                r = bd_push(&b->ctx, &sent, dst, mount ? &from : NULL, bld_progress_step, &p, NULL,
+                            err);
+        if (r == 0)
+                digest_out(&sent, digest);
+        return r;
 }
 
 static int push_tags(struct bld *b, const struct img_ref *src, const struct img_ref *dst,
@@ -134,8 +150,7 @@ static int push_tags(struct bld *b, const struct img_ref *src, const struct img_
                 to.tag = mem_strdup(have.tag);
                 if (!to.tag)
                         return err_nomem(err, "tag");
-                r = push_one(b, &refs.v[i].desc, &to, refs.v[i].name, o, err);
-                digest_out(&refs.v[i].desc, digest);
+                r = push_one(b, &refs.v[i].desc, &to, refs.v[i].name, o, digest, err);
                 pushed++;
         }
         if (r == 0 && pushed == 0)
@@ -173,9 +188,7 @@ static int push_named(struct bld *b, const char *src, const struct img_ref *dst,
         if (r == 0)
                 r = pick(b, o, &desc, err);
         if (r == 0)
-                r = push_one(b, &desc, dst, name, o, err);
-        if (r == 0)
-                digest_out(&desc, digest);
+                r = push_one(b, &desc, dst, name, o, digest, err);
         return r;
 }
 

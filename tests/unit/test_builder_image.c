@@ -285,6 +285,37 @@ static void assemble_docker(void **state)
         img_config_done(&cfg);
 }
 
+/* ---- recompressing ---- */
+
+static void recompress(void **state)
+{
+        struct fix *f = *state;
+        struct bd_ctx *c = &f->c[0];
+        struct bd_recompress_opts o = {.codec = "none"};
+        struct img_desc d, plain, again, back;
+        struct bd_image im;
+        struct bld_err e = BLD_ERR_INIT;
+
+        make_image(c, NULL, host_arch(), "r", &d);
+        OK(bd_recompress(c, &d, &o, &plain, err));
+        OK(bd_image_load(c, &plain, NULL, &im, err));
+        assert_string_equal(im.manifest.layers.v[0].media_type, MT_OCI_LAYER);
+        /* the blob is the tar itself */
+        assert_true(digest_eq(&im.manifest.layers.v[0].digest, &im.config.diff_ids[0]));
+        bd_image_done(&im);
+        OK(bd_recompress(c, &plain, &o, &again, err)); /* nothing to do */
+        assert_true(digest_eq(&plain.digest, &again.digest));
+        o.codec = "gzip";
+        OK(bd_recompress(c, &plain, &o, &back, err)); /* the same engine made the first one */
+        assert_true(digest_eq(&back.digest, &d.digest));
+        o.codec = "lzma";
+        assert_int_equal(bd_recompress(c, &plain, &o, &back, &e), BLD_E_USAGE);
+        img_desc_done(&d);
+        img_desc_done(&plain);
+        img_desc_done(&again);
+        img_desc_done(&back);
+}
+
 /* ---- -o ---- */
 
 static void output_good(void **state)
@@ -363,7 +394,7 @@ static void output_bad(void **state)
                 {"type=tar,tar=false,dest=x", "type=oci"},
                 {"type=image,compression=lzma", "none of gzip"},
                 {"type=image,compression-level=99", "not a level"},
-                {"type=image,force-compression=true", "not supported"},
+                {"type=image,oci-artifact=true", "not supported"},
                 {"type=image,annotation-index.a=b", "only annotations of the manifest"},
                 {"type=image,dest=x", "takes no dest="},
                 {"type=tar,push=true,dest=x", "push=true"},
@@ -427,6 +458,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(assemble_deterministic, fix_up, fix_down),
                 cmocka_unit_test_setup_teardown(assemble_history, fix_up, fix_down),
                 cmocka_unit_test_setup_teardown(assemble_docker, fix_up, fix_down),
+                cmocka_unit_test_setup_teardown(recompress, fix_up, fix_down),
                 cmocka_unit_test(output_good),
                 cmocka_unit_test(output_details),
                 cmocka_unit_test(output_bad),
