@@ -217,7 +217,9 @@ store_whole() {
 		done
 	done
 	if command -v skopeo >/dev/null; then
-		for tag in $(jq -r '.manifests[].annotations["org.opencontainers.image.ref.name"] // empty' \
+		# Its oci: transport passes over documents of docker's types (--format docker).
+		for tag in $(jq -r '.manifests[] | select(.mediaType | startswith("application/vnd.oci."))
+			| .annotations["org.opencontainers.image.ref.name"] // empty' \
 			"$s/index.json" | sort | uniq -u); do
 			skopeo inspect "oci:$s:$tag" >/dev/null
 		done
