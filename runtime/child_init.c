@@ -164,11 +164,14 @@ static int loopback_up(struct bld_err *err)
  * container the value may be fixed. */
 static void prefer_as_victim(void)
 {
+        /* A process that is not dumpable owns its /proc files no more, in a user namespace. */
+        (void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
         AUTO_FD int fd = sys_openat(AT_FDCWD, "/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC, 0);
         char buf[16] = "";
         int64_t v = 0;
         ssize_t n;
 
+        (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
         if (fd < 0 || (n = sys_pread(fd, buf, sizeof(buf) - 1, 0)) < 0)
                 return;
         buf[strcspn(buf, "\n")] = '\0';
@@ -183,9 +186,9 @@ static int furnish(struct init *in, struct bld_err *err)
         const char *host = in->step.hostname ? in->step.hostname : DEFAULT_HOSTNAME;
         int r;
 
+        prefer_as_victim();
         if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
                 return err_sys(err, errno, "make mounts private");
-        prefer_as_victim();
         /* Who the step is comes from the image alone, so before anything lies over it. */
         if ((r = mount_root(in, err)) < 0 || (r = find_user(in, err)) < 0 ||
             (r = files_mount(in, err)) < 0 || (r = sys_mounts(in, err)) < 0 ||

@@ -19,6 +19,8 @@
 #include <cmocka.h>
 
 #include "base/err.h"
+#include "base/fd.h"
+#include "base/num.h"
 #include "runtime_fixture.h"
 
 static struct rtf f;
@@ -119,6 +121,24 @@ static void sees(void **state)
                                  sb_text(&out));
                 sb_done(&out);
         }
+}
+
+/* The kernel is to take a step before it takes bld. */
+static void oom_score(void **state)
+{
+        struct sb mine = SB_INIT(100), out;
+        char want[16];
+        int64_t v = 0;
+
+        (void)state;
+        assert_int_equal(file_read(AT_FDCWD, "/proc/self/oom_score_adj", &mine, NULL), 0);
+        sb_cut(&mine, mine.len - 1);
+        assert_true(parse_i64(sb_text(&mine), -1000, 1000, &v));
+        (void)snprintf(want, sizeof(want), "%d\n", (int)MIN(v + 500, (int64_t)1000));
+        assert_int_equal(script("cat /proc/self/oom_score_adj", "app", &out), 0);
+        assert_string_equal(sb_text(&out), want);
+        sb_done(&out);
+        sb_done(&mine);
 }
 
 /* A block node of the host's disk could be read if it opened. */
@@ -432,6 +452,7 @@ static void all(void **state)
         (void)open_level(state);
         env_is_told(state);
         sees(state);
+        oom_score(state);
         device_nodes(state);
         commands(state);
         set_up_errors(state);
