@@ -285,7 +285,7 @@ static int recompress(struct build *b, const struct outputs *out, struct img_des
                       struct bld_err *err)
 {
         struct bd_recompress_opts o = {
-                .codec = b->o->compression, .level = b->level, .reproducible = b->reproducible};
+                .codec = b->o->compression, .level = b->level, .reproducible = b->has_epoch};
         struct img_desc made = {0};
         bool wanted = false;
         int r;

@@ -19,7 +19,14 @@ struct outputs {
 int outputs_parse(const struct bld_build_opts *o, struct outputs *ret, struct bld_err *err) MUST_CHECK;
 void outputs_done(struct outputs *o);
 
+/* The result with the times of its new layers (those above nbase) limited to SOURCE_DATE_EPOCH
+ * (rewrite.c). */
+int rewrite_times(struct build *b, const struct vx_result *res, size_t nbase, struct vx_result *ret,
+                  struct bld_err *err) MUST_CHECK;
+
 /* Config and history of a target as they go into the image (history.c). */
+/* How many layers of the result come from the base image. */
+size_t history_base(const struct plan_target *t, const struct vx_result *res);
 int history_complete(struct build *b, struct plan_target *t, const struct vx_result *res,
                      struct bld_err *err) MUST_CHECK;
 

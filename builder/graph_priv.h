@@ -160,6 +160,9 @@ int record_get(struct bd_ctx *c, struct cas_build *build, const struct digest *k
                struct vx_result *ret, struct bld_err *err);
 int record_put(struct bd_ctx *c, const struct digest *key, const struct vertex *v,
                struct bld_err *err) MUST_CHECK;
+/* name: of the step, for people who look at the store. */
+int record_put_layers(struct bd_ctx *c, const struct digest *key, const struct bd_layers *layers,
+                      const char *name, struct bld_err *err) MUST_CHECK;
 void result_done(struct vx_result *r);
 int result_copy(const struct vx_result *r, struct vx_result *ret) MUST_CHECK;
 /* Recompute chain_id from layers. */

@@ -90,6 +90,13 @@ static void entry_times(const struct plan_histories *h, const struct vx_result *
         }
 }
 
+size_t history_base(const struct plan_target *t, const struct vx_result *res)
+{
+        size_t made = count_layers(&t->history);
+
+        return res->layers.n - MIN(made, res->layers.n);
+}
+
 int history_complete(struct build *b, struct plan_target *t, const struct vx_result *res,
                      struct bld_err *err)
 {
@@ -103,7 +110,7 @@ int history_complete(struct build *b, struct plan_target *t, const struct vx_res
                 r = err_set(err, BLD_E_BUG, "fewer layers than steps");
         if (r < 0)
                 return r;
-        nbase = res->layers.n - made;
+        nbase = history_base(t, res);
         r = repair_base(&t->config, nbase, err);
         if (r == 0 && made == 0 && t->history.n && !b->has_epoch)
                 r = first_made(b, t, res, &fallback, err);

@@ -15,12 +15,12 @@ static int to_blob(void *user, const void *p, size_t n, struct bld_err *err)
         return cas_writer_add(user, p, n, err);
 }
 
-int layer_out_new(struct build *b, struct layer_out **ret, struct bld_err *err)
+int layer_out_new(struct build *b, bool reproducible, struct layer_out **ret, struct bld_err *err)
 {
         AUTO(layer_out_free_p) struct layer_out *lo = mem_zalloc(1, sizeof(*lo));
         struct ly_pack_opts o = {.codec = b->codec,
                                  .level = b->level,
-                                 .reproducible = b->reproducible || b->has_epoch};
+                                 .reproducible = reproducible};
         int r;
 
         if (!lo)
@@ -57,7 +57,8 @@ int result_begin(struct vertex *v, struct bld_err *err)
         return 0;
 }
 
-int layer_out_end(struct build *b, struct layer_out *lo, struct vertex *v, struct bld_err *err)
+int layer_out_append(struct build *b, struct layer_out *lo, struct bd_layers *layers,
+                     struct bld_err *err)
 {
         AUTO(ly_toc_free_p) struct ly_toc *toc = NULL;
         struct ly_packed packed;
@@ -74,11 +75,9 @@ int layer_out_end(struct build *b, struct layer_out *lo, struct vertex *v, struc
                 r = err_set(err, BLD_E_CORRUPT, "a layer vanished right after it was stored");
         if (r > 0)
                 r = bd_toc_put(b->c, &packed.diff_id, toc, err);
-        if (r == 0)
-                r = result_begin(v, err);
         if (r < 0)
                 return r;
-        l = bd_layers_push(&v->result.layers);
+        l = bd_layers_push(layers);
         if (!l)
                 return err_nomem(err, "chain of layers");
         l->diff_id = packed.diff_id;
@@ -87,7 +86,14 @@ int layer_out_end(struct build *b, struct layer_out *lo, struct vertex *v, struc
         l->desc.media_type = mem_strdup(packed.media_type);
         l->tar_size = packed.tar_size;
         l->created_sec = time_now_ns() / 1000000000;
-        if (!l->desc.media_type)
-                return err_nomem(err, "chain of layers");
-        return result_seal(&v->result, err);
+        return l->desc.media_type ? 0 : err_nomem(err, "chain of layers");
+}
+
+int layer_out_end(struct build *b, struct layer_out *lo, struct vertex *v, struct bld_err *err)
+{
+        int r = result_begin(v, err);
+
+        if (r == 0)
+                r = layer_out_append(b, lo, &v->result.layers, err);
+        return r == 0 ? result_seal(&v->result, err) : r;
 }

@@ -356,10 +356,9 @@ static int mark_links(struct layout_item **v, size_t n, struct bld_err *err)
         return r;
 }
 
-int layout_write(struct layout *l, const struct ly_sink *tar, bool clamp, int64_t clamp_sec,
-                 struct bld_err *err)
+int layout_write(struct layout *l, const struct ly_sink *tar, struct bld_err *err)
 {
-        struct ly_writer_opts wo = {.clamp = clamp, .clamp_sec = clamp_sec};
+        struct ly_writer_opts wo = {0};
         AUTO(ly_writer_free_p) struct ly_writer *w = NULL;
         AUTO_FREE struct layout_item **v = mem_zalloc(l->items.live, sizeof(*v));
         size_t n = 0;

@@ -60,8 +60,7 @@ int layout_link(struct layout *l, const char *path, const char *target,
 int layout_dir(struct layout *l, const char *path, struct layout_item **ret, bool *ret_made,
                struct bld_err *err) MUST_CHECK;
 /* All entries, canonical order, to a tar stream (ended). */
-int layout_write(struct layout *l, const struct ly_sink *tar, bool clamp, int64_t clamp_sec,
-                 struct bld_err *err) MUST_CHECK;
+int layout_write(struct layout *l, const struct ly_sink *tar, struct bld_err *err) MUST_CHECK;
 size_t layout_count(const struct layout *l);
 
 #endif

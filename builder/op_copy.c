@@ -429,11 +429,11 @@ static int run_copy(struct copy *k, struct bd_tree *below, struct bld_err *err)
         if (r == 0)
                 r = copy_sources(k, err);
         if (r == 0)
-                r = layer_out_new(k->b, &out, err);
+                r = layer_out_new(k->b, false, &out, err);
         if (r < 0)
                 return r;
         tar = layer_out_tar(out);
-        r = layout_write(k->l, &tar, k->b->clamp, k->b->clamp_sec, err);
+        r = layout_write(k->l, &tar, err);
         return r == 0 ? layer_out_end(k->b, out, k->v, err) : r;
 }
 

@@ -4,8 +4,8 @@
 #include "builder/layout_priv.h"
 #include "builder/op_priv.h"
 
-static int lay_out(struct build *b, const struct vx_mkdir *m, struct bd_tree *below,
-                   struct layout **ret, struct bld_err *err)
+static int lay_out(const struct vx_mkdir *m, struct bd_tree *below, struct layout **ret,
+                   struct bld_err *err)
 {
         struct layout_opts lo = {.below = below, .now_ns = time_now_ns(), .dir_mode = 0755};
         AUTO(layout_free_p) struct layout *l = NULL, *none = NULL;
@@ -32,8 +32,6 @@ static int lay_out(struct build *b, const struct vx_mkdir *m, struct bd_tree *be
                 r = layout_dir(l, path, &dir, &made, err);
         if (r < 0)
                 return r;
-        if (b->has_epoch)
-                dir->mtime_ns = b->clamp_sec * 1000000000;
         *ret = TAKE_PTR(&l);
         return 0;
 }
@@ -49,12 +47,12 @@ int op_mkdir(struct build *b, struct vertex *v, struct bld_err *err)
         if (v->inputs[0])
                 r = bd_tree_open(b->c, &v->inputs[0]->result.layers, &below, err);
         if (r == 0)
-                r = lay_out(b, &v->u.mkdir, below, &l, err);
+                r = lay_out(&v->u.mkdir, below, &l, err);
         if (r == 0)
-                r = layer_out_new(b, &out, err);
+                r = layer_out_new(b, false, &out, err);
         if (r < 0)
                 return r;
         tar = layer_out_tar(out);
-        r = layout_write(l, &tar, b->clamp, b->clamp_sec, err);
+        r = layout_write(l, &tar, err);
         return r == 0 ? layer_out_end(b, out, v, err) : r;
 }

@@ -28,10 +28,8 @@ struct build {
 
         enum ly_codec codec;
         int level;
-        bool reproducible;
-        bool clamp;
-        int64_t clamp_sec; /* SOURCE_DATE_EPOCH */
         bool has_epoch;
+        int64_t clamp_sec; /* SOURCE_DATE_EPOCH */
 
         /* Started by the build's own thread before the first step that needs it. */
         struct rt_keeper *keeper;
@@ -69,12 +67,17 @@ int op_bind_content(struct build *b, struct vertex *v, const struct vx_mount *m,
 /* ---- writing a layer (layer_out.c) ---- */
 
 struct layer_out;
-int layer_out_new(struct build *b, struct layer_out **ret, struct bld_err *err) MUST_CHECK;
+/* reproducible: by the engine whose bytes are the same on every machine. */
+int layer_out_new(struct build *b, bool reproducible, struct layer_out **ret,
+                  struct bld_err *err) MUST_CHECK;
 struct ly_sink layer_out_tar(struct layer_out *lo); /* tar bytes go here */
 /* Blob and TOC into the store; the layer is appended to the vertex' result (parent's chain plus
  * this one), sealed. */
 int layer_out_end(struct build *b, struct layer_out *lo, struct vertex *v,
                   struct bld_err *err) MUST_CHECK;
+/* The same, appended to a list. */
+int layer_out_append(struct build *b, struct layer_out *lo, struct bd_layers *layers,
+                     struct bld_err *err) MUST_CHECK;
 void layer_out_free(struct layer_out *lo);
 DEFINE_AUTO_PTR(struct layer_out, layer_out_free);
 /* Start a result with the chain of the input below. */

@@ -223,8 +223,6 @@ static int pack_args(const struct run *run, const char *adopt, struct sb *out, s
         if (r == 0)
                 r = js_set_str(a, "upper", upper) | js_set_str(a, "adopt", adopt) |
                     js_set_i64(a, "form", snapshot_form(run->b));
-        if (r == 0 && run->b->clamp)
-                r = js_set_i64(a, "clamp", run->b->clamp_sec);
         if (r < 0) {
                 js_free(stubs);
                 js_free(lowers);
@@ -297,7 +295,7 @@ static int commit(struct run *run, struct bld_err *err)
         AUTO(layer_out_free_p) struct layer_out *out = NULL;
         AUTO(cas_tmp_free_p) struct cas_tmp *tmp = NULL;
         AUTO_FREE char *adopt = NULL;
-        int r = layer_out_new(run->b, &out, err);
+        int r = layer_out_new(run->b, false, &out, err);
 
         if (r == 0)
                 r = cas_tmp_new(run->b->c->cas, &tmp, err);

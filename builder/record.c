@@ -149,9 +149,14 @@ int record_get(struct bd_ctx *c, struct cas_build *build, const struct digest *k
 int record_put(struct bd_ctx *c, const struct digest *key, const struct vertex *v,
                struct bld_err *err)
 {
+        return record_put_layers(c, key, &v->result.layers, v->name ? v->name : "", err);
+}
+
+int record_put_layers(struct bd_ctx *c, const struct digest *key, const struct bd_layers *layers,
+                      const char *name, struct bld_err *err)
+{
         AUTO_SB struct sb text = SB_INIT(CAS_RECORD_MAX);
         AUTO_JS struct js *j = js_obj();
-        const struct bd_layers *layers = &v->result.layers;
         AUTO_FREE struct digest *blobs = mem_zalloc(layers->n, sizeof(*blobs));
         struct js *arr = js_arr();
         size_t nblobs = 0;
@@ -167,7 +172,7 @@ int record_put(struct bd_ctx *c, const struct digest *key, const struct vertex *
                         blobs[nblobs++] = layers->v[i].desc.digest;
         }
         r |= js_set_i64(j, "v", RECORD_VERSION);
-        r |= js_set_str(j, "step", v->name ? v->name : "");
+        r |= js_set_str(j, "step", name);
         r |= js_set(j, "layers", arr);
         if (r < 0)
                 return err_nomem(err, "result record");

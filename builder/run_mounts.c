@@ -102,7 +102,7 @@ static int produce_bind(void *user, const struct ly_sink *tar, struct bld_err *e
                 r = bind_put(l, x->fs, x->node, "src", err);
         if (r == 0 && x->node->type == LY_DIR)
                 r = bind_below(l, x->fs, x->node, "src", 0, err);
-        return r == 0 ? layout_write(l, tar, false, 0, err) : r;
+        return r == 0 ? layout_write(l, tar, err) : r;
 }
 
 static int add_tmp(struct build *b, struct run_mounts *m, struct cas_tmp **ret,

@@ -149,7 +149,6 @@ static int pack_upper(struct rt_verb_ctx *x, const struct js *a, struct bld_err 
                 r = open_lowers(x->store_fd, js_get(a, "lowers"), lowers, &o.nlower, err);
         o.lower_fds = lowers;
         o.stubs = stubs;
-        o.clamp = js_get_i64(a, "clamp", &o.clamp_sec);
         if (r == 0)
                 r = ly_diff_upper(upper, &o, &tar, err);
         if (r == 0)
