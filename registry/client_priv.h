@@ -36,6 +36,7 @@ enum reg_scheme { REG_SCHEME_UNKNOWN, REG_SCHEME_HTTPS, REG_SCHEME_HTTP };
 struct reg_tls {
         struct sb ca;      /* PEM: the system's bundle and what was added */
         char *cert, *key;  /* file names of a client pair */
+        char *ca_dir;      /* $SSL_CERT_DIR or NULL */
 };
 
 /* One "host[:port]". Lives as long as the client. */

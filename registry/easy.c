@@ -306,6 +306,8 @@ static bool setup_tls(struct xfer *x, const struct curl_api *api, CURL *h)
 
                 ok &= set_ptr(api, h, CURLOPT_CAINFO_BLOB, &blob);
         }
+        if (t->ca_dir)
+                ok &= set_str(api, h, CURLOPT_CAPATH, t->ca_dir);
         if (t->cert) {
                 ok &= set_str(api, h, CURLOPT_SSLCERT, t->cert);
                 ok &= set_str(api, h, CURLOPT_SSLKEY, t->key);

@@ -135,6 +135,23 @@ int reg_manifest_head(struct reg_client *c, const struct img_ref *ref, struct im
         return 1;
 }
 
+/* A captive portal or a broken proxy answers 200 with a page of its own; the next answer may be
+ * the registry's. */
+static int once_more(struct req *rq, struct bld_err *err)
+{
+        int r;
+
+        if (rq->res.status != 200 || rq->c->retries == 0 ||
+            img_guess_media_type(sb_text(&rq->res.body), rq->res.body.len))
+                return 0;
+        reg_note(rq->c, "%s: %s did not send a manifest; once more", rq->what, rq->at.host);
+        r = reg_sleep(rq->c, rq->c->timing.resume, err);
+        if (r < 0)
+                return r;
+        req_again(rq);
+        return req_run(rq, err);
+}
+
 static int check_manifest(const struct target *t, const struct img_ref *ref, const struct req *rq,
                           struct img_desc *d, struct bld_err *err)
 {
@@ -194,6 +211,8 @@ int reg_manifest_get(struct reg_client *c, const struct img_ref *ref, struct sb 
                 r = req_scope(&rq, t.repo->path, "pull", err);
         if (r == 0)
                 r = req_run(&rq, err);
+        if (r == 0)
+                r = once_more(&rq, err);
         if (r < 0)
                 return r;
         if (rq.res.status == 404)

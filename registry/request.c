@@ -463,6 +463,24 @@ static void show_warnings(struct req *rq)
         }
 }
 
+/* "9;w=21600" of "100;w=21600": say it while something can be done about it. */
+static void show_rate_limit(struct req *rq)
+{
+        const char *limit = reg_res_header(&rq->res, "RateLimit-Limit", 0);
+        const char *left = reg_res_header(&rq->res, "RateLimit-Remaining", 0);
+        uint64_t of, n;
+        char a[24], b[24];
+
+        if (!limit || !left)
+                return;
+        (void)str_copy(a, sizeof(a), limit);
+        (void)str_copy(b, sizeof(b), left);
+        a[strcspn(a, ";")] = b[strcspn(b, ";")] = 0;
+        if (parse_u64(a, 1, UINT32_MAX, &of) && parse_u64(b, 0, UINT32_MAX, &n) && n * 10 < of)
+                reg_note_once(rq->c, "%s: %llu of %llu pulls are left in this window",
+                              rq->repo->host->name, (unsigned long long)n, (unsigned long long)of);
+}
+
 static bool wrong_scheme(struct req *rq)
 {
         bool http = rq->probe && falls_back(rq->repo->host, &rq->res);
@@ -497,6 +515,7 @@ static int attempt(struct req *rq, struct bld_err *err)
                 if (rq->res.fault != REG_FAULT_NONE)
                         return 0;
                 show_warnings(rq);
+                show_rate_limit(rq);
                 r = judge(rq, err);
         } while (r == NEXT_SEND);
         return r < 0 ? r : 0;

@@ -82,6 +82,18 @@ static void slow_down(struct req *rq)
         (void)pthread_mutex_unlock(&rq->c->lock);
 }
 
+/* "0;w=21600": nothing left for hours, and the header says so; waiting would only look busy. */
+static bool spent(const struct reg_res *res)
+{
+        const char *left = reg_res_header(res, "RateLimit-Remaining", 0);
+        uint64_t window;
+
+        if (!left || !str_has_prefix(left, "0;w="))
+                return false;
+        return parse_u64(left + 4, 0, UINT64_MAX, &window) && window > 600 &&
+               !reg_res_header(res, "Retry-After", 0);
+}
+
 int retry_wait(struct req *rq, struct retry *t, struct bld_err *err)
 {
         struct reg_client *c = rq->c;
@@ -94,6 +106,8 @@ int retry_wait(struct req *rq, struct retry *t, struct bld_err *err)
                 t->start_ns = now;
         if (status == 429)
                 slow_down(rq);
+        if (status == 429 && spent(&rq->res))
+                return 0;
         if (again == AGAIN_NO || t->used >= (again == AGAIN_ONCE ? MIN(c->retries, 1u) : c->retries))
                 return 0;
         ms = backoff_ms(c, t->used, status == 429);

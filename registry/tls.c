@@ -20,7 +20,8 @@ void reg_tls_done(struct reg_tls *t)
         sb_done(&t->ca);
         free(t->cert);
         free(t->key);
-        t->cert = t->key = NULL;
+        free(t->ca_dir);
+        t->cert = t->key = t->ca_dir = NULL;
 }
 
 static int add_system(struct reg_tls *t, struct bld_err *err)
@@ -185,7 +186,7 @@ static int add_options(const struct reg_client *c, struct reg_tls *t, const stru
 int reg_tls_load(struct reg_client *c, struct reg_host *h, struct bld_err *err)
 {
         struct reg_tls t = {.ca = SB_INIT(PEM_MAX)};
-        const char *env = getenv("SSL_CERT_FILE");
+        const char *env = getenv("SSL_CERT_FILE"), *dir = getenv("SSL_CERT_DIR");
         bool ready;
         int r;
 
@@ -199,6 +200,8 @@ int reg_tls_load(struct reg_client *c, struct reg_host *h, struct bld_err *err)
                 r = add_certs_d(&t, h, err);
         if (r == 0 && t.ca.len == 0 && env && *env)
                 r = add_system(&t, err);
+        if (r == 0 && dir && *dir && !(t.ca_dir = mem_strdup(dir)))
+                r = err_nomem(err, "read certificates");
         if (r < 0) {
                 reg_tls_done(&t);
                 return r;

@@ -1114,6 +1114,54 @@ static void test_manifest_head_fallback(void **state UNUSED)
         check_scripts();
 }
 
+static void test_captive_portal(void **state UNUSED)
+{
+        const struct mock_step rows[][3] = {
+                {{"GET /v2/a/b/manifests/v1", .status = 200,
+                  .headers = "Content-Type: text/html\r\n", .body = "<html>pay here</html>"},
+                 {"GET /v2/a/b/manifests/v1", .status = 200,
+                  .headers = "Content-Type: " MT_OCI_INDEX "\r\n", .body = doc},
+                 {0}},
+                {{"GET /v2/a/b/manifests/v1", .status = 200, .times = 2,
+                  .headers = "Content-Type: text/html\r\n", .body = "<html>pay here</html>"},
+                 {0}},
+        };
+        static const int want[] = {0, BLD_E_CORRUPT};
+
+        connect_with((struct reg_opts){0});
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                AUTO_SB struct sb out = SB_INIT(1u << 20);
+                AUTO(img_desc_done) struct img_desc d = {0};
+                struct bld_err err = BLD_ERR_INIT;
+
+                mock_script(w->reg, rows[i]);
+                assert_int_equal(reg_manifest_get(w->c, &w->ref, &out, &d, &err), want[i]);
+                if (want[i] < 0)
+                        assert_non_null(strstr(err.msg, "pay here"));
+        }
+        check_scripts();
+}
+
+static void test_rate_limits(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->url, .status = 200, .body = w->blob, .body_len = sizeof(w->blob),
+                 .headers = "RateLimit-Limit: 100;w=21600\r\nRateLimit-Remaining: 9;w=21600\r\n"},
+                {w->url, .status = 429, .headers = "RateLimit-Remaining: 0;w=21600\r\n"},
+                {0},
+        };
+        struct bld_err err = BLD_ERR_INIT;
+
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){0});
+        get_blob_ok();
+        sb_reset(&w->got);
+        assert_int_equal(get_blob(&err), BLD_E_NETWORK);
+        check_scripts();
+        assert_non_null(strstr(sb_text(&w->notes), "9 of 100 pulls are left"));
+        assert_null(strstr(sb_text(&w->notes), "retry"));
+}
+
 static void test_manifest_mismatch(void **state UNUSED)
 {
         const struct mock_step steps[] = {
@@ -1384,7 +1432,7 @@ int main(void)
                 T(test_push_lost_answer), T(test_push_session_lost), T(test_push_token_dies),
                 T(test_mounts), T(test_push_digest_refused), T(test_push_in_chunks),
                 T(test_push_bad_location), T(test_manifest_head_fallback),
-                T(test_manifest_mismatch), T(test_tags), T(test_tags_elsewhere),
+                T(test_captive_portal), T(test_rate_limits), T(test_manifest_mismatch), T(test_tags), T(test_tags_elsewhere),
                 T(test_proxy), T(test_one_token_for_all), T(test_referrers), T(test_delete), T(test_login_is_not_anonymous),
         };
 
