@@ -148,7 +148,8 @@ static int repack(const struct job *j, const struct bd_layer *l, struct img_desc
                 r = err_set(err, BLD_E_CORRUPT, "a layer's content is not what its image says");
         if (r == 0)
                 r = cas_writer_commit(w, &packed.digest, packed.size, &ret->digest, err);
-        ret->size = packed.size;
+        if (r == 0)
+                ret->size = packed.size;
         return r;
 }
 
