@@ -1,5 +1,6 @@
 /* Probes: do the real thing in a throw-away child and look at errno. Never conclude from uids,
  * names of distributions or "am I in a container". */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -8,6 +9,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/num.h"
@@ -115,6 +117,30 @@ static int overlay_explain(const char *dir, struct bld_err *err)
         return err_why(err, err->code, "probe folder %s", dir);
 }
 
+/* Folders of probes that were killed. Young ones may be between their mkdir and their lock. */
+static void sweep_probes(void)
+{
+        int fd = sys_openat(AT_FDCWD, "tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+        DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+        struct dirent *e;
+
+        if (!d) {
+                fd_close(&fd);
+                return;
+        }
+        while ((e = readdir(d))) {
+                AUTO_FD int dir = -1;
+                struct stat st;
+                if (!str_has_prefix(e->d_name, "rt-probe-"))
+                        continue;
+                dir = sys_openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+                if (dir >= 0 && fstat(dir, &st) == 0 && time(NULL) - st.st_mtime > 60 &&
+                    flock(dir, LOCK_EX | LOCK_NB) == 0)
+                        (void)path_remove_tree(dirfd(d), e->d_name, NULL);
+        }
+        closedir(d);
+}
+
 static int probe_dir(char *dir, size_t size, int *ret_lock, struct bld_err *err)
 {
         char path[128];
@@ -123,6 +149,7 @@ static int probe_dir(char *dir, size_t size, int *ret_lock, struct bld_err *err)
         (void)snprintf(dir, size, "tmp/rt-probe-%d", (int)getpid());
         if (sys_mkdirat(AT_FDCWD, "tmp", 0755) < 0 && errno != EEXIST)
                 return err_sys(err, errno, "make the store's tmp folder");
+        sweep_probes();
         (void)path_remove_tree(AT_FDCWD, dir, NULL); /* of a dead process with our number */
         (void)snprintf(path, sizeof(path), "%s/lower/d", dir);
         if (sys_mkdirat(AT_FDCWD, dir, 0700) < 0)

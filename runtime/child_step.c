@@ -16,15 +16,22 @@
 
 #define SOFT_FILES 1024 /* old daemons and rpm loop over all of them */
 #define HARD_FILES 524288
+#define MAX_PROCS 32768
 
 /* Raising a hard limit takes CAP_SYS_RESOURCE, which containers lack: then what there is. */
-static void set_limits(void)
+static void set_limits(const struct rt_env *env)
 {
         struct rlimit files = {SOFT_FILES, HARD_FILES};
+        const struct rlimit procs = {MAX_PROCS, MAX_PROCS};
         struct rlimit have;
         const struct rlimit core = {0, 0};
 
         (void)setrlimit(RLIMIT_CORE, &core);
+        /* Against fork bombs. Counted per user namespace (5.14), so only where there is one: else
+         * every process of this uid on the machine would count. */
+        if (env->level == RT_USERNS && getrlimit(RLIMIT_NPROC, &have) == 0 &&
+            have.rlim_max > MAX_PROCS)
+                (void)setrlimit(RLIMIT_NPROC, &procs);
         if (setrlimit(RLIMIT_NOFILE, &files) == 0 || getrlimit(RLIMIT_NOFILE, &have) < 0)
                 return;
         files.rlim_max = MIN(have.rlim_max, (rlim_t)HARD_FILES);
@@ -140,7 +147,7 @@ static int prepare(struct init *in, struct bld_err *err)
 
         (void)setsid();
         (void)umask(022);
-        set_limits();
+        set_limits(&in->c->env);
         reset_signals();
         r = set_stdio(in, err);
         if (r == 0)

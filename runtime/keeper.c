@@ -40,8 +40,10 @@ static int spawn(struct rt_keeper *k, const char *helper, int their_sock, struct
         AUTO_STRV struct strv env = {0};
         char name[] = "bld", arg[] = RT_ARG, parent[24];
         char *argv[] = {name, arg, parent, NULL};
-        /* 1 and 2 stay for what sanitizers print; a keeper writes nothing itself. */
-        const struct proc_fd fds[] = {{their_sock, 3}, {2, 1}, {2, 2}};
+        AUTO_FD int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+        /* For what sanitizers print; a keeper writes nothing itself. */
+        int said = fcntl(2, F_GETFD) >= 0 ? 2 : null;
+        const struct proc_fd fds[] = {{their_sock, 3}, {said, 1}, {said, 2}};
         int r;
 
         (void)snprintf(parent, sizeof(parent), "%d", (int)getpid());

@@ -235,6 +235,26 @@ static void cancels(void)
         cancel_done(&c);
 }
 
+/* A probe that was killed leaves a folder; the next start takes it away. */
+static void probe_leftovers(void)
+{
+        const struct timespec old[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+        struct stat st;
+
+        rtf_mkdir(&f, "tmp/rt-probe-1/lower/d");
+        rtf_mkdir(&f, "tmp/rt-probe-2");
+        rtf_mkdir(&f, "tmp/other");
+        assert_int_equal(utimensat(f.store_fd, "tmp/rt-probe-1", old, 0), 0);
+        rt_keeper_stop(f.k);
+        f.k = NULL;
+        struct bld_err err = BLD_ERR_INIT;
+        const struct rt_keeper_opts o = {.store_fd = f.store_fd, .level = f.level};
+        assert_int_equal(rt_keeper_start(&o, &f.k, &err), 0);
+        assert_int_not_equal(fstatat(f.store_fd, "tmp/rt-probe-1", &st, 0), 0);
+        assert_int_equal(fstatat(f.store_fd, "tmp/rt-probe-2", &st, 0), 0); /* too young */
+        assert_int_equal(fstatat(f.store_fd, "tmp/other", &st, 0), 0);
+}
+
 static void calls(void **state)
 {
         rtf_open(&f, *(enum rt_level *)*state);
@@ -244,6 +264,7 @@ static void calls(void **state)
         walls();
         removes();
         cancels();
+        probe_leftovers();
 }
 
 /* ---- starting ---- */
