@@ -1,12 +1,15 @@
 #include "builder/layout_priv.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/err.h"
 #include "base/map.h"
 #include "base/path.h"
 #include "base/sys.h"
+
+#define LINK_HOPS_MAX 255
 
 struct layout {
         struct layout_opts o;
@@ -97,6 +100,71 @@ int layout_type(const struct layout *l, const char *path, enum ly_type *ret_type
         if (*ret_type == LY_HARDLINK)
                 *ret_type = n->t ? n->t->e.type : LY_FILE;
         return 1;
+}
+
+/* The target when a link stands at path. */
+static const char *link_at(const struct layout *l, const char *path)
+{
+        const struct layout_item *i = map_get(&l->items, path);
+        const struct ly_node *n;
+
+        if (i)
+                return i->type == LY_SYMLINK ? i->link : NULL;
+        n = node_below(l, path);
+        return n && n->t && n->t->e.type == LY_SYMLINK ? n->t->e.link : NULL;
+}
+
+/* One component onto the path that is resolved so far; out[0..floor) is the root. */
+static void step(struct sb *out, size_t floor, const char *name, size_t len)
+{
+        if (len == 0 || (len == 1 && name[0] == '.'))
+                return;
+        if (len == 2 && name[0] == '.' && name[1] == '.') {
+                const char *slash = out->len > floor ? strrchr(out->buf, '/') : NULL;
+                size_t at = slash ? (size_t)(slash - out->buf) : 0;
+
+                sb_cut(out, MAX(at, floor));
+                return;
+        }
+        if (out->len)
+                sb_char(out, '/');
+        sb_add(out, name, len);
+}
+
+int layout_resolve_in(struct layout *l, const char *root, const char *path, char **ret,
+                      struct bld_err *err)
+{
+        AUTO_SB struct sb out = SB_INIT(65536);
+        AUTO_FREE char *rest = mem_strdup(path);
+        const char *p = rest;
+        int r;
+
+        if (!rest)
+                return err_nomem(err, "path");
+        sb_str(&out, root);
+        for (int hops = 0; *p;) {
+                size_t len = strcspn(p, "/"), before = out.len;
+                const char *link;
+                char *next = NULL;
+
+                step(&out, strlen(root), p, len);
+                p += len + (p[len] == '/');
+                r = sb_check(&out, "path", err);
+                link = r == 0 && out.len > before ? link_at(l, sb_text(&out)) : NULL;
+                if (r < 0)
+                        return r;
+                if (!link)
+                        continue;
+                if (++hops > LINK_HOPS_MAX)
+                        return err_set(err, BLD_E_INVALID, "too many links at \"%s\"", path);
+                sb_cut(&out, *link == '/' ? strlen(root) : before);
+                if (asprintf(&next, "%s/%s", link, p) < 0)
+                        return err_nomem(err, "path");
+                free(rest);
+                p = rest = next;
+        }
+        *ret = sb_take(&out);
+        return *ret ? 0 : err_nomem(err, "path");
 }
 
 static int insert(struct layout *l, const char *path, struct layout_item **ret,

@@ -42,6 +42,10 @@ DEFINE_AUTO_PTR(struct layout, layout_free);
 /* Resolve an absolute path in the tree below (links followed inside the root): relative, clean.
  * Caller frees. */
 int layout_resolve(struct layout *l, const char *path, char **ret, struct bld_err *err) MUST_CHECK;
+/* The same for a name inside an archive: root (relative, resolved) is as far as "..", absolute names
+ * and links lead, whether they stand in the tree below or in this layer. */
+int layout_resolve_in(struct layout *l, const char *root, const char *path, char **ret,
+                      struct bld_err *err) MUST_CHECK;
 /* Mode and owner of folders made from here on. */
 void layout_made_as(struct layout *l, unsigned mode, uint32_t uid, uint32_t gid);
 /* What stands at a path now. 1 with *ret_type, or 0. */

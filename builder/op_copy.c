@@ -208,30 +208,15 @@ static int spool_data(struct copy *k, struct ly_reader *rd, struct layout_item *
         return r;
 }
 
-/* A name of the archive below DEST: folders on the way that are links in the archive or in the
- * image are followed inside DEST, never out of it. */
+/* A name of the archive below DEST, which is as far as it can reach. */
 static int archive_path(struct copy *k, const char *name, char **ret, struct bld_err *err)
 {
-        AUTO_FREE char *dir = path_dir(name), *below = NULL, *inside = NULL, *resolved = NULL;
-        size_t n = strlen(k->dest);
-        int r;
+        AUTO_FREE char *dir = path_dir(name), *resolved = NULL;
+        int r = dir ? layout_resolve_in(k->l, k->dest, dir, &resolved, err)
+                    : err_nomem(err, "layer");
 
-        if (!dir)
-                return err_nomem(err, "layer");
-        below = join(k->dest, strcmp(dir, ".") == 0 ? "" : dir);
-        if (!below)
-                return err_nomem(err, "layer");
-        r = layout_resolve(k->l, below, &resolved, err);
         if (r < 0)
                 return r;
-        /* A link that leads out of DEST is read as if DEST were the root. */
-        if (n && !(strncmp(resolved, k->dest, n) == 0 && (resolved[n] == '/' || !resolved[n]))) {
-                inside = join(k->dest, resolved);
-                if (!inside)
-                        return err_nomem(err, "layer");
-                free(resolved);
-                resolved = TAKE_PTR(&inside);
-        }
         *ret = join(resolved, path_base(name));
         return *ret ? 0 : err_nomem(err, "layer");
 }
@@ -438,11 +423,17 @@ static int run_copy(struct copy *k, struct bd_tree *below, struct bld_err *err)
 }
 
 /* Each op opens the context anew: trees load lazily and belong to one thread. */
-static int open_source(struct build *b, const struct vertex *from, struct fs **ret,
+static int open_source(struct build *b, const struct vertex *v, struct fs **ret,
                        struct bld_err *err)
 {
-        if (!from)
+        static const struct bd_layers nothing = {.v = NULL};
+        const struct vertex *from;
+
+        if (v->ninputs < 2) /* heredocs only */
                 return 0;
+        from = v->inputs[1];
+        if (!from) /* scratch: what is named there must be missing, not passed over */
+                return fs_open_layers(b->c, &nothing, ret, err);
         if (from->kind == VX_LOCAL)
                 return build_open_local(b, from, ret, err);
         return fs_open_layers(b->c, &from->result.layers, ret, err);
@@ -459,7 +450,7 @@ int op_copy(struct build *b, struct vertex *v, struct bld_err *err)
         if (!v->u.copy.link && v->inputs[0])
                 r = bd_tree_open(b->c, &v->inputs[0]->result.layers, &below, err);
         if (r == 0)
-                r = open_source(b, from, &source, err);
+                r = open_source(b, v, &source, err);
         k.fs = source;
         if (r == 0)
                 r = run_copy(&k, below, err);

@@ -545,7 +545,11 @@ static int plan_mount(struct plan *p, struct stage *s, const char *value, struct
                 const char *ns = plan_build_arg(p->o, "BUILDKIT_CACHE_MOUNT_NS");
                 char *id = NULL;
 
-                if (asprintf(&id, "%s/%s", ns ? ns : "", x.m->id) < 0)
+                /* One made with a mode or an owner is another cache than one made without. */
+                if ((x.m->mode_set || x.m->uid || x.m->gid
+                             ? asprintf(&id, "%s/%s %o:%u:%u", ns ? ns : "", x.m->id,
+                                        x.m->mode_set ? x.m->mode : 0755, x.m->uid, x.m->gid)
+                             : asprintf(&id, "%s/%s", ns ? ns : "", x.m->id)) < 0)
                         r = err_nomem(err, "--mount");
                 else {
                         free(x.m->id);

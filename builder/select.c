@@ -64,15 +64,17 @@ static int match_below(struct fs *f, struct fs_node *dir, const char *rest, size
                 r = glob_match(part, n->name, err);
                 if (r <= 0)
                         continue;
+                if (tail) { /* links are no folders to a pattern */
+                        if (n->type == LY_DIR)
+                                r = match_below(f, n, tail, src, out, err);
+                        continue;
+                }
                 if (n->type == LY_SYMLINK) {
                         r = fs_resolve(f, dir, n->name, true, &target, err);
                         if (r < 0 || !target)
                                 continue;
                 }
-                if (!tail)
-                        r = pick(out, target, n->name, src, true, err);
-                else if (target->type == LY_DIR)
-                        r = match_below(f, target, tail, src, out, err);
+                r = pick(out, target, n->name, src, true, err);
         }
         return r < 0 ? r : 0;
 }
