@@ -73,6 +73,7 @@ int err_wrap(struct bld_err *err, int r, const char *fmt, ...)
         return r;
 }
 
+PRINTF(3, 0)
 static void add_line(struct bld_err *err, const char *label, const char *fmt, va_list ap)
 {
         size_t n, room;
