@@ -1,12 +1,12 @@
 /* Tar bytes in, a layer blob out: the table of contents is made by the producer, the tar's digest,
  * the compression and the blob's digest by the pipeline, all from the same buffers. */
-#include <zstd.h>
 
 #include "base/err.h"
 #include "image/image.h"
 #include "layer/gz_priv.h"
 #include "layer/pipe_priv.h"
 #include "layer/tar_priv.h"
+#include "layer/zstd_priv.h"
 
 #define ZSTD_LEVEL 3
 #define ZSTD_JOB (4 << 20)
@@ -22,6 +22,7 @@ struct ly_pack {
         enum gz_engine engine;
         int level;
         struct gz_enc *enc[LP_THREADS_MAX];
+        const struct zstd *z;
         ZSTD_CCtx *zstd;
         unsigned char *zbuf;
         size_t zcap;
@@ -90,7 +91,7 @@ static int zstd_run(struct ly_pack *p, const void *buf, size_t n, ZSTD_EndDirect
                 ZSTD_outBuffer out = {.dst = p->zbuf, .size = p->zcap};
                 int r;
 
-                left = ZSTD_compressStream2(p->zstd, &out, &in, op);
+                left = p->z->compress(p->zstd, &out, &in, op);
                 if (ZSTD_isError(left))
                         return err_set(err, BLD_E_BUG, "zstd: %s", ZSTD_getErrorName(left));
                 r = emit(p, p->zbuf, out.pos, err);
@@ -125,11 +126,14 @@ static int set_zstd(struct ly_pack *p, unsigned threads, struct bld_err *err)
 
         p->zcap = ZSTD_CStreamOutSize();
         p->zbuf = mem_alloc(p->zcap);
-        p->zstd = ZSTD_createCCtx();
+        p->z = zstd_get(err);
+        if (!p->z)
+                return BLD_E_UNSUPPORTED;
+        p->zstd = p->z->create();
         if (!p->zbuf || !p->zstd)
                 return err_nomem(err, "zstd compressor");
         for (size_t i = 0; i < ARRAY_LEN(params); i++) {
-                size_t r = ZSTD_CCtx_setParameter(p->zstd, params[i].name, params[i].value);
+                size_t r = p->z->set(p->zstd, params[i].name, params[i].value);
 
                 if (ZSTD_isError(r))
                         return err_set(err, BLD_E_UNSUPPORTED, "zstd: %s", ZSTD_getErrorName(r));
@@ -199,7 +203,8 @@ void ly_pack_free(struct ly_pack *p)
         lp_free(p->pipe);
         for (size_t i = 0; i < LP_THREADS_MAX; i++)
                 gz_enc_free(p->enc[i]);
-        ZSTD_freeCCtx(p->zstd);
+        if (p->zstd)
+                (void)p->z->free_ctx(p->zstd);
         free(p->zbuf);
         toc_builder_free(p->toc);
         free(p);

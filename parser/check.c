@@ -55,11 +55,11 @@ struct flag_def {
 /* Sorted by name: of equally near suggestions the first is taken. */
 static const struct flag_def from_flags[] = {{"platform", FLAG_STRING}};
 static const struct flag_def copy_flags[] = {
-        {"chmod", FLAG_STRING}, {"chown", FLAG_STRING}, {"exclude", FLAG_LIST},
+        {"chown", FLAG_STRING}, {"chmod", FLAG_STRING}, {"exclude", FLAG_LIST},
         {"from", FLAG_STRING},  {"link", FLAG_BOOL},    {"parents", FLAG_BOOL},
 };
 static const struct flag_def add_flags[] = {
-        {"checksum", FLAG_STRING}, {"chmod", FLAG_STRING},      {"chown", FLAG_STRING},
+        {"checksum", FLAG_STRING}, {"chown", FLAG_STRING},      {"chmod", FLAG_STRING},
         {"exclude", FLAG_LIST},    {"keep-git-dir", FLAG_BOOL}, {"link", FLAG_BOOL},
         {"unpack", FLAG_BOOL},
 };
