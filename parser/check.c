@@ -52,7 +52,7 @@ struct flag_def {
 
 #define FLAGS_MAX 8
 
-/* Sorted by name: of equally near suggestions the first is taken. */
+/* Of equally near suggestions the first is taken: the more usual flag comes first. */
 static const struct flag_def from_flags[] = {{"platform", FLAG_STRING}};
 static const struct flag_def copy_flags[] = {
         {"chown", FLAG_STRING}, {"chmod", FLAG_STRING}, {"exclude", FLAG_LIST},
