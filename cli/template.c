@@ -190,14 +190,19 @@ static int operand(struct tmpl *t, struct action *a, const struct js *dot, value
         if (isdigit((unsigned char)*a->p) || *a->p == '-')
                 return number(t, a, ret);
         if (*a->p == '(' && t->depth < DEPTH_MAX) {
+                AUTO_JS struct js *v = NULL;
+
                 a->p++;
                 t->depth++;
-                r = pipeline(t, a, dot, ret);
+                r = pipeline(t, a, dot, &v);
                 t->depth--;
                 if (r == 0 && (a->p >= a->end || *a->p != ')'))
                         r = refuse(t, "missing ) in", a->p, (size_t)(a->end - a->p));
-                a->p += r == 0;
-                return r;
+                if (r < 0)
+                        return r;
+                a->p++;
+                *ret = TAKE_PTR(&v);
+                return 0;
         }
         return refuse(t, "cannot do", a->p, (size_t)(a->end - a->p));
 }
