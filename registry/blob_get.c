@@ -20,6 +20,8 @@ struct get {
         struct hasher h;
         uint64_t off;       /* bytes verified into the hash and given to the sink */
         uint64_t asked;     /* Range of this attempt, 0: whole */
+        bool quick;         /* from a mirror: no waiting */
+        bool local;         /* the sink failed: nobody else's bytes will do */
         bool no_range;      /* a range was answered wrongly once */
         bool no_cache;      /* something on the way gave us other bytes */
         unsigned restarts;  /* after a wrong digest or length */
@@ -136,7 +138,7 @@ static int broken(struct get *g, struct req *rq, struct bld_err *err)
                         return r;
         }
         if (!cheap)
-                return retry_wait(rq, &g->retry, err);
+                return g->quick ? 0 : retry_wait(rq, &g->retry, err);
         r = retry_resume_wait(rq, err);
         if (r < 0)
                 return r;
@@ -227,7 +229,7 @@ static int refused(struct get *g, struct req *rq, struct bld_err *err)
                             rq->repo->shown);
                 return r;
         }
-        r = retry_wait(rq, &g->retry, err);
+        r = g->quick ? 0 : retry_wait(rq, &g->retry, err);
         return r == 0 ? req_refused(rq, err) : r;
 }
 
@@ -238,6 +240,7 @@ static int get_once(struct get *g, struct req *rq, struct bld_err *err)
 
         if (r > 0)
                 return disliked(g, rq, r, err);
+        g->local = r < 0 && rq->gave_up;
         if (r < 0)
                 return r;
         if (rq->res.fault != REG_FAULT_NONE) {
@@ -312,43 +315,30 @@ static int get_elsewhere(struct get *g, struct req *from, struct bld_err *err)
         return BLD_E_NOT_FOUND;
 }
 
-int reg_blob_get(struct reg_client *c, const struct img_ref *ref, const struct img_desc *desc,
-                 const struct reg_sink *sink, struct bld_err *err)
+/* All of it from one place, whatever attempts that takes. */
+static int get_from(struct get *g, struct reg_repo *repo, const char *name, struct bld_err *err)
 {
         AUTO_SB struct sb what = SB_INIT(4096), path = SB_INIT(4096);
-        struct get g = {.c = c, .desc = desc, .sink = sink};
         struct bld_err why = BLD_ERR_INIT;
-        char name[DIGEST_STR_MAX];
         AUTO_REQ struct req rq = {0};
-        struct reg_repo *repo;
         int r;
 
-        if (!digest_is_set(&desc->digest))
-                return err_set(err, BLD_E_BUG, "a blob without a digest");
-        r = reg_repo_get(c, ref, &repo, err);
-        if (r < 0)
-                return r;
-        digest_format(&desc->digest, name);
         sb_fmt(&what, "pull of %s, blob %.19s", repo->shown, name);
         sb_fmt(&path, "/v2/%s/blobs/%s", repo->path, name);
-        g.what = sb_text(&what);
-        hasher_init(&g.h, desc->digest.algo);
-        r = get_local(&g, err);
-        if (r != 0)
-                return r < 0 ? r : 0;
-        req_init(&rq, c, repo, g.what);
+        g->what = sb_text(&what);
+        req_init(&rq, g->c, repo, g->what);
         rq.path = sb_text(&path);
-        rq.flags = REQ_ONCE | REQ_BLOB;
+        rq.flags = REQ_ONCE | REQ_BLOB | (g->quick ? REQ_QUICK : 0);
         rq.on_head = on_head;
         rq.on_body = on_body;
-        rq.user = &g;
+        rq.user = g;
         r = req_scope(&rq, repo->path, "pull", err);
         if (r < 0)
                 return r;
-        while ((r = get_once(&g, &rq, &why)) == 1)
+        while ((r = get_once(g, &rq, &why)) == 1)
                 ;
-        if (r == BLD_E_NOT_FOUND && desc->urls.n > 0) {
-                int e = get_elsewhere(&g, &rq, err);
+        if (r == BLD_E_NOT_FOUND && !g->quick && g->desc->urls.n > 0) {
+                int e = get_elsewhere(g, &rq, err);
 
                 if (e != BLD_E_NOT_FOUND)
                         return e;
@@ -356,4 +346,39 @@ int reg_blob_get(struct reg_client *c, const struct img_ref *ref, const struct i
         if (r < 0)
                 err_copy(err, &why);
         return r;
+}
+
+int reg_blob_get(struct reg_client *c, const struct img_ref *ref, const struct img_desc *desc,
+                 const struct reg_sink *sink, struct bld_err *err)
+{
+        struct get g = {.c = c, .desc = desc, .sink = sink, .what = "blob"};
+        char name[DIGEST_STR_MAX];
+        struct reg_places p;
+        int r;
+
+        if (!digest_is_set(&desc->digest))
+                return err_set(err, BLD_E_BUG, "a blob without a digest");
+        hasher_init(&g.h, desc->digest.algo);
+        r = get_local(&g, err);
+        if (r == 0)
+                r = reg_places_get(c, ref, &p, err);
+        if (r != 0)
+                return r < 0 ? r : 0;
+        digest_format(&desc->digest, name);
+        for (size_t i = 0;; i++) {
+                struct bld_err why = BLD_ERR_INIT;
+
+                g = (struct get){.c = c, .desc = desc, .sink = sink, .h = g.h, .off = g.off,
+                                 .quick = i + 1 < p.n};
+                r = get_from(&g, p.v[i], name, &why);
+                if (r == 0)
+                        return 0;
+                if (g.local || !reg_places_next(c, &p, i, r, &why)) {
+                        err_copy(err, &why);
+                        return r;
+                }
+                r = restart(&g, err);
+                if (r < 0)
+                        return r;
+        }
 }

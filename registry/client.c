@@ -18,6 +18,7 @@ static const struct reg_timing usual_timing = {
         .backoff = 1000,
         .backoff_max = 30000,
         .resume = 1000,
+        .mirror = 5000,
 };
 
 static void host_free(void *p)
@@ -35,6 +36,7 @@ static void repo_free(void *p)
 
         free(r->path);
         free(r->shown);
+        free(r->key);
         free(r->auth.realm);
         free(r->auth.service);
         free(r->auth.scope);
@@ -48,10 +50,12 @@ static int copy_opts(struct reg_client *c, const struct reg_opts *o, struct bld_
         if (o->creds && !(c->creds = mem_strdup(o->creds)))
                 return err_nomem(err, "set up the registry client");
         if ((o->insecure && strv_copy(&c->insecure, o->insecure) < 0) ||
-            (o->cas && strv_copy(&c->cas, o->cas) < 0))
+            (o->cas && strv_copy(&c->cas, o->cas) < 0) ||
+            (o->mirrors && strv_copy(&c->mirrors, o->mirrors) < 0))
                 return err_nomem(err, "set up the registry client");
         c->no_tls_verify = o->no_tls_verify;
         c->offline = o->offline;
+        c->mirror_only = o->mirror_only;
         c->retries = o->no_retry ? 0 : o->retries ? o->retries : 4;
         c->retry_max_ms = o->retry_max_ms ? o->retry_max_ms : 600000;
         c->parallel = o->parallel ? o->parallel : 6;
@@ -115,6 +119,7 @@ void reg_client_free(struct reg_client *c)
         reg_secret_free(c->creds);
         strv_done(&c->insecure);
         strv_done(&c->cas);
+        strv_done(&c->mirrors);
         strv_done(&c->notes);
         map_done(&c->noted);
         map_done(&c->repos);
@@ -171,6 +176,21 @@ static bool listed(const struct strv *list, const char *name)
         return false;
 }
 
+/* Was the host given as "http://..." in a mirror? */
+static bool plain_mirror(const struct reg_client *c, const char *name)
+{
+        for (size_t i = 0; i < c->mirrors.n; i++) {
+                const char *eq = strchr(c->mirrors.v[i], '=');
+                AUTO_FREE char *host = NULL, *path = NULL;
+                bool plain = false;
+
+                if (eq && reg_mirror_parse(eq + 1, &host, &path, &plain, NULL) == 0 && plain &&
+                    strcasecmp(host, name) == 0)
+                        return true;
+        }
+        return false;
+}
+
 static struct reg_host *host_new(const struct reg_client *c, const char *name)
 {
         struct reg_host *h = mem_zalloc(1, sizeof(*h));
@@ -190,6 +210,10 @@ static struct reg_host *host_new(const struct reg_client *c, const char *name)
         sb_init(&h->tls.ca, 16u << 20);
         h->loopback = reg_addr_class(bare) == REG_ADDR_LOOPBACK;
         h->insecure = listed(&c->insecure, name);
+        if (plain_mirror(c, name)) {
+                h->insecure = true;
+                h->scheme = REG_SCHEME_HTTP;
+        }
         h->addr = reg_addr_class(bare);
         h->blob_limit = c->parallel;
         return h;
@@ -243,7 +267,8 @@ static const char *wire_host(const char *domain)
         return str_eq(domain, "docker.io") ? "registry-1.docker.io" : domain;
 }
 
-static struct reg_repo *repo_new(const char *domain, const char *path, struct reg_host *h)
+static struct reg_repo *repo_new(const char *domain, const char *path, const char *key,
+                                 struct reg_host *h)
 {
         AUTO_SB struct sb b = SB_INIT(4096);
         struct reg_repo *r = mem_zalloc(1, sizeof(*r));
@@ -254,14 +279,15 @@ static struct reg_repo *repo_new(const char *domain, const char *path, struct re
         r->host = h;
         r->path = mem_strdup(path);
         r->shown = sb_take(&b);
-        if (!r->path || !r->shown) {
+        r->key = mem_strdup(key);
+        if (!r->path || !r->shown || !r->key) {
                 repo_free(r);
                 return NULL;
         }
         return r;
 }
 
-static int repo_get(struct reg_client *c, const char *domain, const char *path,
+static int repo_get(struct reg_client *c, const char *domain, const char *path, bool mirror,
                     struct reg_repo **ret, struct bld_err *err)
 {
         AUTO_SB struct sb key = SB_INIT(4096);
@@ -271,14 +297,16 @@ static int repo_get(struct reg_client *c, const char *domain, const char *path,
 
         if (r < 0)
                 return r;
-        sb_fmt(&key, "%s %s", domain, path);
+        sb_fmt(&key, "%s %s%s", domain, path, mirror ? " mirror" : "");
         r = sb_check(&key, "look up a repository", err);
         if (r < 0)
                 return r;
         (void)pthread_mutex_lock(&c->lock);
         repo = map_get(&c->repos, sb_text(&key));
         if (!repo) {
-                repo = repo_new(domain, path, h);
+                repo = repo_new(domain, path, sb_text(&key), h);
+                if (repo)
+                        repo->mirror = mirror;
                 if (repo && map_set(&c->repos, sb_text(&key), repo) < 0) {
                         repo_free(repo);
                         repo = NULL;
@@ -296,7 +324,7 @@ int reg_repo_get(struct reg_client *c, const struct img_ref *ref, struct reg_rep
 {
         if (!ref->domain || !ref->path || !*ref->path)
                 return err_set(err, BLD_E_BUG, "a reference without a repository");
-        return repo_get(c, ref->domain, ref->path, ret, err);
+        return repo_get(c, ref->domain, ref->path, false, ret, err);
 }
 
 int reg_repo_of_host(struct reg_client *c, const char *host, struct reg_repo **ret,
@@ -316,5 +344,11 @@ int reg_repo_of_host(struct reg_client *c, const char *host, struct reg_repo **r
                             sb_text(&safe));
                 return r;
         }
-        return repo_get(c, host, "", ret, err);
+        return repo_get(c, host, "", false, ret, err);
+}
+
+int reg_repo_of_mirror(struct reg_client *c, const char *host, const char *path,
+                       struct reg_repo **ret, struct bld_err *err)
+{
+        return repo_get(c, host, path, true, ret, err);
 }

@@ -28,6 +28,7 @@ struct reg_timing {
         int64_t stall;         /* window of the low-speed rule */
         int64_t backoff, backoff_max;
         int64_t resume;        /* wait before a download is resumed */
+        int64_t mirror;        /* connecting to a mirror */
 };
 
 enum reg_scheme { REG_SCHEME_UNKNOWN, REG_SCHEME_HTTPS, REG_SCHEME_HTTP };
@@ -51,6 +52,8 @@ struct reg_host {
         enum reg_addr addr; /* where it was found to be; NAME before the first answer */
         unsigned blob_limit;
         bool no_expect;     /* answered 417 once */
+        bool head_works;    /* has answered a manifest's HEAD in full: its 404 can be believed */
+        int64_t down_ns;    /* could not be reached then (monotonic), 0: never */
         struct reg_tls tls; /* read-only once tls_ready */
 
         /* engine thread only */
@@ -62,6 +65,8 @@ struct reg_repo {
         struct reg_host *host;
         char *path;    /* "library/debian" */
         char *shown;   /* "docker.io/library/debian", for messages */
+        char *key;     /* in the client's tables */
+        bool mirror;   /* the credentials given for the origin are not for it */
         struct reg_auth auth; /* guarded by lock */
         bool no_mount;        /* guarded by lock; the token server cannot grant two scopes */
 };
@@ -70,7 +75,8 @@ struct reg_client {
         /* read-only after reg_client_new */
         char *authfile, *creds;
         struct strv insecure, cas;
-        bool no_tls_verify, offline;
+        struct strv mirrors;
+        bool no_tls_verify, offline, mirror_only;
         unsigned retries, parallel;
         int64_t retry_max_ms;
         const struct cancel *cancel;
@@ -96,7 +102,7 @@ struct reg_client {
 
         pthread_mutex_t creds_lock;
         /* guarded by creds_lock */
-        struct map creds_seen;            /* "host/path" -> struct reg_creds, borrowed */
+        struct map creds_seen;            /* repository key -> struct reg_creds, borrowed */
         struct reg_creds_list creds_all;  /* owns; the replaced ones may still be in use */
 };
 
@@ -119,6 +125,23 @@ int reg_repo_get(struct reg_client *c, const struct img_ref *ref, struct reg_rep
 /* For requests that are about no repository: path "". */
 int reg_repo_of_host(struct reg_client *c, const char *host, struct reg_repo **ret,
                      struct bld_err *err) MUST_CHECK;
+
+/* Where a reference may be pulled from, in order: mirrors, then the origin. */
+#define REG_PLACES_MAX 16
+struct reg_places {
+        struct reg_repo *v[REG_PLACES_MAX];
+        size_t n;
+};
+int reg_places_get(struct reg_client *c, const struct img_ref *ref, struct reg_places *ret,
+                   struct bld_err *err) MUST_CHECK;
+/* A mirror failed with r and `why`: is the next place to be tried? Says so, and clears `why`. */
+bool reg_places_next(struct reg_client *c, const struct reg_places *p, size_t i, int r,
+                     struct bld_err *why);
+/* Authority and path of a mirror's DST; *ret_path "" when there is none. INVALID. */
+int reg_mirror_parse(const char *dst, char **ret_host, char **ret_path, bool *ret_plain,
+                     struct bld_err *err) MUST_CHECK;
+int reg_repo_of_mirror(struct reg_client *c, const char *host, const char *path,
+                       struct reg_repo **ret, struct bld_err *err) MUST_CHECK;
 
 /* 0, or CANCELLED; also while the engine runs. */
 int reg_check(struct reg_client *c, struct bld_err *err) MUST_CHECK;

@@ -210,7 +210,7 @@ static int search(struct search *s, struct reg_creds **ret, struct bld_err *err)
         const char *env;
         int r = 0;
 
-        if (s->c->creds) {
+        if (s->c->creds && !s->repo->mirror) {
                 const char *colon = strchr(s->c->creds, ':');
 
                 s->source = "--creds";
@@ -254,7 +254,7 @@ static int search_new(struct reg_client *c, const struct reg_repo *repo, struct 
                 return err_nomem(err, "keep credentials");
         }
         *slot = found;
-        if (map_set(&c->creds_seen, repo->shown, found) < 0)
+        if (map_set(&c->creds_seen, repo->key, found) < 0)
                 return err_nomem(err, "keep credentials");
         *ret = found;
         return 0;
@@ -267,7 +267,7 @@ int reg_creds_get(struct reg_client *c, const struct reg_repo *repo, bool renew,
         int r = 0;
 
         (void)pthread_mutex_lock(&c->creds_lock);
-        k = map_get(&c->creds_seen, repo->shown);
+        k = map_get(&c->creds_seen, repo->key);
         if (!k || (renew && k->from_helper))
                 r = search_new(c, repo, &k, err);
         (void)pthread_mutex_unlock(&c->creds_lock);

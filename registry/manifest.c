@@ -23,13 +23,12 @@ static void target_done(struct target *t)
         sb_done(&t->shown);
 }
 
-static int target_init(struct target *t, struct reg_client *c, const struct img_ref *ref,
+static int target_init(struct target *t, struct reg_repo *repo, const struct img_ref *ref,
                        const char *verb, struct bld_err *err)
 {
-        int r = reg_repo_get(c, ref, &t->repo, err);
+        int r;
 
-        if (r < 0)
-                return r;
+        t->repo = repo;
         /* with both, the digest says what is fetched; the tag is for people */
         if (digest_is_set(&ref->digest))
                 digest_format(&ref->digest, t->name);
@@ -98,50 +97,14 @@ static bool head_complete(const struct reg_res *res, const struct img_ref *ref,
         return true;
 }
 
-int reg_manifest_head(struct reg_client *c, const struct img_ref *ref, struct img_desc *ret,
-                      struct bld_err *err)
-{
-        AUTO(target_done) struct target t = {0};
-        AUTO_SB struct sb doc = SB_INIT(IMG_MANIFEST_MAX);
-        struct bld_err why = BLD_ERR_INIT;
-        AUTO_REQ struct req rq = {0};
-        int r;
-
-        r = target_init(&t, c, ref, "look-up", err);
-        if (r < 0)
-                return r;
-        req_init(&rq, c, t.repo, sb_text(&t.what));
-        rq.method = "HEAD";
-        rq.path = sb_text(&t.path);
-        r = req_header(&rq, err, ACCEPT);
-        if (r == 0)
-                r = req_scope(&rq, t.repo->path, "pull", err);
-        if (r == 0)
-                r = req_run(&rq, err);
-        if (r < 0)
-                return r;
-        if (rq.res.status == 200 && head_complete(&rq.res, ref, ret))
-                return 1;
-        if (rq.res.status == 401 || rq.res.status == 429 || rq.res.status >= 500)
-                return req_refused(&rq, err);
-        /* HEAD is answered wrongly by several registries; GET decides */
-        r = reg_manifest_get(c, ref, &doc, ret, &why);
-        if (r == BLD_E_NOT_FOUND)
-                return 0;
-        if (r < 0) {
-                err_copy(err, &why);
-                return r;
-        }
-        return 1;
-}
-
 /* A captive portal or a broken proxy answers 200 with a page of its own; the next answer may be
  * the registry's. */
 static int once_more(struct req *rq, struct bld_err *err)
 {
         int r;
 
-        if (rq->res.status != 200 || rq->c->retries == 0 ||
+        if (rq->res.fault != REG_FAULT_NONE || rq->res.status != 200 || rq->c->retries == 0 ||
+            (rq->flags & REQ_ONCE) ||
             img_guess_media_type(sb_text(&rq->res.body), rq->res.body.len))
                 return 0;
         reg_note(rq->c, "%s: %s did not send a manifest; once more", rq->what, rq->at.host);
@@ -192,32 +155,34 @@ static int check_manifest(const struct target *t, const struct img_ref *ref, con
         return d->media_type ? 0 : err_nomem(err, "read a manifest");
 }
 
-int reg_manifest_get(struct reg_client *c, const struct img_ref *ref, struct sb *out,
-                     struct img_desc *ret, struct bld_err *err)
+static int get_from(struct reg_client *c, struct reg_repo *repo, unsigned flags,
+                    const struct img_ref *ref, struct sb *out, struct img_desc *ret,
+                    struct bld_err *err)
 {
         AUTO(target_done) struct target t = {0};
         AUTO(img_desc_done) struct img_desc d = {0};
         AUTO_REQ struct req rq = {0};
         int r;
 
-        r = target_init(&t, c, ref, "pull", err);
+        r = target_init(&t, repo, ref, "pull", err);
         if (r < 0)
                 return r;
-        req_init(&rq, c, t.repo, sb_text(&t.what));
+        req_init(&rq, c, repo, sb_text(&t.what));
         rq.path = sb_text(&t.path);
         rq.body_max = IMG_MANIFEST_MAX;
+        rq.flags = flags;
         r = req_header(&rq, err, ACCEPT);
         if (r == 0)
-                r = req_scope(&rq, t.repo->path, "pull", err);
+                r = req_scope(&rq, repo->path, "pull", err);
         if (r == 0)
                 r = req_run(&rq, err);
         if (r == 0)
                 r = once_more(&rq, err);
         if (r < 0)
                 return r;
-        if (rq.res.status == 404)
+        if (rq.res.fault == REG_FAULT_NONE && rq.res.status == 404)
                 return not_found(&t, &rq, err);
-        if (rq.res.status != 200)
+        if (rq.res.fault != REG_FAULT_NONE || rq.res.status != 200)
                 return req_refused(&rq, err);
         r = check_manifest(&t, ref, &rq, &d, err);
         if (r < 0)
@@ -231,12 +196,111 @@ int reg_manifest_get(struct reg_client *c, const struct img_ref *ref, struct sb 
         return 0;
 }
 
+int reg_manifest_get(struct reg_client *c, const struct img_ref *ref, struct sb *out,
+                     struct img_desc *ret, struct bld_err *err)
+{
+        struct reg_places p;
+        int r = reg_places_get(c, ref, &p, err);
+
+        if (r < 0)
+                return r;
+        for (size_t i = 0;; i++) {
+                struct bld_err why = BLD_ERR_INIT;
+
+                r = get_from(c, p.v[i], i + 1 == p.n ? 0 : REQ_ONCE | REQ_QUICK, ref, out, ret,
+                             &why);
+                if (r == 0)
+                        return 0;
+                if (!reg_places_next(c, &p, i, r, &why)) {
+                        err_copy(err, &why);
+                        return r;
+                }
+        }
+}
+
+/* Is the 404 of a HEAD to be believed? */
+static bool head_works(struct reg_client *c, struct reg_host *h, bool learn)
+{
+        bool works;
+
+        (void)pthread_mutex_lock(&c->lock);
+        works = h->head_works |= learn;
+        (void)pthread_mutex_unlock(&c->lock);
+        return works;
+}
+
+static int head_from(struct reg_client *c, struct reg_repo *repo, unsigned flags,
+                     const struct img_ref *ref, struct img_desc *ret, struct bld_err *err)
+{
+        AUTO(target_done) struct target t = {0};
+        AUTO_SB struct sb doc = SB_INIT(IMG_MANIFEST_MAX);
+        struct bld_err why = BLD_ERR_INIT;
+        AUTO_REQ struct req rq = {0};
+        int r;
+
+        r = target_init(&t, repo, ref, "look-up", err);
+        if (r < 0)
+                return r;
+        req_init(&rq, c, repo, sb_text(&t.what));
+        rq.method = "HEAD";
+        rq.path = sb_text(&t.path);
+        rq.flags = flags;
+        r = req_header(&rq, err, ACCEPT);
+        if (r == 0)
+                r = req_scope(&rq, repo->path, "pull", err);
+        if (r == 0)
+                r = req_run(&rq, err);
+        if (r < 0)
+                return r;
+        if (rq.res.fault != REG_FAULT_NONE)
+                return req_refused(&rq, err);
+        if (rq.res.status == 200 && head_complete(&rq.res, ref, ret)) {
+                (void)head_works(c, repo->host, true);
+                return 1;
+        }
+        if (rq.res.status == 404 && head_works(c, repo->host, false))
+                return 0;
+        if (rq.res.status == 401 || rq.res.status == 429 || rq.res.status >= 500)
+                return req_refused(&rq, err);
+        /* HEAD is answered wrongly by several registries; GET decides */
+        r = get_from(c, repo, flags, ref, &doc, ret, &why);
+        if (r == BLD_E_NOT_FOUND)
+                return 0;
+        if (r < 0) {
+                err_copy(err, &why);
+                return r;
+        }
+        return 1;
+}
+
+int reg_manifest_head(struct reg_client *c, const struct img_ref *ref, struct img_desc *ret,
+                      struct bld_err *err)
+{
+        struct reg_places p;
+        int r = reg_places_get(c, ref, &p, err);
+
+        for (size_t i = 0; r == 0 && i < p.n; i++) {
+                bool last = i + 1 == p.n;
+                struct bld_err why = BLD_ERR_INIT;
+
+                r = head_from(c, p.v[i], last ? 0 : REQ_ONCE | REQ_QUICK, ref, ret, &why);
+                if (r == 1 || (r == 0 && last))
+                        break;
+                if (reg_places_next(c, &p, i, r, &why)) {
+                        r = 0;
+                        continue;
+                }
+                err_copy(err, &why);
+        }
+        return r;
+}
+
 /* A 2xx that is not the 201 of a registry may come from anything: look. */
 static int verify_put(struct reg_client *c, const struct img_ref *ref, const struct target *t,
                       const struct digest *ours, struct bld_err *err)
 {
         AUTO(img_desc_done) struct img_desc d = {0};
-        int r = reg_manifest_head(c, ref, &d, err);
+        int r = head_from(c, t->repo, 0, ref, &d, err);
 
         if (r < 0)
                 return r;
@@ -278,22 +342,25 @@ int reg_manifest_put(struct reg_client *c, const struct img_ref *ref, const char
 {
         AUTO(target_done) struct target t = {0};
         AUTO_REQ struct req rq = {0};
+        struct reg_repo *repo = NULL;
         int r;
 
         if (n > IMG_MANIFEST_MAX)
                 return err_set(err, BLD_E_LIMIT, "a manifest of %zu bytes: registries take 4 MiB",
                                n);
-        r = target_init(&t, c, ref, "push", err);
+        r = reg_repo_get(c, ref, &repo, err);
+        if (r == 0)
+                r = target_init(&t, repo, ref, "push", err);
         if (r < 0)
                 return r;
-        req_init(&rq, c, t.repo, sb_text(&t.what));
+        req_init(&rq, c, repo, sb_text(&t.what));
         rq.method = "PUT";
         rq.path = sb_text(&t.path);
         rq.body = p;
         rq.body_len = n;
         r = req_header(&rq, err, "Content-Type: %s", media_type);
         if (r == 0)
-                r = req_scope(&rq, t.repo->path, "pull,push", err);
+                r = req_scope(&rq, repo->path, "pull,push", err);
         if (r == 0)
                 r = req_run(&rq, err);
         if (r < 0)

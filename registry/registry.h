@@ -29,6 +29,10 @@ struct reg_opts {
         /* One line per retry or warning, sanitised. From the engine thread. */
         void (*note)(void *user, const char *text);
         void *user;
+        /* "SRC=DST": what is pulled from SRC (a host or host/path) is asked of DST first, which may
+         * have a path prefix and a scheme. Pushes go to the origin. */
+        const struct strv *mirrors;
+        bool mirror_only; /* where SRC has a mirror, it is not asked itself */
 };
 
 struct reg_client;

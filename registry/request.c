@@ -215,6 +215,8 @@ static int prepare(struct req *rq, struct xfer *x, struct bld_err *err)
         (void)pthread_mutex_unlock(&rq->c->lock);
         if (rq->probe)
                 x->connect_ms = rq->c->timing.probe;
+        if (rq->flags & REQ_QUICK)
+                x->connect_ms = rq->c->timing.mirror;
         if (rq->flags & REQ_LONG)
                 x->headers_ms = rq->c->timing.final_headers;
         return 0;
@@ -264,13 +266,18 @@ static int pump_in(struct req *rq, struct xfer *x, struct bld_err *err)
         return r;
 }
 
-/* The address found counts for the guard of later requests. */
-static void learn_address(struct req *rq, const struct xfer *x)
+/* The address found counts for the guard of later requests; and mirrors that cannot be reached are
+ * left alone for a while. */
+static void learn_place(struct req *rq, const struct xfer *x)
 {
-        if (x->addr == REG_ADDR_NAME || rq->foreign)
+        bool down = x->res.fault == REG_FAULT_CONNECT || x->res.fault == REG_FAULT_RESOLVE;
+
+        if (rq->foreign)
                 return;
         (void)pthread_mutex_lock(&rq->c->lock);
-        rq->repo->host->addr = (enum reg_addr)x->addr;
+        if (x->addr != REG_ADDR_NAME)
+                rq->repo->host->addr = (enum reg_addr)x->addr;
+        rq->repo->host->down_ns = down ? time_mono_ns() : 0;
         (void)pthread_mutex_unlock(&rq->c->lock);
 }
 
@@ -296,7 +303,7 @@ static int exchange(struct req *rq, struct bld_err *err)
                         xfer_abort(&x);
                 }
                 xfer_wait(&x);
-                learn_address(rq, &x);
+                learn_place(rq, &x);
                 rq->res = x.res;
                 x.res = (struct reg_res){0};
         }

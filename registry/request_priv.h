@@ -18,6 +18,7 @@ enum req_flags {
         REQ_LONG = 8,    /* the server may think for minutes */
         REQ_FRESH = 16,  /* the token must outlive a long body */
         REQ_SECRET = 32, /* the body is a password: never to another origin, whoever says so */
+        REQ_QUICK = 256, /* to a mirror: connect soon or never */
         REQ_TOKEN = 128, /* to a token service: the registry's TLS settings count there */
         REQ_MEEK = 64,   /* a 401 is an answer: no new token is asked for */
 };
