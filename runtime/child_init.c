@@ -20,7 +20,8 @@
 #include "runtime/runtime_priv.h"
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-#define DEFAULT_HOSTNAME "buildkitsandbox" /* the peers' constant: no host name leaks into images */
+#define DEFAULT_HOSTNAME "buildkitsandbox" /* the peers' constant: no host name leaks into images \
+                                            */
 #define ACCOUNTS_MAX ((size_t)16 << 20)
 
 /* ---- the root ---- */
@@ -36,8 +37,7 @@ static int like_lower(struct init *in, const char *lower, struct bld_err *err)
         t[0] = st.st_atim;
         t[1] = st.st_mtim;
         if (fchown(in->root.upper_fd, st.st_uid, st.st_gid) < 0 ||
-            fchmod(in->root.upper_fd, st.st_mode & 07777) < 0 ||
-            futimens(in->root.upper_fd, t) < 0)
+            fchmod(in->root.upper_fd, st.st_mode & 07777) < 0 || futimens(in->root.upper_fd, t) < 0)
                 return err_sys(err, errno, "prepare the upper folder");
         return 0;
 }
@@ -47,7 +47,8 @@ static int make_dirs(struct init *in, bool empty, struct bld_err *err)
         static const struct {
                 const char *name;
                 mode_t mode;
-        } dirs[] = {{"upper", 0755}, {"work", 0700}, {"root", 0700}, {"files", 0700}, {"empty", 0755}};
+        } dirs[] = {
+                {"upper", 0755}, {"work", 0700}, {"root", 0700}, {"files", 0700}, {"empty", 0755}};
 
         in->scratch_fd = sys_openat(AT_FDCWD, in->step.scratch,
                                     O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
@@ -71,8 +72,11 @@ static int mount_root(struct init *in, struct bld_err *err)
         AUTO_FREE char *root = path_join(s->scratch, "root");
         AUTO_FREE char *empty = path_join(s->scratch, "empty");
         const char *none[1] = {empty};
-        struct ovl_opts o = {.lowers = s->lowers, .nlowers = s->nlowers, .upper = upper,
-                             .work = work, .user_xattr = in->c->env.user_xattr};
+        struct ovl_opts o = {.lowers = s->lowers,
+                             .nlowers = s->nlowers,
+                             .upper = upper,
+                             .work = work,
+                             .user_xattr = in->c->env.user_xattr};
         int r;
 
         if (!upper || !work || !root || !empty)
@@ -194,10 +198,10 @@ static int furnish(struct init *in, struct bld_err *err)
             (r = files_mount(in, err)) < 0 || (r = sys_mounts(in, err)) < 0 ||
             (r = file_binds(in, err)) < 0 || (r = run_mounts(in, err)) < 0 ||
             (r = make_env(in, err)) < 0 || (r = make_cwd(in, err)) < 0 ||
-            (r = sys_masks(in, err)) < 0 ||
-            (r = root_pivot(&in->root, err)) < 0)
+            (r = sys_masks(in, err)) < 0 || (r = root_pivot(&in->root, err)) < 0)
                 return r;
-        /* The last handles on what is outside; nothing inherits them, and now nothing holds them. */
+        /* The last handles on what is outside; nothing inherits them, and now nothing holds them.
+         */
         fd_close(&in->scratch_fd);
         fd_close(&in->files_fd);
         fd_close(&in->root.upper_fd);
@@ -266,7 +270,8 @@ static bool reap(struct init *in, struct rt_result *res)
                 if (pid != in->pid)
                         continue;
                 res->wait_status = status;
-                res->user_us = (uint64_t)ru.ru_utime.tv_sec * 1000000 + (uint64_t)ru.ru_utime.tv_usec;
+                res->user_us =
+                        (uint64_t)ru.ru_utime.tv_sec * 1000000 + (uint64_t)ru.ru_utime.tv_usec;
                 res->system_us =
                         (uint64_t)ru.ru_stime.tv_sec * 1000000 + (uint64_t)ru.ru_stime.tv_usec;
                 res->max_rss_bytes = (uint64_t)ru.ru_maxrss * 1024;
@@ -331,8 +336,8 @@ static int run(struct init *in, int args_fd, struct sb *out, struct bld_err *err
 void rt_init_child(struct rt_child *c, int task_fd, int args_fd, int answer_fd, int out_fd,
                    int err_fd)
 {
-        struct init in = {.c = c, .scratch_fd = -1, .files_fd = -1,
-                          .root = {.fd = -1, .upper_fd = -1}};
+        struct init in = {
+                .c = c, .scratch_fd = -1, .files_fd = -1, .root = {.fd = -1, .upper_fd = -1}};
         struct bld_err err = BLD_ERR_INIT;
         struct sb out = SB_INIT(RT_CALL_MAX);
         int fds[] = {task_fd, args_fd, answer_fd, out_fd, err_fd, c->self_fd};

@@ -147,7 +147,8 @@ static int ovl_old_options(const struct ovl_opts *o, struct sb *b, struct bld_er
         const char *const *opts = o->user_xattr ? user_opts : trusted_opts;
 
         for (size_t i = o->nlowers; i > 0; i--) {
-                int fd = sys_openat(AT_FDCWD, o->lowers[i - 1], O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+                int fd =
+                        sys_openat(AT_FDCWD, o->lowers[i - 1], O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
                 if (fd < 0)
                         return err_sys(err, errno, "open layer %s", o->lowers[i - 1]);
                 sb_fmt(b, "%s%d", i == o->nlowers ? "lowerdir=" : ":", fd);

@@ -39,7 +39,7 @@ static int in_child(void (*fn)(const struct rt_child *c, struct verdict *v),
                 return err_sys(err, errno, "create a pipe for a probe");
         rd = fds[0];
         wr = fds[1];
-        pid = fork();
+        pid = rt_fork();
         if (pid < 0)
                 return err_sys(err, errno, "start a process for a probe");
         if (pid == 0) {
@@ -85,7 +85,10 @@ static int overlay_once(const char *dir, bool user_xattr, struct bld_err *err)
 {
         char lower[128], upper[128], work[128];
         const char *lowers[1] = {lower};
-        struct ovl_opts o = {.lowers = lowers, .nlowers = 1, .upper = upper, .work = work,
+        struct ovl_opts o = {.lowers = lowers,
+                             .nlowers = 1,
+                             .upper = upper,
+                             .work = work,
                              .user_xattr = user_xattr};
         AUTO_FD int root = -1;
         int r;
@@ -133,7 +136,8 @@ static void sweep_probes(void)
                 struct stat st;
                 if (!str_has_prefix(e->d_name, "rt-probe-"))
                         continue;
-                dir = sys_openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+                dir = sys_openat(dirfd(d), e->d_name,
+                                 O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
                 if (dir >= 0 && fstat(dir, &st) == 0 && time(NULL) - st.st_mtime > 60 &&
                     flock(dir, LOCK_EX | LOCK_NB) == 0)
                         (void)path_remove_tree(dirfd(d), e->d_name, NULL);
@@ -205,7 +209,8 @@ static void root_probe(const struct rt_child *c, struct verdict *v)
         struct verdict sub = {0};
         char dir[64] = "";
 
-        if (unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP) < 0) {
+        if (unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP) <
+            0) {
                 (void)err_sys(&v->err, errno, "create namespaces");
                 return;
         }
@@ -271,7 +276,8 @@ static void newuser_failed(int errnum, struct bld_err *err)
                 err_set(err, BLD_E_UNSUPPORTED, "user namespaces are switched off on this node");
                 err_why(err, err->code, "user.max_user_namespaces is 0 (or used up)");
                 err_try(err, err->code, "node admin: sysctl -w user.max_user_namespaces=28633");
-        } else if (errnum == EPERM && sysctl_get("/proc/sys/kernel/unprivileged_userns_clone") == 0) {
+        } else if (errnum == EPERM &&
+                   sysctl_get("/proc/sys/kernel/unprivileged_userns_clone") == 0) {
                 err_set(err, BLD_E_UNSUPPORTED, "user namespaces are switched off on this host");
                 err_why(err, err->code, "kernel.unprivileged_userns_clone is 0");
                 err_try(err, err->code, "as root: sysctl -w kernel.unprivileged_userns_clone=1");

@@ -17,7 +17,8 @@
 
 static int open_in(int root_fd, const char *path, int flags)
 {
-        struct open_how how = {.flags = (uint64_t)(unsigned)(flags | O_CLOEXEC), .resolve = RESOLVE_IN_ROOT};
+        struct open_how how = {.flags = (uint64_t)(unsigned)(flags | O_CLOEXEC),
+                               .resolve = RESOLVE_IN_ROOT};
         int fd;
 
         while ((fd = sys_openat2(root_fd, path, &how)) < 0 && (errno == EAGAIN || errno == EINTR))
@@ -63,7 +64,8 @@ static int mnt_id(int fd, uint64_t *ret)
 int root_open(struct root *r, const char *path, struct bld_err *err)
 {
         r->fd = sys_openat(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
-        if (r->fd < 0 || fd_path(r->fd, r->base, sizeof(r->base)) < 0 || mnt_id(r->fd, &r->mnt_id) < 0)
+        if (r->fd < 0 || fd_path(r->fd, r->base, sizeof(r->base)) < 0 ||
+            mnt_id(r->fd, &r->mnt_id) < 0)
                 return err_sys(err, errno, "open the root of the step");
         return 0;
 }
@@ -167,7 +169,8 @@ static int through_link(struct root *r, int dir_fd, const char *dir, const char 
                 return err_sys(err, errno, "make the mount point \"%s/%s\"", dir, leaf);
         target[n] = '\0';
         if (++*links > LINKS_MAX)
-                return err_set(err, BLD_E_INVALID, "too many symbolic links at \"%s/%s\"", dir, leaf);
+                return err_set(err, BLD_E_INVALID, "too many symbolic links at \"%s/%s\"", dir,
+                               leaf);
         /* As text: the kernel walks "..", and it stops at the root. */
         if (target[0] == '/')
                 sb_str(&next, target);

@@ -1,5 +1,6 @@
 /* What every step sees besides its image: /proc, /dev, /sys, hosts and resolv.conf, and the masks.
- * In the order of docs/runtime.md. All of it is done before the root is changed, through handles. */
+ * In the order of docs/runtime.md. All of it is done before the root is changed, through handles.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -119,8 +120,8 @@ static int mount_proc(struct init *in, struct bld_err *err)
 static const struct {
         const char *name;
         unsigned maj, min;
-} nodes[] = {{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9},
-             {"tty", 5, 0}};
+} nodes[] = {{"null", 1, 3},   {"zero", 1, 5},    {"full", 1, 7},
+             {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}};
 
 static const struct {
         const char *name, *target;
@@ -216,7 +217,8 @@ static int mount_dev(struct init *in, struct bld_err *err)
         /* The only mount of a step without nodev; all that is in it is ours. */
         if (r == 0)
                 r = mnt_new("tmpfs", opts,
-                            MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_STRICTATIME, &fd, err);
+                            MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_STRICTATIME, &fd,
+                            err);
         if (r == 0)
                 r = mnt_attach(fd, at, "/dev", err);
         if (r < 0)
@@ -332,10 +334,10 @@ int file_binds(struct init *in, struct bld_err *err)
 /* ---- masks ---- */
 
 static const char *const masked[] = {
-        "/proc/acpi",        "/proc/asound",      "/proc/interrupts",  "/proc/kcore",
-        "/proc/keys",        "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats",
-        "/proc/sched_debug", "/proc/scsi",        "/sys/firmware",
-        "/sys/devices/virtual/powercap",
+        "/proc/acpi",       "/proc/asound",      "/proc/interrupts",
+        "/proc/kcore",      "/proc/keys",        "/proc/latency_stats",
+        "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
+        "/proc/scsi",       "/sys/firmware",     "/sys/devices/virtual/powercap",
 };
 static const char *const read_only[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
                                         "/proc/sysrq-trigger"};
@@ -361,7 +363,8 @@ static int mask_cpus(struct init *in, struct bld_err *err)
 
         for (unsigned i = 0; i < 8192; i++) {
                 AUTO_FD int fd = -1;
-                (void)snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%u/thermal_throttle", i);
+                (void)snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%u/thermal_throttle",
+                               i);
                 int r = root_find(in->root.fd, path, O_PATH, &fd, err);
                 if (r == 0) /* cpu0 has it exactly when the others do */
                         return 0;

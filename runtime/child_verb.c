@@ -63,8 +63,8 @@ static int shut_in(const struct rt_child *c, struct bld_err *err)
 static int run_verb(struct rt_child *c, int args_fd, const int *fds, size_t nfds, struct sb *out,
                     struct bld_err *err)
 {
-        struct rt_verb_ctx ctx = {.fds = fds, .nfds = nfds, .store_fd = c->store_fd,
-                                  .env = &c->env, .out = out};
+        struct rt_verb_ctx ctx = {
+                .fds = fds, .nfds = nfds, .store_fd = c->store_fd, .env = &c->env, .out = out};
         const struct rt_verb *v;
         const char *name, *end;
         const void *p;

@@ -103,9 +103,10 @@ static int no_range(const char *file, const char *name, uint64_t have, struct bl
         err_set(err, BLD_E_UNSUPPORTED, "cannot run RUN steps: user %s has no range of ids", name);
         err_why(err, BLD_E_UNSUPPORTED, "%s gives %llu ids, an image needs %u", file,
                 (unsigned long long)have, IDS_WANTED);
-        return err_try(err, BLD_E_UNSUPPORTED,
-                       "as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 %s",
-                       name);
+        return err_try(
+                err, BLD_E_UNSUPPORTED,
+                "as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 %s",
+                name);
 }
 
 static int find_ranges(const char *name, uint32_t uid, bool gids, struct rt_rangev *out,
@@ -161,7 +162,8 @@ static int run_helper(const char *prog, pid_t pid, uint32_t own, const struct rt
                 return 0;
         size_t len = strcspn(sb_text(&said), "\n");
         err_set(err, BLD_E_UNSUPPORTED, "%s could not map the ids of user %u", prog, own);
-        err_why(err, BLD_E_UNSUPPORTED, "it said: %.*s", (int)MIN(len, (size_t)300), sb_text(&said));
+        err_why(err, BLD_E_UNSUPPORTED, "it said: %.*s", (int)MIN(len, (size_t)300),
+                sb_text(&said));
         return err_try(err, BLD_E_UNSUPPORTED,
                        "see that %s has its set-uid bit or file capabilities, and that nothing "
                        "forbids new privileges (allowPrivilegeEscalation: false does)",

@@ -24,7 +24,8 @@ static bool env_wanted(const char *e)
         size_t n = eq ? (size_t)(eq - e) : 0;
 
         return str_has_prefix(e, "GCOV_") || str_has_prefix(e, "LD_LIBRARY_PATH=") ||
-               (n > 8 && strncmp(e + n - 8, "_OPTIONS", 8) == 0 && strncmp(e + n - 11, "SAN", 3) == 0);
+               (n > 8 && strncmp(e + n - 8, "_OPTIONS", 8) == 0 &&
+                strncmp(e + n - 11, "SAN", 3) == 0);
 }
 
 static int keeper_env(struct strv *out)
@@ -57,8 +58,7 @@ static int ended(const struct rt_keeper *k, struct bld_err *err)
 {
         err_set(err, BLD_E_CHILD, "the keeper process ended before it was ready");
         err_why(err, BLD_E_CHILD, "%s does not answer to %s", k->exe, RT_ARG);
-        return err_try(err, BLD_E_CHILD,
-                       "use as helper a bld of the same version as the library");
+        return err_try(err, BLD_E_CHILD, "use as helper a bld of the same version as the library");
 }
 
 /* Next message of the start-up talk; CANCELLED when the user had enough of it. */
@@ -118,7 +118,7 @@ static int talk(struct rt_keeper *k, const struct rt_keeper_opts *o, struct bld_
                 switch ((enum rt_reply_kind)rep.kind) {
                 case REPLY_NEED_MAPS:
                         err_clear(&map_err);
-                        r = rt_idmap_write(k->pid, o->cancel, &map_err);
+                        r = rt_idmap_write(rep.pid, o->cancel, &map_err);
                         if (send_mapped(k, r) < 0)
                                 return ended(k, err);
                         continue;

@@ -21,19 +21,19 @@ int rt_level_parse(const char *s, enum rt_level *ret, struct bld_err *err) MUST_
 
 struct rt_env {
         enum rt_level level;
-        bool shared_proc;    /* the "p" variant */
-        bool user_xattr;     /* overlay needs user.overlay.* (inside a user namespace) */
-        bool native;         /* no overlay: plain folders, copied */
-        char view[80];       /* name of the snapshots' view: "root", "map-<16 hex>", ... */
-        char why[512];       /* one line: what was chosen and why not a stronger one */
+        bool shared_proc; /* the "p" variant */
+        bool user_xattr;  /* overlay needs user.overlay.* (inside a user namespace) */
+        bool native;      /* no overlay: plain folders, copied */
+        char view[80];    /* name of the snapshots' view: "root", "map-<16 hex>", ... */
+        char why[512];    /* one line: what was chosen and why not a stronger one */
 };
 
 /* ---- the engine's side ---- */
 
 struct rt_keeper_opts {
-        int store_fd;            /* root folder of the store: the keeper's children work below it */
-        enum rt_level level;     /* wanted; RT_AUTO picks the strongest that works */
-        const char *helper;      /* bld binary to execute; NULL: /proc/self/exe */
+        int store_fd;        /* root folder of the store: the keeper's children work below it */
+        enum rt_level level; /* wanted; RT_AUTO picks the strongest that works */
+        const char *helper;  /* bld binary to execute; NULL: /proc/self/exe */
         const struct cancel *cancel;
 };
 struct rt_keeper;
@@ -50,7 +50,8 @@ void rt_keeper_stop(struct rt_keeper *k); /* kills all below it, waits; NULL is 
  * 1 MiB) appended to `out`. The child's error record comes back in err. Cancel kills it. */
 struct sb;
 int rt_call(struct rt_keeper *k, const char *verb, const void *args, size_t nargs, const int *fds,
-            size_t nfds, const struct cancel *cancel, struct sb *out, struct bld_err *err) MUST_CHECK;
+            size_t nfds, const struct cancel *cancel, struct sb *out,
+            struct bld_err *err) MUST_CHECK;
 
 /* ---- verbs: the program's own code in the keeper's children ---- */
 
@@ -89,7 +90,8 @@ struct rt_mount {
         uint32_t uid, gid;
         bool is_dir; /* FILE: data is a single file `selector` in a folder mounted at target */
         /* BIND of a chain of snapshots instead of `source` (bottom first), for --mount=from=stage.
-         * A BIND that is not readonly never writes to its source: what is written is thrown away. */
+         * A BIND that is not readonly never writes to its source: what is written is thrown away.
+         */
         const char *const *lowers;
         size_t nlowers;
 };
@@ -101,7 +103,7 @@ struct rt_host {
 struct rt_step {
         const char *const *lowers; /* snapshot folders ("snapshots/v/id/fs"), bottom first */
         size_t nlowers;
-        const char *scratch; /* folder relative to the store; upper/ and work/ are made in it */
+        const char *scratch;     /* folder relative to the store; upper/ and work/ are made in it */
         const char *const *argv; /* NULL-terminated */
         const char *const *envp; /* NULL-terminated; PATH and HOME are added when missing */
         const char *cwd;         /* absolute; created when missing */
@@ -136,8 +138,8 @@ void rt_result_done(struct rt_result *r);
 
 /* Run a step to its end. out_fd/err_fd: where its stdout and stderr go (borrowed). Errors are
  * those of setting up (a failing step is a result, not an error): INVALID for a user or command
- * that does not exist is a result too where sh would say 126/127. First cancel level: SIGTERM, 10 s,
- * SIGKILL; second: at once; then CANCELLED. */
+ * that does not exist is a result too where sh would say 126/127. First cancel level: SIGTERM, 10
+ * s, SIGKILL; second: at once; then CANCELLED. */
 int rt_step_run(struct rt_keeper *k, const struct rt_step *s, int out_fd, int err_fd,
                 const struct cancel *cancel, struct rt_result *ret, struct bld_err *err) MUST_CHECK;
 

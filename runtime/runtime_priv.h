@@ -19,7 +19,7 @@
 
 /* The number is the protocol's: a helper of another version ends at once instead of guessing. */
 #define RT_ARG "--bld-keeper-1"
-#define RT_CALL_MAX ((size_t)1 << 20) /* args and answers of verbs */
+#define RT_CALL_MAX ((size_t)1 << 20)  /* args and answers of verbs */
 #define RT_STEP_MAX ((size_t)64 << 20) /* a step with its secrets and scripts */
 #define RT_FDS_MAX 128                 /* per call; SCM_RIGHTS takes 253 */
 #define RT_REMOVE_VERB "rt-remove"     /* built in: rt_remove_tree() */
@@ -39,6 +39,7 @@ struct rt_order {
 enum rt_reply_kind { REPLY_NEED_MAPS = 1, REPLY_READY, REPLY_FAILED };
 struct rt_reply {
         uint32_t kind;
+        pid_t pid; /* whose maps are needed */
         struct rt_env env;
         struct bld_err err;
 };
@@ -68,7 +69,8 @@ int rt_send(int sock, const void *p, size_t n, const int *fds, size_t nfds,
 /* 1 a message of exactly n bytes, 0 end of the connection. fds are the caller's to close. */
 int rt_recv(int sock, void *p, size_t n, int *fds, size_t max_fds, size_t *ret_nfds,
             struct bld_err *err);
-int rt_memfd(const char *name, const void *p, size_t n, int *ret_fd, struct bld_err *err) MUST_CHECK;
+int rt_memfd(const char *name, const void *p, size_t n, int *ret_fd,
+             struct bld_err *err) MUST_CHECK;
 
 /* A NULL after the last string, not counted: the vector as argv. */
 int rt_strv_end(struct strv *a) MUST_CHECK;
@@ -80,7 +82,8 @@ int rt_step_encode(const struct rt_step *s, struct sb *out, struct bld_err *err)
 int rt_step_decode(const void *p, size_t n, struct rt_step *ret, struct bld_err *err) MUST_CHECK;
 void rt_step_done(struct rt_step *s);
 int rt_result_encode(const struct rt_result *r, struct sb *out, struct bld_err *err) MUST_CHECK;
-int rt_result_decode(const void *p, size_t n, struct rt_result *ret, struct bld_err *err) MUST_CHECK;
+int rt_result_decode(const void *p, size_t n, struct rt_result *ret,
+                     struct bld_err *err) MUST_CHECK;
 
 /* ---- the engine's side ---- */
 
@@ -98,7 +101,10 @@ struct rt_task {
         uint64_t id;
         int sock, answer_fd;
 };
-#define RT_TASK_INIT {NULL, 0, -1, -1}
+#define RT_TASK_INIT            \
+        {                       \
+                NULL, 0, -1, -1 \
+        }
 int rt_task_start(struct rt_keeper *k, enum rt_order_kind kind, const void *args, size_t nargs,
                   const int *fds, size_t nfds, size_t answer_max, struct rt_task *ret,
                   struct bld_err *err) MUST_CHECK;
@@ -108,7 +114,8 @@ int rt_task_poll(struct rt_task *t, int cancel_fd, int64_t timeout_ms, int *ret_
 void rt_task_kill(struct rt_task *t);
 void rt_task_signal(struct rt_task *t, int signo);
 /* The answer's bytes into out, or the child's error. */
-int rt_task_answer(struct rt_task *t, int wait_status, struct sb *out, struct bld_err *err) MUST_CHECK;
+int rt_task_answer(struct rt_task *t, int wait_status, struct sb *out,
+                   struct bld_err *err) MUST_CHECK;
 void rt_task_done(struct rt_task *t);
 
 /* Write the maps of the keeper's new user namespace. UNSUPPORTED with the reason when there is no
@@ -146,11 +153,11 @@ struct filter {
 struct rt_child {
         const struct rt_verbs *verbs;
         struct rt_env env;
-        int sock;      /* orders */
+        int sock; /* orders */
         int store_fd;
-        int sig_fd;    /* SIGCHLD */
-        int self_fd;   /* pidfd of the keeper: an init sees its end even where no signal tells */
-        pid_t pid;     /* of the keeper */
+        int sig_fd;  /* SIGCHLD */
+        int self_fd; /* pidfd of the keeper: an init sees its end even where no signal tells */
+        pid_t pid;   /* of the keeper */
         struct filter filters[2]; /* sandbox, insecure; made for the first step, inherited by all */
 };
 
@@ -160,12 +167,17 @@ _Noreturn void rt_verb_child(struct rt_child *c, int args_fd, int answer_fd, con
 _Noreturn void rt_init_child(struct rt_child *c, int task_fd, int args_fd, int answer_fd,
                              int out_fd, int err_fd);
 
+/* fork(), but without the thread that ThreadSanitizer's runtime starts in every child: a process of
+ * two threads may not make a user namespace. */
+pid_t rt_fork(void);
+
 /* Die with the parent. Again after every change of credentials, which clears it. */
 void rt_tie_to_parent(void);
 /* Move fds to base, base+1, ... and close everything above them. fds[] gets the new numbers. */
 int rt_fds_arrange(int *fds, size_t n, int base);
 int rt_answer_write(int fd, int r, const struct bld_err *err, const struct sb *out);
-int rt_map_args(int fd, size_t max, const void **ret, size_t *ret_n, struct bld_err *err) MUST_CHECK;
+int rt_map_args(int fd, size_t max, const void **ret, size_t *ret_n,
+                struct bld_err *err) MUST_CHECK;
 
 /* Probes: each in a forked child of its own, with real operations in the store. */
 int rt_probe_root(const struct rt_child *c, bool *ret_user_xattr, struct bld_err *err) MUST_CHECK;
@@ -175,7 +187,7 @@ int rt_probe_newuser(struct bld_err *err) MUST_CHECK;
 struct ovl_opts {
         const char *const *lowers; /* relative to the working folder, bottom first */
         size_t nlowers;
-        const char *upper, *work;  /* NULL: read-only */
+        const char *upper, *work; /* NULL: read-only */
         bool user_xattr;
 };
 /* A detached overlay mount, nodev. */
@@ -190,7 +202,8 @@ int ovl_attach(const struct ovl_opts *o, const char *target, struct bld_err *err
 int mnt_new(const char *fstype, const char *const *opts, unsigned attrs, int *ret_fd,
             struct bld_err *err) MUST_CHECK;
 /* A detached copy of what path (relative to dirfd, may be "") shows. */
-int mnt_clone(int dirfd, const char *path, bool recursive, int *ret_fd, struct bld_err *err) MUST_CHECK;
+int mnt_clone(int dirfd, const char *path, bool recursive, int *ret_fd,
+              struct bld_err *err) MUST_CHECK;
 int mnt_attr(int fd, bool recursive, uint64_t set, struct bld_err *err) MUST_CHECK;
 int mnt_attach(int mnt_fd, int target_fd, const char *what, struct bld_err *err) MUST_CHECK;
 
@@ -198,7 +211,7 @@ VEC_DEFINE(stubv, struct rt_stub);
 
 /* The root of a step while it is put together. */
 struct root {
-        int fd;       /* of the mounted root, in init's mount namespace */
+        int fd; /* of the mounted root, in init's mount namespace */
         int upper_fd;
         char base[4096]; /* where it is mounted, as /proc/self/fd shows it */
         uint64_t mnt_id;
@@ -263,9 +276,9 @@ _Noreturn void step_exec(struct init *in, int report_fd);
 
 /* Capabilities. */
 #define CAPS_STEP_COUNT 14
-uint64_t caps_step(void);                             /* the default set as bits */
+uint64_t caps_step(void); /* the default set as bits */
 int caps_limit(uint64_t keep, bool bounding, struct bld_err *err) MUST_CHECK;
-uint64_t caps_current(void);                          /* the effective set */
+uint64_t caps_current(void); /* the effective set */
 
 /* Landlock: nothing but the tree of root_fd. Does nothing where the kernel has no Landlock. */
 int landlock_tree(int root_fd, struct bld_err *err) MUST_CHECK;

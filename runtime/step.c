@@ -155,8 +155,8 @@ int rt_step_run(struct rt_keeper *k, const struct rt_step *s, int out_fd, int er
         /* Shells report a killed command as 128 + 9. */
         bool killed = (WIFSIGNALED(res.wait_status) && WTERMSIG(res.wait_status) == SIGKILL) ||
                       (WIFEXITED(res.wait_status) && WEXITSTATUS(res.wait_status) == 137);
-        res.oom = killed && !w.timed_out && before.known && after.known &&
-                  after.count > before.count;
+        res.oom =
+                killed && !w.timed_out && before.known && after.known && after.count > before.count;
         *ret = res;
         memset(&res, 0, sizeof(res));
         return 0;

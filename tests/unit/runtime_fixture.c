@@ -48,8 +48,8 @@ static void copy_busybox(struct rtf *f)
 {
         char buf[65536];
         int in = open("/bin/busybox", O_RDONLY | O_CLOEXEC);
-        int out = openat(f->store_fd, "snapshots/base/fs/bin/busybox", O_CREAT | O_WRONLY | O_CLOEXEC,
-                         0755);
+        int out = openat(f->store_fd, "snapshots/base/fs/bin/busybox",
+                         O_CREAT | O_WRONLY | O_CLOEXEC, 0755);
         ssize_t n;
 
         if (in < 0 || out < 0)
@@ -63,10 +63,11 @@ static void copy_busybox(struct rtf *f)
 static void make_base(struct rtf *f)
 {
         static const char *const applets[] = {
-                "sh",    "ls",    "cat",    "id",    "mount", "umount",  "unshare", "mknod", "true",
-                "sleep", "grep",  "rm",     "mkdir", "touch", "ln",      "env",     "ip",    "stat",
-                "test",  "wc",    "readlink", "dd",  "kill",  "hostname", "chmod",  "chown", "head",
-                "sort",  "echo",  "tr",     "cut",   "find",  "setsid",  "ps",      "chroot", "pwd"};
+                "sh",     "ls",    "cat",    "id",   "mount",    "umount", "unshare", "mknod",
+                "true",   "sleep", "grep",   "rm",   "mkdir",    "touch",  "ln",      "env",
+                "ip",     "stat",  "test",   "wc",   "readlink", "dd",     "kill",    "hostname",
+                "chmod",  "chown", "head",   "sort", "echo",     "tr",     "cut",     "find",
+                "setsid", "ps",    "chroot", "pwd"};
         char path[128];
 
         rtf_mkdir(f, "snapshots/base/fs/bin");
@@ -125,7 +126,8 @@ void rtf_step_init(struct rtf *f, struct rtf_step *st, const char *script)
         static const char *const env[] = {"FOO=bar", NULL};
 
         memset(st, 0, sizeof(*st));
-        (void)snprintf(st->scratch, sizeof(st->scratch), "tmp/step-%d-%u", (int)getpid(), f->steps++);
+        (void)snprintf(st->scratch, sizeof(st->scratch), "tmp/step-%d-%u", (int)getpid(),
+                       f->steps++);
         rtf_mkdir(f, st->scratch);
         st->argv[0] = "/bin/sh";
         st->argv[1] = "-c";

@@ -23,7 +23,8 @@ void rtf_close(struct rtf *f);
 void rtf_mkdir(struct rtf *f, const char *path);
 void rtf_file(struct rtf *f, const char *path, const char *content);
 
-/* Defaults for a step over snapshots/base/fs, with a scratch folder of its own (name in scratch). */
+/* Defaults for a step over snapshots/base/fs, with a scratch folder of its own (name in scratch).
+ */
 struct rtf_step {
         struct rt_step s;
         char scratch[64];

@@ -64,8 +64,8 @@ static void resolves(void **state)
 
 static void refuses(void **state)
 {
-        static const char *const users[] = {"nosuch", "bad", "neg", "big", "app:nosuch",
-                                            "4294967295", "-1", "1x", "broken"};
+        static const char *const users[] = {"nosuch",     "bad", "neg", "big",   "app:nosuch",
+                                            "4294967295", "-1",  "1x",  "broken"};
         struct ident id = {0};
 
         (void)state;
@@ -121,15 +121,31 @@ static void encode_sample(struct sb *b)
         static const char *const argv[] = {"/bin/sh", "-c", "", NULL};
         static const char *const env[] = {"A=b", NULL};
         static const struct rt_mount mounts[] = {
-                {.kind = RT_MOUNT_FILE, .target = "/run/secrets/x", .data = "a\0b", .data_len = 3,
-                 .mode = 0400, .uid = 7},
-                {.kind = RT_MOUNT_BIND, .target = "/b", .lowers = lowers, .nlowers = 2,
+                {.kind = RT_MOUNT_FILE,
+                 .target = "/run/secrets/x",
+                 .data = "a\0b",
+                 .data_len = 3,
+                 .mode = 0400,
+                 .uid = 7},
+                {.kind = RT_MOUNT_BIND,
+                 .target = "/b",
+                 .lowers = lowers,
+                 .nlowers = 2,
                  .readonly = true},
         };
         static const struct rt_host hosts[] = {{"db", "10.0.0.1"}};
-        const struct rt_step s = {.lowers = lowers, .nlowers = 2, .scratch = "tmp/x", .argv = argv,
-                                  .envp = env, .cwd = "/w", .network = RT_NET_NONE, .insecure = true,
-                                  .mounts = mounts, .nmounts = 2, .hosts = hosts, .nhosts = 1,
+        const struct rt_step s = {.lowers = lowers,
+                                  .nlowers = 2,
+                                  .scratch = "tmp/x",
+                                  .argv = argv,
+                                  .envp = env,
+                                  .cwd = "/w",
+                                  .network = RT_NET_NONE,
+                                  .insecure = true,
+                                  .mounts = mounts,
+                                  .nmounts = 2,
+                                  .hosts = hosts,
+                                  .nhosts = 1,
                                   .timeout_ms = -1};
 
         sb_init(b, 100000);
@@ -190,8 +206,12 @@ static void result_round_trip(void **state)
 {
         char path[] = "etc/hosts";
         struct rt_stub stub = {.path = path, .ino = 42, .keep = true, .parent_mtime_ns = -5};
-        const struct rt_result res = {.wait_status = 0x0300, .user_us = 1, .system_us = 2,
-                                      .max_rss_bytes = 3, .stubs = &stub, .nstubs = 1};
+        const struct rt_result res = {.wait_status = 0x0300,
+                                      .user_us = 1,
+                                      .system_us = 2,
+                                      .max_rss_bytes = 3,
+                                      .stubs = &stub,
+                                      .nstubs = 1};
         struct bld_err err = BLD_ERR_INIT;
         struct rt_result got = {0};
         struct sb b = SB_INIT(10000);
@@ -227,9 +247,9 @@ static void level_names(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(resolves),        cmocka_unit_test(refuses),
-                cmocka_unit_test(without_files),   cmocka_unit_test(subordinate_ids),
-                cmocka_unit_test(step_round_trip), cmocka_unit_test(step_damaged),
+                cmocka_unit_test(resolves),          cmocka_unit_test(refuses),
+                cmocka_unit_test(without_files),     cmocka_unit_test(subordinate_ids),
+                cmocka_unit_test(step_round_trip),   cmocka_unit_test(step_damaged),
                 cmocka_unit_test(result_round_trip), cmocka_unit_test(level_names),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

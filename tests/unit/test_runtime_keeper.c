@@ -122,10 +122,10 @@ static int v_own(struct rt_verb_ctx *c, struct bld_err *err)
         return 0;
 }
 
-static const struct rt_verb verbs[] = {{"echo", v_echo},   {"fail", v_fail}, {"big", v_big},
-                                       {"too-big", v_too_big}, {"crash", v_crash}, {"exit", v_exit},
-                                       {"sleep", v_sleep}, {"cat", v_cat},   {"walls", v_walls},
-                                       {"own", v_own}};
+static const struct rt_verb verbs[] = {
+        {"echo", v_echo},   {"fail", v_fail}, {"big", v_big},     {"too-big", v_too_big},
+        {"crash", v_crash}, {"exit", v_exit}, {"sleep", v_sleep}, {"cat", v_cat},
+        {"walls", v_walls}, {"own", v_own}};
 
 static void answers(void)
 {
@@ -286,8 +286,8 @@ static void start_errors(void **state)
         for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
                 struct bld_err err = BLD_ERR_INIT;
                 int fd = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-                const struct rt_keeper_opts o = {.store_fd = fd, .level = rows[i].level,
-                                                 .helper = rows[i].helper};
+                const struct rt_keeper_opts o = {
+                        .store_fd = fd, .level = rows[i].level, .helper = rows[i].helper};
                 assert_int_equal(rt_keeper_start(&o, &k, &err), rows[i].code);
                 print_message("# %s\n", err.msg);
                 close(fd);
@@ -313,7 +313,8 @@ static pid_t child_of(pid_t parent, const char *comm)
                 close(fd);
                 char *end = n > 0 ? (buf[n] = '\0', strrchr(buf, ')')) : NULL;
                 int ppid = 0;
-                if (end && strstr(buf, comm) && sscanf(end, ") %*c %d", &ppid) == 1 && ppid == parent)
+                if (end && strstr(buf, comm) && sscanf(end, ") %*c %d", &ppid) == 1 &&
+                    ppid == parent)
                         found = p;
         }
         return found;
@@ -378,8 +379,12 @@ static pid_t start_engine(struct rtf *store, enum rt_level level, const char *sc
                 (void)mkdirat(store->store_fd, name, 0755);
                 const char *argv[] = {"/bin/sh", "-c", script, NULL}, *env[] = {NULL};
                 const char *lowers[] = {"snapshots/base/fs"};
-                const struct rt_step s = {.lowers = lowers, .nlowers = 1, .scratch = name,
-                                          .argv = argv, .envp = env, .cwd = "/"};
+                const struct rt_step s = {.lowers = lowers,
+                                          .nlowers = 1,
+                                          .scratch = name,
+                                          .argv = argv,
+                                          .envp = env,
+                                          .cwd = "/"};
                 err_clear(&err);
                 if (rt_step_run(store->k, &s, 2, 2, NULL, &res, &err) < 0)
                         _exit(err.code == BLD_E_CHILD ? 4 : 5);
@@ -419,7 +424,8 @@ static void kill_one(enum rt_level level, enum victim who, const char *marker)
                 victim = keeper;
                 break;
         case INIT:
-                victim = child_of(keeper, "(bld-init)");
+                victim = child_of(keeper, "(bld-keeper)"); /* under ThreadSanitizer */
+                victim = child_of(victim ? victim : keeper, "(bld-init)");
                 break;
         }
         assert_true(victim > 0);

@@ -53,14 +53,16 @@ static void expect(const char *name, const char *text, const struct rt_mount *m,
 
 static void cache(void)
 {
-        const struct rt_mount m = {.kind = RT_MOUNT_CACHE, .target = "/var/cache/x", .source = "mounts/c"};
-        const struct rt_mount sel = {.kind = RT_MOUNT_CACHE, .target = "/c", .source = "mounts/c",
-                                     .selector = "sub"};
-        const struct rt_mount ro = {.kind = RT_MOUNT_CACHE, .target = "/c", .source = "mounts/c",
-                                    .readonly = true};
+        const struct rt_mount m = {
+                .kind = RT_MOUNT_CACHE, .target = "/var/cache/x", .source = "mounts/c"};
+        const struct rt_mount sel = {
+                .kind = RT_MOUNT_CACHE, .target = "/c", .source = "mounts/c", .selector = "sub"};
+        const struct rt_mount ro = {
+                .kind = RT_MOUNT_CACHE, .target = "/c", .source = "mounts/c", .readonly = true};
 
         rtf_mkdir(&f, "mounts/c");
-        expect("cache is written", "mkdir /var/cache/x/sub; echo 1 > /var/cache/x/sub/f", &m, 1, "");
+        expect("cache is written", "mkdir /var/cache/x/sub; echo 1 > /var/cache/x/sub/f", &m, 1,
+               "");
         expect("cache lasts", "cat /var/cache/x/sub/f", &m, 1, "1\n");
         expect("cache selected", "cat /c/f", &sel, 1, "1\n");
         expect("cache read-only", "touch /c/g 2>/dev/null || ls /c", &ro, 1, "sub\n");
@@ -69,15 +71,25 @@ static void cache(void)
 static void bind(void)
 {
         static const char *const chain[] = {"snapshots/l1/fs", "snapshots/l2/fs"};
-        const struct rt_mount ro = {.kind = RT_MOUNT_BIND, .target = "/src", .readonly = true,
+        const struct rt_mount ro = {.kind = RT_MOUNT_BIND,
+                                    .target = "/src",
+                                    .readonly = true,
                                     .source = "snapshots/l1/fs"};
-        const struct rt_mount rw = {.kind = RT_MOUNT_BIND, .target = "/src", .source = "snapshots/l1/fs"};
-        const struct rt_mount file = {.kind = RT_MOUNT_BIND, .target = "/etc/one", .readonly = true,
-                                      .source = "snapshots/l1/fs", .selector = "/d/one"};
-        const struct rt_mount sum = {.kind = RT_MOUNT_BIND, .target = "/src", .readonly = true,
-                                     .lowers = chain, .nlowers = 2, .selector = "d"};
-        const struct rt_mount sum_rw = {.kind = RT_MOUNT_BIND, .target = "/src", .lowers = chain,
-                                        .nlowers = 2};
+        const struct rt_mount rw = {
+                .kind = RT_MOUNT_BIND, .target = "/src", .source = "snapshots/l1/fs"};
+        const struct rt_mount file = {.kind = RT_MOUNT_BIND,
+                                      .target = "/etc/one",
+                                      .readonly = true,
+                                      .source = "snapshots/l1/fs",
+                                      .selector = "/d/one"};
+        const struct rt_mount sum = {.kind = RT_MOUNT_BIND,
+                                     .target = "/src",
+                                     .readonly = true,
+                                     .lowers = chain,
+                                     .nlowers = 2,
+                                     .selector = "d"};
+        const struct rt_mount sum_rw = {
+                .kind = RT_MOUNT_BIND, .target = "/src", .lowers = chain, .nlowers = 2};
         struct stat st;
 
         rtf_mkdir(&f, "snapshots/l1/fs/d");
@@ -86,7 +98,8 @@ static void bind(void)
         rtf_file(&f, "snapshots/l2/fs/d/two", "2\n");
         expect("bind is read-only", "cat /src/d/one; touch /src/x 2>/dev/null || echo no", &ro, 1,
                "1\nno\n");
-        expect("bind with writes", "echo x > /src/d/one; touch /src/new; cat /src/d/one", &rw, 1, "x\n");
+        expect("bind with writes", "echo x > /src/d/one; touch /src/new; cat /src/d/one", &rw, 1,
+               "x\n");
         expect("writes are thrown away", "cat /src/d/one", &ro, 1, "1\n");
         assert_int_not_equal(fstatat(f.store_fd, "snapshots/l1/fs/new", &st, 0), 0);
         expect("bind of a file", "cat /etc/one", &file, 1, "1\n");
@@ -97,12 +110,22 @@ static void bind(void)
 
 static void files(void)
 {
-        const struct rt_mount secret = {.kind = RT_MOUNT_FILE, .target = "/run/secrets/s",
-                                        .data = "se\0cret", .data_len = 7, .mode = 0400, .uid = 1000,
-                                        .gid = 4, .readonly = true};
-        const struct rt_mount dir = {.kind = RT_MOUNT_FILE, .target = "/dev/pipes", .is_dir = true,
-                                     .selector = "EOF", .data = "#!/bin/sh\necho hi\n",
-                                     .data_len = 18, .mode = 0755, .readonly = true};
+        const struct rt_mount secret = {.kind = RT_MOUNT_FILE,
+                                        .target = "/run/secrets/s",
+                                        .data = "se\0cret",
+                                        .data_len = 7,
+                                        .mode = 0400,
+                                        .uid = 1000,
+                                        .gid = 4,
+                                        .readonly = true};
+        const struct rt_mount dir = {.kind = RT_MOUNT_FILE,
+                                     .target = "/dev/pipes",
+                                     .is_dir = true,
+                                     .selector = "EOF",
+                                     .data = "#!/bin/sh\necho hi\n",
+                                     .data_len = 18,
+                                     .mode = 0755,
+                                     .readonly = true};
         const struct rt_mount tmp[] = {
                 {.kind = RT_MOUNT_TMPFS, .target = "/t", .size_bytes = 65536},
                 {.kind = RT_MOUNT_TMPFS, .target = "/t/inner"}};
@@ -114,8 +137,10 @@ static void files(void)
         expect("secret is read-only", "echo x > /run/secrets/s || echo no; exit 0", &secret, 1,
                "/bin/sh: can't create /run/secrets/s: Read-only file system\nno\n");
         expect("file in a folder", "/dev/pipes/EOF", &dir, 1, "hi\n");
-        expect("tmpfs", "stat -c %a /t; touch /t/inner/x; dd if=/dev/zero of=/t/f bs=100k count=1 "
-                        "2>/dev/null || echo full", tmp, 2, "1777\nfull\n");
+        expect("tmpfs",
+               "stat -c %a /t; touch /t/inner/x; dd if=/dev/zero of=/t/f bs=100k count=1 "
+               "2>/dev/null || echo full",
+               tmp, 2, "1777\nfull\n");
         assert_int_equal(with("ls /run", NULL, 0, NULL, 0, &out, &err), 1 << 8);
         sb_done(&out);
 }
@@ -132,8 +157,11 @@ static void source_errors(void)
 
         assert_int_equal(symlinkat("/etc", f.store_fd, "mounts/link"), 0);
         for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-                const struct rt_mount m = {.kind = RT_MOUNT_BIND, .target = "/x", .readonly = true,
-                                           .source = bad[i].source, .selector = bad[i].selector};
+                const struct rt_mount m = {.kind = RT_MOUNT_BIND,
+                                           .target = "/x",
+                                           .readonly = true,
+                                           .source = bad[i].source,
+                                           .selector = bad[i].selector};
                 struct bld_err err = BLD_ERR_INIT;
                 print_message("# %s\n", bad[i].name);
                 assert_true(with("true", &m, 1, NULL, 0, NULL, &err) < 0);
@@ -142,8 +170,11 @@ static void source_errors(void)
         /* A link inside the source that leads out of it stays inside. */
         rtf_mkdir(&f, "snapshots/l3/fs");
         assert_int_equal(symlinkat("/etc", f.store_fd, "snapshots/l3/fs/out"), 0);
-        const struct rt_mount m = {.kind = RT_MOUNT_BIND, .target = "/x", .readonly = true,
-                                   .source = "snapshots/l3/fs", .selector = "out/passwd"};
+        const struct rt_mount m = {.kind = RT_MOUNT_BIND,
+                                   .target = "/x",
+                                   .readonly = true,
+                                   .source = "snapshots/l3/fs",
+                                   .selector = "out/passwd"};
         struct bld_err err = BLD_ERR_INIT;
         assert_int_equal(with("true", &m, 1, NULL, 0, NULL, &err), BLD_E_NOT_FOUND);
 }
@@ -164,7 +195,8 @@ static void traps(void)
                  "1\ngroup hosts passwd resolv.conf shadow "},
                 {"resolv.conf dangles", "etc/resolv.conf", "../run/systemd/resolve/stub.conf", NULL,
                  "grep -c nameserver /run/systemd/resolve/stub.conf", 0, "1\n"},
-                {"resolv.conf is a loop", "etc/resolv.conf", "resolv.conf", NULL, "true", BLD_E_SYS, NULL},
+                {"resolv.conf is a loop", "etc/resolv.conf", "resolv.conf", NULL, "true", BLD_E_SYS,
+                 NULL},
                 {"hosts points to another file", "etc/hosts", "passwd", NULL,
                  "echo $HOME; grep -c localhost /etc/passwd", 0, "/root\n2\n"},
                 {"/proc is a link to /", "proc", "/", NULL, "true", BLD_E_INVALID, NULL},
@@ -238,7 +270,10 @@ static void old_overlay(void **state)
         enum { N = 300 };
         static char names[N][40];
         const char *lowers[N];
-        struct ovl_opts o = {.lowers = lowers, .nlowers = N, .upper = "up", .work = "wk",
+        struct ovl_opts o = {.lowers = lowers,
+                             .nlowers = N,
+                             .upper = "up",
+                             .work = "wk",
                              .user_xattr = geteuid() != 0};
         int status;
         pid_t pid;

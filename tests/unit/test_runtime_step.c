@@ -46,7 +46,7 @@ static int script(const char *text, const char *user, struct sb *out)
 
 static const struct row {
         const char *name, *user, *script;
-        int exit; /* negative: killed by that signal */
+        int exit;         /* negative: killed by that signal */
         const char *want; /* whole output, or NULL */
 } rows[] = {
         {"exit status", "", "exit 3", 3, ""},
@@ -54,8 +54,8 @@ static const struct row {
         {"stdin is empty", "", "cat; echo done", 0, "done\n"},
         {"environment", "", "echo $FOO $HOME $PATH", 0,
          "bar /root /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"},
-        {"nothing of ours in the environment", "", "env | grep -c -v -e FOO -e HOME -e PATH -e PWD -e SHLVL",
-         1, "0\n"},
+        {"nothing of ours in the environment", "",
+         "env | grep -c -v -e FOO -e HOME -e PATH -e PWD -e SHLVL", 1, "0\n"},
         {"root", "", "id", 0, "uid=0(root) gid=0(root) groups=0(root),4(adm)\n"},
         {"user with groups", "app", "id", 0,
          "uid=1000(app) gid=1000(app) groups=4(adm),1000(app)\n"},
@@ -71,14 +71,16 @@ static const struct row {
         {"host name", "", "hostname", 0, "buildkitsandbox\n"},
         {"only its own tree", "", "ls /", 0, "bin\ndev\netc\nproc\nsys\ntmp\n"},
         {"devices", "", "ls /dev", 0,
-         "fd\nfull\nmqueue\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero\n"},
-        {"devices work", "", "echo x > /dev/null && head -c 3 /dev/zero | wc -c; echo y > /dev/full",
-         1, NULL},
+         "fd\nfull\nmqueue\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero"
+         "\n"},
+        {"devices work", "",
+         "echo x > /dev/null && head -c 3 /dev/zero | wc -c; echo y > /dev/full", 1, NULL},
         {"shm is for all", "app", "touch /dev/shm/x /tmp/x && echo ok", 0, "ok\n"},
         {"few processes", "", "ls /proc | grep -c '^[0-9]'", 0, NULL},
         {"umask", "", "touch /f; stat -c %a /f", 0, "644\n"},
         {"files limit", "", "ulimit -Sn; ulimit -c", 0, "1024\n0\n"},
-        {"loopback only", "", "ip -o link | wc -l; ip -o addr | grep -c 'inet 127.0.0.1'", 0, "1\n1\n"},
+        {"loopback only", "", "ip -o link | wc -l; ip -o addr | grep -c 'inet 127.0.0.1'", 0,
+         "1\n1\n"},
         {"hosts", "", "grep -c localhost /etc/hosts", 0, "2\n"},
         {"no descriptors of ours", "", "ls /proc/self/fd | tr '\\n' ' '", 0, "0 1 2 3 "},
         {"working folder", "", "pwd", 0, "/\n"},
@@ -101,9 +103,10 @@ static const struct row {
          "done 2>/dev/null; echo $n",
          0, "0\n"},
         {"memory of init", "", ": < /proc/1/mem", 1, NULL},
-        {"init cannot be killed", "", "kill -9 1; kill -TERM 1; kill -STOP 1; echo alive", 0, "alive\n"},
-        {"leaving a chroot", "", "mkdir /c && cd / && chroot /c /bin/true 2>/dev/null; ls / | wc -l", 0,
-         "7\n"},
+        {"init cannot be killed", "", "kill -9 1; kill -TERM 1; kill -STOP 1; echo alive", 0,
+         "alive\n"},
+        {"leaving a chroot", "",
+         "mkdir /c && cd / && chroot /c /bin/true 2>/dev/null; ls / | wc -l", 0, "7\n"},
         {"parents of the root", "", "ls /../../.. | wc -l; cd /..; pwd", 0, "6\n/\n"},
 };
 
@@ -163,9 +166,12 @@ static void commands(void **state)
                 const char *name, *argv0;
                 int exit;
         } cases[] = {
-                {"found on PATH", "true", 0},          {"with a path", "/bin/true", 0},
-                {"absent", "nosuchcommand", 127},      {"absent with a path", "/bin/nosuch", 127},
-                {"not executable", "/etc/passwd", 126}, {"a folder", "/etc", 126},
+                {"found on PATH", "true", 0},
+                {"with a path", "/bin/true", 0},
+                {"absent", "nosuchcommand", 127},
+                {"absent with a path", "/bin/nosuch", 127},
+                {"not executable", "/etc/passwd", 126},
+                {"a folder", "/etc", 126},
                 {"empty", "", 127},
         };
 
@@ -180,7 +186,8 @@ static void commands(void **state)
                 rtf_step_init(&f, &st, "");
                 st.s.argv = argv;
                 assert_int_equal(rtf_run(&f, &st, NULL, &out, &res, &err), 0);
-                print_message("# %s: %#x %s", cases[i].name, (unsigned)res.wait_status, sb_text(&out));
+                print_message("# %s: %#x %s", cases[i].name, (unsigned)res.wait_status,
+                              sb_text(&out));
                 assert_int_equal(WEXITSTATUS(res.wait_status), cases[i].exit);
                 if (cases[i].exit)
                         assert_non_null(strstr(sb_text(&out), "bld: "));
@@ -264,8 +271,11 @@ static void upper_folder(void **state)
 
 static void from_scratch(void **state)
 {
-        const struct rt_mount m = {.kind = RT_MOUNT_BIND, .target = "/a/b", .readonly = true,
-                                   .source = "snapshots/base/fs", .selector = "bin"};
+        const struct rt_mount m = {.kind = RT_MOUNT_BIND,
+                                   .target = "/a/b",
+                                   .readonly = true,
+                                   .source = "snapshots/base/fs",
+                                   .selector = "bin"};
         const char *argv[] = {"/a/b/busybox", "ls", "/", NULL};
         struct bld_err err = BLD_ERR_INIT;
         struct rt_result res = {0};
@@ -346,7 +356,8 @@ static void *fire_later(void *p)
 /* The step ignores SIGTERM; the second level ends it at once. */
 static void cancelled(void **state)
 {
-        static const char *const scripts[] = {"sleep 1001", "trap '' TERM; sleep 1001 & wait; sleep 1001"};
+        static const char *const scripts[] = {"sleep 1001",
+                                              "trap '' TERM; sleep 1001 & wait; sleep 1001"};
 
         (void)state;
         for (size_t i = 0; i < ARRAY_LEN(scripts); i++) {
@@ -373,9 +384,9 @@ static void leftovers(void **state)
 
         (void)state;
         /* A daemon that holds the output open and ignores what can be ignored. */
-        assert_int_equal(script("setsid sh -c 'trap \"\" TERM HUP; sleep 198273' & echo started", "",
-                                &out),
-                         0);
+        assert_int_equal(
+                script("setsid sh -c 'trap \"\" TERM HUP; sleep 198273' & echo started", "", &out),
+                0);
         assert_string_equal(sb_text(&out), "started\n");
         assert_int_equal(rtf_count_procs("198273"), 0); /* gone before the answer */
         sb_done(&out);
@@ -474,7 +485,9 @@ static void fallbacks(void **state)
 {
         static const struct {
                 int nr, answer;
-        } deny[] = {{SYS_clone3, ENOSYS}, {SYS_pivot_root, EPERM}, {SYS_landlock_create_ruleset, ENOSYS}};
+        } deny[] = {{SYS_clone3, ENOSYS},
+                    {SYS_pivot_root, EPERM},
+                    {SYS_landlock_create_ruleset, ENOSYS}};
         struct sock_filter code[2 * ARRAY_LEN(deny) + 2];
         struct sock_fprog prog = {.filter = code};
         size_t n = 0;
