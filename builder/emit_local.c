@@ -107,14 +107,19 @@ static int fill(struct bd_ctx *c, const struct bd_export *x, const struct bd_tre
 static int merge(int from, int to, unsigned depth, struct bld_err *err);
 
 /* Folder over folder: what is inside moves, the attributes are the image's. */
-static int merge_folder(int from, int to, const char *name, const struct stat *st, unsigned depth,
-                        struct bld_err *err)
+static int merge_folder(int from, int to, const char *name, const struct stat *st,
+                        const struct stat *old, unsigned depth, struct bld_err *err)
 {
         const struct timespec times[2] = {st->st_atim, st->st_mtim};
         AUTO_FD int a = -1;
         AUTO_FD int b = -1;
         int r;
 
+        /* A folder that an earlier export left read-only: where it is not ours, opening or moving
+         * says so. It gets the image's mode below. */
+        if ((old->st_mode & 0700) != 0700 && old->st_uid == geteuid() &&
+            fchmodat(to, name, (old->st_mode & 07777) | 0700, 0) < 0)
+                return err_sys(err, errno, "open folder %s", name);
         a = sys_openat(from, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW, 0);
         b = sys_openat(to, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW, 0);
         if (a < 0 || b < 0)
@@ -156,7 +161,7 @@ static int merge_one(int from, int to, const char *name, unsigned depth, struct 
                     fchmodat(from, name, (a.st_mode & 07777) | 0700, 0) < 0)
                         return err_sys(err, errno, "move %s into place", name);
                 if (there && S_ISDIR(b.st_mode))
-                        return merge_folder(from, to, name, &a, depth, err);
+                        return merge_folder(from, to, name, &a, &b, depth, err);
                 /* A link in the way is replaced, never followed: it may lead anywhere. */
                 if (there && sys_unlinkat(to, name, 0) < 0)
                         return err_sys(err, errno, "replace %s", name);

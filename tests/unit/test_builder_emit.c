@@ -539,6 +539,36 @@ static void local_merge(void **state)
         img_desc_done(&d);
 }
 
+/* What an export made, the next one can replace, read-only folders included. */
+static void local_again(void **state)
+{
+        static const struct file ro[] = {
+                {"ro", LY_DIR, NULL, 0555},
+                {"ro/f", LY_FILE, "x", 0444},
+                {"ro/sub", LY_DIR, NULL, 0500},
+        };
+        struct fix *f = *state;
+        AUTO(bd_layers_free) struct bd_layers layers = {.v = NULL};
+        struct img_config cfg;
+        struct img_desc d;
+        struct stat st;
+        struct bd_export x = {.desc = &d, .dest = at(f, "out"), .out_fd = -1};
+
+        add_layer(&f->c[0], ro, ARRAY_LEN(ro), LY_CODEC_GZIP, &layers);
+        base_config(&cfg, host_arch(), "ro");
+        OK(bd_assemble(&f->c[0], &cfg, &layers, BD_FORMAT_OCI, NULL, &d, NULL, err));
+        OK(path_mkdirs(AT_FDCWD, at(f, "out"), 0755, err));
+        for (int i = 0; i < 3; i++)
+                OK(bd_emit_local(&f->c[0], &x, err));
+        assert_int_equal(stat(at(f, "out/ro"), &st), 0);
+        assert_int_equal(st.st_mode & 07777, 0555);
+        assert_int_equal(stat(at(f, "out/ro/sub"), &st), 0);
+        assert_int_equal(st.st_mode & 07777, 0500);
+        assert_int_equal(count_names(at(f, "out"), ".tmp"), 0);
+        img_config_done(&cfg);
+        img_desc_done(&d);
+}
+
 static void local_refuses(void **state)
 {
         struct fix *f = *state;
@@ -604,11 +634,11 @@ static void tree_corrupt(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                T(oci_archive),      T(untagged_archive), T(index_archive),  T(layout_folder),
-                T(layout_refuses),   T(archive_fails),    T(docker_archive), T(docker_legacy),
-                T(docker_hostile),   T(load_pipe_gzip),   T(load_bad),       T(load_no_archive),
-                T(load_folder_link), T(flat_tar),         T(local_new),      T(local_merge),
-                T(local_refuses),    T(local_platforms),  T(tree_corrupt),
+                T(oci_archive),      T(untagged_archive), T(index_archive),   T(layout_folder),
+                T(layout_refuses),   T(archive_fails),    T(docker_archive),  T(docker_legacy),
+                T(docker_hostile),   T(load_pipe_gzip),   T(load_bad),        T(load_no_archive),
+                T(load_folder_link), T(flat_tar),         T(local_new),       T(local_merge),
+                T(local_again),      T(local_refuses),    T(local_platforms), T(tree_corrupt),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
