@@ -139,16 +139,29 @@ size_t gz_member_len(const unsigned char *p, size_t n)
 }
 
 struct gz_dec {
-        struct libdeflate_decompressor *ld;
+        struct libdeflate_decompressor *ld; /* NULL: ISA-L */
+#if LY_HAVE_ISAL
+        struct inflate_state st;
+#endif
 };
+
+static bool have_isal(void)
+{
+#if LY_HAVE_ISAL
+        return isal_expected() && isal_get();
+#else
+        return false;
+#endif
+}
 
 int gz_dec_new(struct gz_dec **ret, struct bld_err *err)
 {
+        bool isal = have_isal();
         struct gz_dec *d = mem_zalloc(1, sizeof(*d));
 
-        if (d)
+        if (d && !isal)
                 d->ld = libdeflate_alloc_decompressor();
-        if (!d || !d->ld) {
+        if (!d || (!isal && !d->ld)) {
                 free(d);
                 return err_nomem(err, "gzip decompressor");
         }
@@ -158,22 +171,44 @@ int gz_dec_new(struct gz_dec **ret, struct bld_err *err)
 
 void gz_dec_free(struct gz_dec *d)
 {
-        if (d)
+        if (d && d->ld)
                 libdeflate_free_decompressor(d->ld);
         free(d);
+}
+
+/* Raw deflate, whole: false unless all of the input made *ret_n bytes. */
+static bool inflate_whole(struct gz_dec *d, const unsigned char *p, size_t n, unsigned char *out,
+                          size_t cap, size_t *ret_n)
+{
+        size_t used = 0;
+
+#if LY_HAVE_ISAL
+        if (!d->ld) {
+                isal_get()->inflate_init(&d->st);
+                d->st.next_in = (uint8_t *)(uintptr_t)p; /* only read */
+                d->st.avail_in = (uint32_t)n;
+                d->st.next_out = out;
+                d->st.avail_out = (uint32_t)cap;
+                d->st.crc_flag = ISAL_DEFLATE;
+                *ret_n = 0;
+                if (isal_get()->inflate_stateless(&d->st) != ISAL_DECOMP_OK)
+                        return false;
+                *ret_n = d->st.total_out;
+                return !d->st.avail_in;
+        }
+#endif
+        return libdeflate_deflate_decompress_ex(d->ld, p, n, out, cap, &used, ret_n) ==
+                       LIBDEFLATE_SUCCESS &&
+               used == n;
 }
 
 int gz_dec_member(struct gz_dec *d, const unsigned char *p, size_t n, unsigned char *out,
                   size_t cap, size_t *ret_n, struct bld_err *err)
 {
-        size_t used = 0, got = 0;
-        enum libdeflate_result r;
+        size_t got = 0;
 
-        if (n <= GZ_HEAD + GZ_TAIL)
-                return err_set(err, BLD_E_CORRUPT, "damaged gzip member");
-        r = libdeflate_deflate_decompress_ex(d->ld, p + GZ_HEAD, n - GZ_HEAD - GZ_TAIL, out, cap,
-                                             &used, &got);
-        if (r != LIBDEFLATE_SUCCESS || used != n - GZ_HEAD - GZ_TAIL ||
+        if (n <= GZ_HEAD + GZ_TAIL ||
+            !inflate_whole(d, p + GZ_HEAD, n - GZ_HEAD - GZ_TAIL, out, cap, &got) ||
             get32(p + n - 4) != (uint32_t)got || get32(p + n - 8) != libdeflate_crc32(0, out, got))
                 return err_set(err, BLD_E_CORRUPT, "damaged gzip member");
         *ret_n = got;
@@ -198,9 +233,7 @@ int gz_stream_new(struct gz_stream **ret, struct bld_err *err)
         if (!s)
                 return err_nomem(err, "gzip decompressor");
         s->fresh = true;
-#if LY_HAVE_ISAL
-        s->isal = isal_expected() && isal_get();
-#endif
+        s->isal = have_isal();
         if (!s->isal && inflateInit2(&s->z, 15 + 16) != Z_OK) {
                 free(s);
                 return err_nomem(err, "gzip decompressor");

@@ -21,6 +21,7 @@ static void isal_open(void)
                 {"isal_deflate_stateless", &isal_table.deflate},
                 {"isal_inflate_init", &isal_table.inflate_init},
                 {"isal_inflate", &isal_table.inflate},
+                {"isal_inflate_stateless", &isal_table.inflate_stateless},
         };
 
         if (!lib)

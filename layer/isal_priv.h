@@ -4,7 +4,8 @@
 
 #include "base/base.h"
 
-#if defined(__x86_64__)
+/* -DLY_NO_ISAL: what other machines run, for tests. */
+#if defined(__x86_64__) && !defined(LY_NO_ISAL)
 #define LY_HAVE_ISAL 1
 #include <isa-l/igzip_lib.h>
 
@@ -13,6 +14,7 @@ struct isal {
         int (*deflate)(struct isal_zstream *);
         void (*inflate_init)(struct inflate_state *);
         int (*inflate)(struct inflate_state *);
+        int (*inflate_stateless)(struct inflate_state *);
 };
 /* NULL when the library is not installed. MT-Safe. */
 const struct isal *isal_get(void);
