@@ -1,6 +1,7 @@
 /* Names, documents, assembling, output specifications. */
 #include "tests/unit/builder_fixture.h"
 
+#include "base/map.h"
 #include "builder/move_priv.h"
 
 /* ---- bd_image_find ---- */
@@ -92,6 +93,60 @@ static void find_suggests(void **state)
         assert_non_null(strstr(e.msg, "image docker.io/library/ap:v1 is not in the store"));
         assert_non_null(strstr(e.msg, "\ntry: did you mean docker.io/library/app:v1?"));
         img_desc_done(&app);
+}
+
+/* The i-th of many manifests that differ in nothing else. */
+static void numbered(unsigned i, struct sb *text, struct digest *d)
+{
+        char mt[] = MT_OCI_MANIFEST, cmt[] = MT_OCI_CONFIG, n[16];
+        struct img_manifest m = {.media_type = mt, .config = {.media_type = cmt, .size = 2}};
+
+        digest_of("{}", 2, &m.config.digest);
+        (void)snprintf(n, sizeof(n), "%u", i);
+        OK(img_kvs_set(&m.annotations, "n", n));
+        sb_reset(text);
+        OK(img_manifest_encode(&m, text, err));
+        digest_of(sb_text(text), text->len, d);
+        img_kvs_free(&m.annotations);
+}
+
+/* Among some thousand documents two begin with the same six digits. */
+static void find_ambiguous(void **state)
+{
+        struct fix *f = *state;
+        AUTO_SB struct sb text = SB_INIT(4096);
+        struct map seen;
+        char hex[DIGEST_HEX_MAX];
+        struct img_desc got;
+        struct digest d;
+        struct bld_err e = BLD_ERR_INIT;
+        uintptr_t other = 0;
+        unsigned i = 0;
+
+        map_init(&seen, NULL);
+        while (!other) {
+                numbered(++i, &text, &d);
+                digest_hex(&d, hex);
+                other = (uintptr_t)map_getn(&seen, hex, 6);
+                OK(map_setn(&seen, hex, 6, (void *)(uintptr_t)i));
+        }
+        map_done(&seen);
+        OK(cas_blob_put(f->cas[0], "{}", 2, &d, err)); /* what they name as config */
+        for (int k = 0; k < 2; k++) {
+                char mt[] = MT_OCI_MANIFEST, name[40];
+                struct img_desc desc = {.media_type = mt};
+
+                numbered(k ? (unsigned)other : i, &text, &desc.digest);
+                desc.size = text.len;
+                OK(cas_blob_put(f->cas[0], sb_text(&text), text.len, &d, err));
+                (void)snprintf(name, sizeof(name), "docker.io/library/app:v%d", k);
+                OK(cas_ref_set(f->cas[0], name, &desc, err));
+        }
+        assert_int_equal(bd_image_find(&f->c[0], hex, &got, NULL, &e), 0); /* in full it is one */
+        img_desc_done(&got);
+        hex[6] = '\0';
+        assert_int_equal(bd_image_find(&f->c[0], hex, &got, NULL, &e), BLD_E_INVALID);
+        assert_non_null(strstr(e.msg, "is the beginning of 2 image ids"));
 }
 
 /* One document that two names reach by different ways is one image, not two. */
@@ -450,6 +505,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(find_names, fix_up, fix_down),
                 cmocka_unit_test_setup_teardown(find_suggests, fix_up, fix_down),
+                cmocka_unit_test_setup_teardown(find_ambiguous, fix_up, fix_down),
                 cmocka_unit_test_setup_teardown(find_shared, fix_up, fix_down),
                 cmocka_unit_test_setup_teardown(load_platforms, fix_up, fix_down),
                 cmocka_unit_test_setup_teardown(closure_order, fix_up, fix_down),
