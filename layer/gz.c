@@ -1,6 +1,7 @@
 #include "layer/gz_priv.h"
 
 #include <libdeflate.h>
+#include <stdio.h>
 #include <zlib.h>
 
 #include "base/err.h"
