@@ -108,41 +108,51 @@ static void label(const struct term *t, struct sb *out, const char *name)
                (int)(n < 5 ? 5 - n : 1), "");
 }
 
-/* Lines after the first: a known label begins one, anything else continues the one above. */
-static void details(const struct term *t, const struct bld_err *err, struct sb *out)
+/* The label a line begins with, or NULL. */
+static const char *label_of(const char *s)
 {
         static const char *const names[] = {"why", "try", "note", "log"};
+
+        for (size_t i = 0; i < ARRAY_LEN(names); i++)
+                if (str_has_prefix(s, names[i]) && s[strlen(names[i])] == ':')
+                        return names[i];
+        return NULL;
+}
+
+/* Lines after the first: a known label begins one, anything else continues the one above.
+ * have_tail: the last lines of output were printed already, longer than the record can hold them.
+ */
+static void details(const struct term *t, const struct bld_err *err, bool have_tail, struct sb *out)
+{
         const char *s = err->msg + report_what(err);
+        bool skip = false;
 
         while (*s == '\n') {
-                const char *name = NULL;
-                size_t n;
+                const char *name = label_of(++s);
+                size_t n = strcspn(s, "\n"), head = name ? strlen(name) + 1 : 0;
 
-                s++;
-                for (size_t i = 0; i < ARRAY_LEN(names) && !name; i++)
-                        if (str_has_prefix(s, names[i]) && s[strlen(names[i])] == ':')
-                                name = names[i];
-                if (name) {
-                        s += strlen(name) + 1;
-                        s += *s == ' ';
+                head += name && s[head] == ' ';
+                if (name)
+                        skip = have_tail && str_has_prefix(s, "why: last lines of ");
+                if (!skip && name)
                         label(t, out, name);
-                } else {
+                else if (!skip)
                         sb_str(out, INDENT);
+                if (!skip) {
+                        clean(t, out, s + head, n - head);
+                        sb_char(out, '\n');
                 }
-                n = strcspn(s, "\n");
-                clean(t, out, s, n);
-                sb_char(out, '\n');
                 s += n;
         }
 }
 
-static void tail(const struct term *t, const struct report *r, struct sb *out)
+static bool tail(const struct term *t, const struct report *r, struct sb *out)
 {
         size_t have = r->step ? tail_count(&r->step->tail) : 0, k = MIN(have, r->tail), len;
         const char *line;
 
         if (!k)
-                return;
+                return false;
         label(t, out, "why");
         sb_fmt(out, "last %zu of %llu lines:\n", k, (unsigned long long)r->step->tail.n);
         for (size_t i = have - k; tail_line(&r->step->tail, i, &line, &len); i++) {
@@ -150,6 +160,7 @@ static void tail(const struct term *t, const struct report *r, struct sb *out)
                 clean(t, out, line, len);
                 sb_char(out, '\n');
         }
+        return true;
 }
 
 void report_format(const struct term *t, const struct report *r, struct sb *out)
@@ -159,8 +170,7 @@ void report_format(const struct term *t, const struct report *r, struct sb *out)
         sb_char(out, '\n');
         if (r->place)
                 place(t, r, out);
-        tail(t, r, out);
-        details(t, r->err, out);
+        details(t, r->err, tail(t, r, out), out);
         if (r->place && r->place->log_path[0]) {
                 label(t, out, "log");
                 clean(t, out, r->place->log_path, strlen(r->place->log_path));

@@ -157,8 +157,10 @@ static void closing(struct view *v, struct plain *p, const struct step *st,
         head(v, p, st->id);
         seconds(p, st->elapsed_ms);
         if (ev->type == BLD_EV_STEP_ERROR) {
+                const char *why = ev->text ? ev->text : "";
+
                 sb_str(&p->out, "error   ");
-                text(v, p, ev->text ? ev->text : "");
+                (void)text_add(&p->out, why, strcspn(why, "\n"), TEXT_WIDE, clean_flags(v));
         } else if (st->name && strncmp(st->name, "RUN ", 4) == 0) {
                 sb_fmt(&p->out, "done    exit %d", ev->exit_status);
         } else {

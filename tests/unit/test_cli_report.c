@@ -142,11 +142,13 @@ static void last_lines(void **state)
         steps_apply(&s, &ev, &st);
         assert_int_equal(st->tail.n, 101);
         r.step = st;
-        (void)err_set(&err, BLD_E_CHILD, "RUN failed");
+        (void)err_set(&err, BLD_E_CHILD,
+                      "RUN failed\nwhy: last lines of 101:\n     | cut\ntry: again");
         assert_report(&r, "error: RUN failed\n"
                           "  why:  last 2 of 101 lines:\n"
                           "        | line 99\n"
-                          "        | no end\n");
+                          "        | no end\n"
+                          "  try:  again\n");
         steps_done(&s);
 }
 
