@@ -214,7 +214,7 @@ static int prepare(struct req *rq, struct xfer *x, struct bld_err *err)
         x->guard_from = (int)rq->repo->host->addr;
         (void)pthread_mutex_unlock(&rq->c->lock);
         if (rq->probe)
-                x->connect_ms = rq->c->timing.probe;
+                x->connect_ms = x->host->loopback ? rq->c->timing.probe / 3 : rq->c->timing.probe;
         if (rq->flags & REQ_QUICK)
                 x->connect_ms = rq->c->timing.mirror;
         if (rq->flags & REQ_LONG)
