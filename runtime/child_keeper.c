@@ -138,31 +138,51 @@ static void reply(struct keeper *k, enum rt_reply_kind kind)
 
 /* ---- levels ---- */
 
-/* The two maps as this namespace sees them, in one canonical text: the name of the view. */
-static int view_name(char *out, size_t size, struct bld_err *err)
+/* One map of this namespace in canonical form, and how many ids it has. */
+static int read_map(const char *file, struct sb *canon, uint64_t *ret_ids, struct bld_err *err)
 {
-        static const char *const files[] = {"/proc/self/uid_map", "/proc/self/gid_map"};
-        AUTO_SB struct sb canon = SB_INIT(65536);
-        struct digest d;
-        char hex[DIGEST_HEX_MAX];
-        int r;
+        AUTO_SB struct sb b = SB_INIT(65536);
+        int r = file_read(AT_FDCWD, file, &b, err);
 
-        for (size_t i = 0; i < ARRAY_LEN(files); i++) {
-                AUTO_SB struct sb b = SB_INIT(65536);
-                r = file_read(AT_FDCWD, files[i], &b, err);
-                if (r < 0)
-                        return r;
-                for (const char *p = sb_text(&b); p && *p;
-                     p = strchr(p, '\n'), p = p ? p + 1 : NULL) {
-                        unsigned inner, outer, count;
-                        if (sscanf(p, "%u %u %u", &inner, &outer, &count) == 3)
-                                sb_fmt(&canon, "%u %u %u\n", inner, outer, count);
-                }
-                sb_char(&canon, '\n');
-        }
-        r = sb_check(&canon, "id maps", err);
         if (r < 0)
                 return r;
+        *ret_ids = 0;
+        for (const char *p = sb_text(&b); p && *p; p = strchr(p, '\n'), p = p ? p + 1 : NULL) {
+                unsigned inner, outer, count;
+                if (sscanf(p, "%u %u %u", &inner, &outer, &count) != 3)
+                        continue;
+                sb_fmt(canon, "%u %u %u\n", inner, outer, count);
+                *ret_ids += count;
+        }
+        sb_char(canon, '\n');
+        return 0;
+}
+
+/* The hash of the two maps names the view. A namespace of a few ids is none of these levels:
+ * images would lose their owners. */
+static int view_name(char *out, size_t size, struct bld_err *err)
+{
+        AUTO_SB struct sb canon = SB_INIT(65536);
+        char hex[DIGEST_HEX_MAX];
+        uint64_t uids = 0, gids = 0;
+        struct digest d;
+        int r;
+
+        r = read_map("/proc/self/uid_map", &canon, &uids, err);
+        if (r == 0)
+                r = read_map("/proc/self/gid_map", &canon, &gids, err);
+        if (r == 0)
+                r = sb_check(&canon, "id maps", err);
+        if (r < 0)
+                return r;
+        if (MIN(uids, gids) < RT_IDS_WANTED) {
+                err_set(err, BLD_E_UNSUPPORTED, "cannot run RUN steps: too few ids here");
+                err_why(err, BLD_E_UNSUPPORTED,
+                        "the user namespace has %llu user and %llu group ids, an image needs %u",
+                        (unsigned long long)uids, (unsigned long long)gids, RT_IDS_WANTED);
+                return err_try(err, BLD_E_UNSUPPORTED,
+                               "run bld outside of it, or give it a range of 65536 ids");
+        }
         digest_of(canon.buf, canon.len, &d);
         digest_hex(&d, hex);
         (void)snprintf(out, size, "map-%.16s", hex);
@@ -202,6 +222,10 @@ static int try_root(struct keeper *k, struct bld_err *err)
 /* Has the namespace the ids the engine was to write? Then become its root. */
 static int become_root(struct keeper *k, struct bld_err *err)
 {
+        int r = view_name(k->c.env.view, sizeof(k->c.env.view), err);
+
+        if (r < 0)
+                return r;
         if (setresgid(0, 0, 0) < 0)
                 return err_sys(err, errno, "become group 0 of the user namespace");
         if (setgroups(0, NULL) < 0)
@@ -210,7 +234,7 @@ static int become_root(struct keeper *k, struct bld_err *err)
                 return err_sys(err, errno, "become user 0 of the user namespace");
         rt_tie_to_parent(); /* the change of credentials cleared it */
         (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-        return view_name(k->c.env.view, sizeof(k->c.env.view), err);
+        return 0;
 }
 
 static int try_userns(struct keeper *k, struct bld_err *err)

@@ -12,7 +12,6 @@
 #include "base/sys.h"
 #include "runtime/runtime_priv.h"
 
-#define IDS_WANTED 65536u
 #define CAP_SETGID_BIT 6
 #define CAP_SETUID_BIT 7
 
@@ -102,7 +101,7 @@ static int no_range(const char *file, const char *name, uint64_t have, struct bl
 {
         err_set(err, BLD_E_UNSUPPORTED, "cannot run RUN steps: user %s has no range of ids", name);
         err_why(err, BLD_E_UNSUPPORTED, "%s gives %llu ids, an image needs %u", file,
-                (unsigned long long)have, IDS_WANTED);
+                (unsigned long long)have, RT_IDS_WANTED);
         return err_try(
                 err, BLD_E_UNSUPPORTED,
                 "as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 %s",
@@ -122,13 +121,13 @@ static int find_ranges(const char *name, uint32_t uid, bool gids, struct rt_rang
                 if (r < 0)
                         return r;
         }
-        if (range_sum(out) >= IDS_WANTED)
+        if (range_sum(out) >= RT_IDS_WANTED)
                 return 0;
         out->n = 0;
         r = ask_getsubids(name, gids, out, err);
         if (r < 0)
                 return r;
-        return range_sum(out) >= IDS_WANTED ? 0 : no_range(file, name, range_sum(out), err);
+        return range_sum(out) >= RT_IDS_WANTED ? 0 : no_range(file, name, range_sum(out), err);
 }
 
 /* newuidmap PID 0 <own> 1 1 <start> <count> ... */
@@ -233,8 +232,11 @@ static int by_helpers(pid_t pid, const struct cancel *cancel, struct bld_err *er
         if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1) {
                 err_set(err, BLD_E_UNSUPPORTED,
                         "cannot run RUN steps: newuidmap cannot gain privileges");
-                return err_why(err, BLD_E_UNSUPPORTED,
-                               "no_new_privs is set (allowPrivilegeEscalation: false)");
+                err_why(err, BLD_E_UNSUPPORTED,
+                        "no_new_privs is set (allowPrivilegeEscalation: false)");
+                err_try(err, BLD_E_UNSUPPORTED, "in a pod: allowPrivilegeEscalation: true");
+                return err_note(err, BLD_E_UNSUPPORTED,
+                                "Dockerfiles without RUN build here as they are");
         }
         (void)snprintf(name, sizeof(name), "%u", uid);
         if (getpwuid_r(uid, &pw, buf, sizeof(buf), &found) == 0 && found)

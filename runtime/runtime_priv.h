@@ -22,6 +22,7 @@
 #define RT_CALL_MAX ((size_t)1 << 20)  /* args and answers of verbs */
 #define RT_STEP_MAX ((size_t)64 << 20) /* a step with its secrets and scripts */
 #define RT_FDS_MAX 128                 /* per call; SCM_RIGHTS takes 253 */
+#define RT_IDS_WANTED 65536u           /* in a user namespace, for images' owners to be real */
 #define RT_REMOVE_VERB "rt-remove"     /* built in: rt_remove_tree() */
 
 enum rt_order_kind {
