@@ -150,8 +150,9 @@ static int parse_allow(struct session *s, struct bld_err *err)
                         return err_set(err, BLD_E_USAGE, "unknown entitlement --allow %.100s",
                                        a->v[i]);
         }
-        if (s->b.o->network && strcmp(s->b.o->network, "host") == 0)
-                s->allow_host_network = true;
+        if (s->b.o->network && strcmp(s->b.o->network, "host") == 0 && !s->allow_host_network)
+                return err_try(err, err_set(err, BLD_E_POLICY, "--network=host is not allowed"),
+                               "bld build --allow network.host ...");
         return 0;
 }
 
