@@ -55,16 +55,8 @@ static void take_signal(int *nth)
 {
         struct signalfd_siginfo si;
 
-        if (read(state.sig_fd, &si, sizeof(si)) != (ssize_t)sizeof(si))
-                return;
-        if (si.ssi_signo != SIGWINCH) {
+        if (read(state.sig_fd, &si, sizeof(si)) == (ssize_t)sizeof(si))
                 end_it((int)si.ssi_signo, ++*nth);
-                return;
-        }
-        (void)pthread_mutex_lock(&state.lock);
-        if (state.view)
-                view_resize(state.view);
-        (void)pthread_mutex_unlock(&state.lock);
 }
 
 static void *main_loop(void *arg)
@@ -92,7 +84,6 @@ int signals_start(struct bld_err *err)
         (void)sigemptyset(&set);
         (void)sigaddset(&set, SIGINT);
         (void)sigaddset(&set, SIGTERM);
-        (void)sigaddset(&set, SIGWINCH);
         r = pthread_sigmask(SIG_BLOCK, &set, NULL);
         if (r)
                 return err_sys(err, r, "block signals");
@@ -107,10 +98,17 @@ int signals_start(struct bld_err *err)
         return 0;
 }
 
+int signals_caught(void)
+{
+        return atomic_load(&state.caught);
+}
+
 void signals_set_session(struct bld *b)
 {
         (void)pthread_mutex_lock(&state.lock);
         state.session = b;
+        if (b && signals_caught()) /* it came while the session was being opened */
+                bld_cancel(b, 1);
         (void)pthread_mutex_unlock(&state.lock);
 }
 
@@ -119,11 +117,6 @@ void signals_set_view(struct view *v)
         (void)pthread_mutex_lock(&state.lock);
         state.view = v;
         (void)pthread_mutex_unlock(&state.lock);
-}
-
-int signals_caught(void)
-{
-        return atomic_load(&state.caught);
 }
 
 void signals_stop(void)

@@ -1,6 +1,6 @@
 /* SIGINT and SIGTERM are blocked in every thread and read by one from a signalfd, so that nothing
  * ever runs in a signal handler: the first asks the session to end, the second to end at once, the
- * third leaves without cleaning up. SIGWINCH redraws. */
+ * third leaves without cleaning up. */
 #ifndef CLI_SIGNALS_H
 #define CLI_SIGNALS_H
 

@@ -185,14 +185,6 @@ void view_note(struct view *v, const char *kind, const char *text)
                 view_note(v->log, kind, text);
 }
 
-void view_resize(struct view *v)
-{
-        (void)pthread_mutex_lock(&v->lock);
-        if (!v->ended && v->ops->resize)
-                v->ops->resize(v);
-        (void)pthread_mutex_unlock(&v->lock);
-}
-
 void view_end(struct view *v)
 {
         bool first;

@@ -1,6 +1,6 @@
 /* Views of a running build: they turn events into terminal output. view.c owns the lock, the step
  * model and the thread that ticks; each view_<mode>.c draws.
- * Threads: view_event, view_note and view_resize from any thread; the functions of a view_ops run
+ * Threads: view_event and view_note from any thread; the functions of a view_ops run
  * under the view's lock. */
 #ifndef CLI_VIEW_H
 #define CLI_VIEW_H
@@ -31,7 +31,6 @@ struct view_ops {
                      size_t n); /* or NULL */
         void (*tick)(struct view *v);
         void (*note)(struct view *v, const char *kind, const char *text); /* a line of its own */
-        void (*resize)(struct view *v);
         void (*end)(struct view *v); /* leave the terminal as a shell expects it; free members */
 };
 extern const struct view_ops view_tty_ops, view_plain_ops, view_rawjson_ops, view_none_ops;
@@ -41,7 +40,6 @@ int view_new(const struct view_opts *o, struct view **ret, struct bld_err *err) 
 void view_event(void *user, const struct bld_event *ev);
 /* "note" or "warning" and a line, between whatever the view shows. */
 void view_note(struct view *v, const char *kind, const char *text);
-void view_resize(struct view *v);
 /* Stop drawing; the model stays. */
 void view_end(struct view *v);
 void view_free(struct view *v);

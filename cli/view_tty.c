@@ -2,9 +2,10 @@
  * runs, with the last lines of its output. A frame is one write, at most ten a second, and only
  * when it differs from the one on the screen.
  *
- * Invariant: the cursor stands at the end of the last live row, and `widths` holds the columns of
- * each row as drawn, so that the next frame finds the top again even when the terminal has been
- * made narrower and has re-wrapped them. */
+ * Invariant: the cursor stands in the first column of the last live row (where the "^C" that a
+ * terminal echoes does no harm), and `shown_widths` holds the columns of each row as drawn, so that
+ * the next frame finds the top again even when the terminal has been made narrower and has
+ * re-wrapped them. */
 #include <string.h>
 
 #include "base/num.h"
@@ -409,32 +410,22 @@ static void draw(struct view *v, struct tty *t)
                         sb_str(&t->out, "\r\n");
                 at += n + 1;
         }
-        sb_str(&t->out, "\033[J\033[?2026l");
+        sb_str(&t->out, "\033[J\r\033[?2026l");
         view_write(v, &t->out);
         swap_frames(t);
 }
 
-static void tty_resize(struct view *v)
-{
-        struct tty *t = tty_of(v);
-
-        term_resize(&view_options(v)->term);
-        make_rows(v, t);
-        sb_cut(&t->shown, 0); /* the same rows stand elsewhere now: draw again */
-        draw(v, t);
-}
-
-/* The size is asked for with every frame: the signal may have come before it was listened for. */
+/* The size is asked for with every frame rather than on SIGWINCH: a storm of resizes makes no more
+ * frames than anything else. */
 static void tty_tick(struct view *v)
 {
         struct tty *t = tty_of(v);
-        struct term now = *term_of(v);
+        struct term *term = &view_options(v)->term;
+        unsigned cols = term->cols, rows = term->rows;
 
-        term_resize(&now);
-        if (now.cols != term_of(v)->cols || now.rows != term_of(v)->rows) {
-                tty_resize(v);
-                return;
-        }
+        term_resize(term);
+        if (term->cols != cols || term->rows != rows)
+                sb_cut(&t->shown, 0); /* the same rows stand elsewhere now: draw again */
         make_rows(v, t);
         draw(v, t);
 }
@@ -487,6 +478,5 @@ const struct view_ops view_tty_ops = {
         .event = tty_event,
         .tick = tty_tick,
         .note = tty_note,
-        .resize = tty_resize,
         .end = tty_end,
 };
