@@ -223,12 +223,19 @@ static int convert_image(const struct job *j, const struct img_desc *desc, struc
         AUTO(bd_layers_free) struct bd_layers layers = {.v = NULL};
         enum bd_format format = strcmp(desc->media_type, MT_DOCKER_MANIFEST) == 0 ? BD_FORMAT_DOCKER
                                                                                   : BD_FORMAT_OCI;
+        bool changed = false;
         int r = bd_image_load(j->c, desc, NULL, &im, err);
 
         if (r == 0)
                 r = bd_image_layers(&im, &layers, err);
-        for (size_t i = 0; r == 0 && i < layers.n; i++)
-                r = convert_layer(j, &layers.v[i], &im.manifest.layers.v[i], format, err);
+        for (size_t i = 0; r == 0 && i < layers.n; i++) {
+                struct img_desc *d = &im.manifest.layers.v[i];
+
+                r = convert_layer(j, &layers.v[i], d, format, err);
+                changed = changed || !digest_eq(&d->digest, &layers.v[i].desc.digest);
+        }
+        if (r == 0 && !changed) /* its very bytes, and so its digest */
+                return img_desc_copy(desc, ret) < 0 ? err_nomem(err, "manifest") : 0;
         if (r == 0)
                 r = bd_manifest_put(j->c, &im.manifest, ret, err);
         if (r < 0)
@@ -238,11 +245,39 @@ static int convert_image(const struct job *j, const struct img_desc *desc, struc
         return 0;
 }
 
+/* Attestations speak of manifests by digest; of the new ones they would say nothing. */
+static int drop_attestations(struct bd_ctx *c, struct img_index *ix, struct bld_err *err)
+{
+        struct img_descs kept = {.v = NULL};
+        size_t n = 0;
+
+        for (size_t i = 0; i < ix->manifests.n; i++) {
+                const struct img_desc *d = &ix->manifests.v[i];
+                struct img_desc *k;
+
+                if (img_kvs_get(&d->annotations, "vnd.docker.reference.type")) {
+                        n++;
+                        continue;
+                }
+                k = img_descs_push(&kept);
+                if (!k || img_desc_copy(d, k) < 0) {
+                        img_descs_free(&kept);
+                        return err_nomem(err, "index");
+                }
+        }
+        if (n && c->note)
+                c->note(c->user, "attestations were left out: they are about the image as it was");
+        img_descs_free(&ix->manifests);
+        ix->manifests = kept;
+        return 0;
+}
+
 static int convert_index(const struct job *j, const struct img_desc *desc, struct img_desc *ret,
                          struct bld_err *err)
 {
         AUTO(img_index_done) struct img_index ix = {.media_type = NULL};
         AUTO_SB struct sb doc = SB_INIT(IMG_MANIFEST_MAX), text = SB_INIT(IMG_MANIFEST_MAX);
+        bool changed = false;
         int r = bd_doc_read(j->c, desc, IMG_MANIFEST_MAX, &doc, err);
 
         if (r == 0)
@@ -256,10 +291,15 @@ static int convert_index(const struct job *j, const struct img_desc *desc, struc
                         continue;
                 r = convert_image(j, d, &made, err);
                 if (r == 0) { /* platform and annotations of the entry stay */
+                        changed = changed || !digest_eq(&d->digest, &made.digest);
                         d->digest = made.digest;
                         d->size = made.size;
                 }
         }
+        if (r == 0 && !changed)
+                return img_desc_copy(desc, ret) < 0 ? err_nomem(err, "index") : 0;
+        if (r == 0)
+                r = drop_attestations(j->c, &ix, err);
         if (r == 0)
                 r = img_index_encode(&ix, &text, err);
         if (r == 0)
@@ -267,7 +307,7 @@ static int convert_index(const struct job *j, const struct img_desc *desc, struc
         if (r < 0)
                 return r;
         ret->size = text.len;
-        ret->media_type = mem_strdup(ix.media_type);
+        ret->media_type = mem_strdup(ix.media_type ? ix.media_type : desc->media_type);
         return ret->media_type ? 0 : err_nomem(err, "index");
 }
 
