@@ -32,8 +32,10 @@ executes() {
 	need runc
 	rm -rf "$D/bundle"
 	umoci unpack --image "$BLD_ROOT:$tag" "$D/bundle" >/dev/null
-	jq --args '.process.terminal = false | if ($ARGS.positional | length) > 0 then .process.args = $ARGS.positional else . end
-		| .linux.namespaces |= map(select(.type != "network"))' "$@" <"$D/bundle/config.json" >c
+	local args=null
+	[ $# = 0 ] || args=$(printf '%s\n' "$@" | jq -R . | jq -sc .)
+	jq --argjson args "$args" '.process.terminal = false | .process.args = ($args // .process.args)
+		| .linux.namespaces |= map(select(.type != "network"))' "$D/bundle/config.json" >c
 	mv c "$D/bundle/config.json"
 	timeout 60 runc run -b "$D/bundle" "bld-classics-$$-$tag" >"$D/said" 2>&1 </dev/null || { cat "$D/said"; return 1; }
 	has "$D/said" "$re"

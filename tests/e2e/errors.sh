@@ -75,7 +75,7 @@ copy_sources() {
 	printf 'FROM scratch AS builder\nCOPY dist /dist\nFROM scratch\nCOPY --from=biulder /dist /\n' >ctx/Dockerfile
 	bad 3 'biulder' ctx
 	at_line 4
-	has "$D/err" 'did you mean "?builder'
+	has "$D/err" 'did you mean (the stage )?"builder"'
 	printf 'FROM scratch AS builder\nCOPY dist /dist\nFROM scratch\nCOPY --from=builder /nothing /\n' >ctx/Dockerfile
 	bad 3 'nothing' ctx
 	# A link that leads out of the context is not followed.

@@ -34,11 +34,11 @@ project() {
 # victim ENGINE_PID KIND: its process id, or the engine's if there is none of that kind now
 victim() {
 	local keeper init
-	keeper=$(pgrep -P "$1" | head -n 1)
+	keeper=$(pgrep -P "$1" | head -n 1 || true)
 	case $2 in
 	keeper) [ -z "$keeper" ] || { echo "$keeper"; return; } ;;
 	init)
-		init=$([ -z "$keeper" ] || pgrep -P "$keeper" | head -n 1)
+		init=$([ -z "$keeper" ] || pgrep -P "$keeper" | head -n 1 || true)
 		[ -z "$init" ] || { echo "$init"; return; }
 		;;
 	esac

@@ -80,7 +80,7 @@ kernel_view() {
 	has "$D/err" '\| / overlay'
 	has "$D/err" '\| /proc proc'
 	has "$D/err" '\| /dev tmpfs'
-	hasnt "$D/err" 'sys writable|disk readable|\| mounted|userns made'
+	hasnt "$D/err" '\| (sys writable|disk readable|mounted|userns made)'
 	has "$D/err" 'kcore=0'
 	has "$D/err" 'shm 65536'
 	has "$D/err" '127.0.0.1.*localhost'
