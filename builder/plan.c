@@ -275,6 +275,28 @@ static int reach_instr(struct plan *p, struct stage *s, const struct df_instr *i
         return r;
 }
 
+/* A --from that can never be right is an error also where nobody needs the stage. */
+static int check_copies(struct plan *p, struct stage *s, struct bld_err *err)
+{
+        const struct df_file *f = p->o->file;
+        int r = 0;
+
+        for (size_t i = s->first; i < s->end && r == 0; i++) {
+                const char *from = f->v[i].kind == DF_COPY ? df_flag(&f->v[i], "from") : NULL;
+                struct stage *t;
+                uint64_t n;
+
+                if (!from || !*from)
+                        continue;
+                r = plan_check_from(p, from, err);
+                if (r == 0 && parse_u64(from, 0, UINT32_MAX, &n))
+                        r = plan_from_stage(p, s, from, true, &t, err);
+                if (r < 0)
+                        return fail_at(p, &f->v[i], r);
+        }
+        return r;
+}
+
 static int reach(struct plan *p, struct stage *s, struct bld_err *err)
 {
         const struct df_file *f = p->o->file;
@@ -514,15 +536,34 @@ static int default_path(struct stage *s, struct bld_err *err)
 
 /* ---- ONBUILD ---- */
 
+static int plan_stages(struct plan *p, size_t before, struct bld_err *err);
+
+static int check_trigger(const struct df_instr *in, struct bld_err *err)
+{
+        struct df_err_pos at;
+
+        if (in->kind == DF_FROM || in->kind == DF_MAINTAINER || in->kind == DF_ONBUILD)
+                return err_set(err, BLD_E_INVALID, "%s isn't allowed as an ONBUILD trigger",
+                               df_kind_name(in->kind));
+        return df_check_instr(in, &at, err);
+}
+
 static int run_trigger(struct plan *p, struct stage *s, const char *text, struct bld_err *err)
 {
         AUTO(df_free_p) struct df_file *f = NULL;
         int r = df_parse_trigger(text, strlen(text), p->o->file->escape, &f, err);
 
+        /* Nobody looked at it before: the image's author wrote it. */
+        if (r == 0)
+                r = check_trigger(&f->v[0], err);
         if (r == 0) {
                 f->v[0].line = f->v[0].end_line = s->from->line;
-                r = plan_instr(p, s, &f->v[0], err);
+                r = reach_instr(p, s, &f->v[0], err);
         }
+        if (r == 0) /* an image's trigger may be the first to name a stage */
+                r = plan_stages(p, s->index, err);
+        if (r == 0)
+                r = plan_instr(p, s, &f->v[0], err);
         return r < 0 ? fail_at(p, s->from, err_wrap(err, r, "ONBUILD %s", text)) : 0;
 }
 
@@ -574,6 +615,17 @@ static int plan_stage(struct plan *p, struct stage *s, struct bld_err *err)
                         return fail_at(p, &f->v[i], r);
         }
         s->planned = true;
+        return r;
+}
+
+/* What a stage names comes before it, so this order is enough. */
+static int plan_stages(struct plan *p, size_t before, struct bld_err *err)
+{
+        int r = 0;
+
+        for (size_t i = 0; i < before && r == 0; i++)
+                if (p->stages[i].reachable && !p->stages[i].planned)
+                        r = plan_stage(p, &p->stages[i], err);
         return r;
 }
 
@@ -755,13 +807,14 @@ static int plan_all(struct plan *p, struct bld_err *err)
 
         for (size_t i = 0; i < p->nstages && r == 0; i++)
                 r = stage_from(p, &p->stages[i], err);
+        for (size_t i = 0; i < p->nstages && r == 0; i++)
+                r = check_copies(p, &p->stages[i], err);
         if (r == 0)
                 r = choose_targets(p, wanted, &n, err);
         for (size_t i = 0; i < n && r == 0; i++)
                 r = reach(p, wanted[i], err);
-        for (size_t i = 0; i < p->nstages && r == 0; i++)
-                if (p->stages[i].reachable)
-                        r = plan_stage(p, &p->stages[i], err);
+        if (r == 0)
+                r = plan_stages(p, p->nstages, err);
         for (size_t i = 0; i < n && r == 0; i++)
                 r = add_target(p, wanted[i], err);
         if (r == 0)

@@ -58,7 +58,7 @@ static int plan_workdir(struct plan *p, struct stage *s, const struct df_instr *
 /* ---- COPY and ADD ---- */
 
 /* `--from` never expands: a value that would change is refused. */
-static int check_from(struct plan *p, const char *from, struct bld_err *err)
+int plan_check_from(struct plan *p, const char *from, struct bld_err *err)
 {
         struct strv none = {0};
         struct df_env env = {.get = df_env_strv, .user = &none};
@@ -87,7 +87,7 @@ static int copy_from(struct plan *p, struct stage *s, const struct df_instr *in,
         v->ninputs = 2;
         if (!from || !*from)
                 return plan_context(p, &v->inputs[1], err);
-        r = check_from(p, from, err);
+        r = plan_check_from(p, from, err);
         if (r == 0)
                 r = plan_from_stage(p, s, from, true, &t, err);
         if (r == 0 && t)

@@ -92,6 +92,8 @@ int plan_from_stage(struct plan *p, const struct stage *s, const char *from, boo
 /* INVALID when the name is no stage but nearly one; 0 otherwise. */
 int plan_near_stage(struct plan *p, struct stage *s, const char *what, const char *from,
                     struct bld_err *err) MUST_CHECK;
+/* INVALID when a COPY --from would change under expansion, which it never gets. */
+int plan_check_from(struct plan *p, const char *from, struct bld_err *err) MUST_CHECK;
 int plan_input_image(struct plan *p, struct stage *s, const char *name, struct vertex **ret,
                      struct bld_err *err) MUST_CHECK;
 /* The main context as a vertex. */
