@@ -238,6 +238,30 @@ static int check_layout(const struct sb *text, struct bld_err *err)
                        version ? version : "");
 }
 
+/* Docker 25.0 wrote manifests without layers beside a manifest.json that lists them: 1 when this is
+ * such an archive, and manifest.json is what counts. */
+static int layers_left_out(struct bd_input *in, const struct img_index *ix, struct bld_err *err)
+{
+        struct bd_part part = {.fd = -1};
+        int r = bd_input_find(in, "manifest.json", &part, err);
+
+        if (r <= 0)
+                return r;
+        bd_part_done(&part);
+        for (size_t i = 0; i < ix->manifests.n; i++) {
+                AUTO(img_manifest_done) struct img_manifest m = {.media_type = NULL};
+                AUTO_SB struct sb doc = SB_INIT(IMG_MANIFEST_MAX);
+                char path[16 + DIGEST_HEX_MAX];
+
+                blob_path(&ix->manifests.v[i].digest, path);
+                if (bd_input_read(in, path, IMG_MANIFEST_MAX, &doc, NULL) > 0 &&
+                    img_manifest_decode(sb_text(&doc), doc.len, NULL, &m, NULL) == 0 &&
+                    m.layers.n == 0)
+                        return 1;
+        }
+        return 0;
+}
+
 /* 1 the images of a layout were loaded, 0 it is none (or lists nothing). */
 static int load_layout(struct bd_input *in, struct strv *names, struct img_descs *descs,
                        struct bld_err *err)
@@ -257,6 +281,9 @@ static int load_layout(struct bd_input *in, struct strv *names, struct img_descs
         r = img_index_decode(sb_text(&text), text.len, NULL, &ix, err);
         if (r < 0)
                 return err_wrap(err, r, "index.json");
+        r = layers_left_out(in, &ix, err);
+        if (r != 0)
+                return MIN(r, 0);
         for (size_t i = 0; r == 0 && i < ix.manifests.n; i++)
                 r = load_entry(in, &ix.manifests.v[i], names, descs, err);
         if (r < 0)

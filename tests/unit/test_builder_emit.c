@@ -326,6 +326,61 @@ static void docker_hostile(void **state)
         }
 }
 
+/* Docker 25.0: the layout's manifest has no layers, manifest.json has them. */
+static void docker_25(void **state)
+{
+        static const struct file none[] = {{"f", LY_FILE, "x", 0}};
+        struct fix *f = *state;
+        AUTO_SB struct sb layer = SB_INIT(1u << 20), conf = SB_INIT(4096), man = SB_INIT(4096);
+        AUTO_SB struct sb index = SB_INIT(4096), tar = SB_INIT(1u << 20);
+        char hex[DIGEST_HEX_MAX], cpath[16 + DIGEST_HEX_MAX], mpath[16 + DIGEST_HEX_MAX],
+                text[DIGEST_STR_MAX];
+        char file[32 + DIGEST_HEX_MAX];
+        struct digest d;
+        struct img_desc got;
+        struct bd_image im;
+
+        make_tar(none, 1, &layer);
+        digest_of(sb_text(&layer), layer.len, &d);
+        digest_format(&d, text);
+        sb_fmt(&conf,
+               "{\"architecture\":\"%s\",\"os\":\"linux\",\"config\":{},\"rootfs\":{\"type\":"
+               "\"layers\",\"diff_ids\":[\"%s\"]}}",
+               host_arch(), text);
+        digest_of(sb_text(&conf), conf.len, &d);
+        digest_hex(&d, hex);
+        (void)snprintf(cpath, sizeof(cpath), "blobs/sha256/%s", hex);
+        sb_fmt(&man,
+               "{\"schemaVersion\":2,\"mediaType\":\"" MT_OCI_MANIFEST
+               "\",\"config\":{\"mediaType\":\"" MT_OCI_CONFIG
+               "\",\"digest\":\"sha256:%s\",\"size\":%zu},\"layers\":[]}",
+               hex, conf.len);
+        digest_of(sb_text(&man), man.len, &d);
+        digest_hex(&d, hex);
+        (void)snprintf(mpath, sizeof(mpath), "blobs/sha256/%s", hex);
+        sb_fmt(&index,
+               "{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"" MT_OCI_MANIFEST
+               "\",\"digest\":\"sha256:%s\",\"size\":%zu}]}",
+               hex, man.len);
+        OK(path_mkdirs(AT_FDCWD, at(f, "in/blobs/sha256"), 0755, err));
+        put_file(at(f, "in/oci-layout"), "{\"imageLayoutVersion\":\"1.0.0\"}", 30);
+        put_file(at(f, "in/index.json"), sb_text(&index), index.len);
+        (void)snprintf(file, sizeof(file), "in/%s", cpath);
+        put_file(at(f, file), sb_text(&conf), conf.len);
+        (void)snprintf(file, sizeof(file), "in/%s", mpath);
+        put_file(at(f, file), sb_text(&man), man.len);
+        put_file(at(f, "in/layer.tar"), sb_text(&layer), layer.len);
+        sb_fmt(&tar, "[{\"Config\":\"%s\",\"RepoTags\":[\"d25:v1\"],\"Layers\":[\"layer.tar\"]}]",
+               cpath);
+        put_file(at(f, "in/manifest.json"), sb_text(&tar), tar.len);
+        check_loaded(f, at(f, "in"), -1, "docker.io/library/d25:v1", NULL);
+        OK(bd_image_find(&f->c[1], "d25:v1", &got, NULL, err));
+        OK(bd_image_load(&f->c[1], &got, NULL, &im, err));
+        assert_int_equal(im.manifest.layers.n, 1);
+        bd_image_done(&im);
+        img_desc_done(&got);
+}
+
 /* ---- load: other ways in ---- */
 
 static void load_pipe_gzip(void **state)
@@ -634,11 +689,12 @@ static void tree_corrupt(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                T(oci_archive),      T(untagged_archive), T(index_archive),   T(layout_folder),
-                T(layout_refuses),   T(archive_fails),    T(docker_archive),  T(docker_legacy),
-                T(docker_hostile),   T(load_pipe_gzip),   T(load_bad),        T(load_no_archive),
-                T(load_folder_link), T(flat_tar),         T(local_new),       T(local_merge),
-                T(local_again),      T(local_refuses),    T(local_platforms), T(tree_corrupt),
+                T(oci_archive),     T(untagged_archive), T(index_archive),  T(layout_folder),
+                T(layout_refuses),  T(archive_fails),    T(docker_archive), T(docker_legacy),
+                T(docker_hostile),  T(docker_25),        T(load_pipe_gzip), T(load_bad),
+                T(load_no_archive), T(load_folder_link), T(flat_tar),       T(local_new),
+                T(local_merge),     T(local_again),      T(local_refuses),  T(local_platforms),
+                T(tree_corrupt),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
