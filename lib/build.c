@@ -17,7 +17,7 @@ int bld_build(struct bld *b, const struct bld_build_opts *o, struct bld_build_re
               struct bld_err *err)
 {
         struct bld_build_opts own;
-        int r = bld_opts_copy(&own, sizeof(own), o, "bld_build", err);
+        int r = lib_opts_copy(&own, sizeof(own), o, "bld_build", err);
 
         memset(ret, 0, sizeof(*ret));
         return r == 0 ? bd_build(&b->ctx, &own, ret, err) : r;
@@ -31,7 +31,7 @@ static int put_names(const struct bld_build_opts *o, struct js *j, struct bld_er
 
         for (size_t i = 0; i < o->tags.n; i++) {
                 AUTO_FREE char *full = NULL;
-                int r = bld_full_name(o->tags.v[i], &full, err);
+                int r = lib_full_name(o->tags.v[i], &full, err);
 
                 if (r < 0)
                         return r;
@@ -101,7 +101,7 @@ static int platform_row(const struct bd_image *im, struct js *arr)
         if (r == 0)
                 r = js_set_str(o, "configDigest", text);
         if (r == 0)
-                r = js_set_i64(o, "size", (int64_t)bld_image_bytes(im));
+                r = js_set_i64(o, "size", (int64_t)lib_image_bytes(im));
         if (r == 0)
                 r = js_set(o, "layers", layer_rows(im));
         return r == 0 ? js_push(arr, js_ref(o)) : r;
@@ -182,7 +182,7 @@ static int put_pushed(const struct bld_build_opts *o, const struct bld_build_res
         for (size_t i = 0; o->push && i < o->tags.n; i++) {
                 AUTO_FREE char *full = NULL;
                 AUTO_JS struct js *p = js_obj();
-                int r = bld_full_name(o->tags.v[i], &full, err);
+                int r = lib_full_name(o->tags.v[i], &full, err);
 
                 if (r < 0)
                         return r;
@@ -248,7 +248,7 @@ int bld_build_metadata(struct bld *b, const struct bld_build_opts *o,
 {
         AUTO_JS struct js *j = js_obj();
         struct bld_build_opts own;
-        int r = bld_opts_copy(&own, sizeof(own), o, "bld_build_metadata", err);
+        int r = lib_opts_copy(&own, sizeof(own), o, "bld_build_metadata", err);
 
         if (r < 0)
                 return r;
@@ -260,5 +260,5 @@ int bld_build_metadata(struct bld *b, const struct bld_build_opts *o,
                 r = put_platforms(b, res, j, err);
         if (r == 0)
                 r = put_pushed(&own, res, j, err);
-        return r == 0 ? bld_json_text(j, ret, err) : r;
+        return r == 0 ? lib_json_text(j, ret, err) : r;
 }

@@ -24,7 +24,7 @@ static void rows_free(struct rows *a)
         rows_done(a);
 }
 
-uint64_t bld_image_bytes(const struct bd_image *im)
+uint64_t lib_image_bytes(const struct bd_image *im)
 {
         uint64_t sum = im->desc.size + im->manifest.config.size;
 
@@ -84,7 +84,7 @@ static int describe(struct bld *b, const struct img_desc *root, struct row *row)
         if (r == 0 && im.config.created)
                 r = js_set_str(j, "created", im.config.created);
         if (r == 0)
-                r = js_set_i64(j, "size", (int64_t)bld_image_bytes(&im));
+                r = js_set_i64(j, "size", (int64_t)lib_image_bytes(&im));
         if (r == 0)
                 r = js_set_i64(j, "layers", (int64_t)im.manifest.layers.n);
         if (im.config.created && parse_rfc3339(im.config.created, &sec, &nsec))
@@ -187,12 +187,12 @@ int bld_images(struct bld *b, const char *filter_repo, char **ret_json, struct b
         for (size_t i = 0; i < rows.n; i++)
                 if (js_push(arr, js_ref(rows.v[i].j)) < 0)
                         return err_nomem(err, "list of images");
-        return bld_json_text(arr, ret_json, err);
+        return lib_json_text(arr, ret_json, err);
 }
 
 /* ---- names ---- */
 
-int bld_full_name(const char *s, char **ret, struct bld_err *err)
+int lib_full_name(const char *s, char **ret, struct bld_err *err)
 {
         AUTO_REF struct img_ref ref = {.domain = NULL};
         int r = img_ref_parse(s, &ref, err);
@@ -210,7 +210,7 @@ int bld_tag(struct bld *b, const char *src, const char *dst, struct bld_err *err
 {
         AUTO(img_desc_done) struct img_desc desc = {.media_type = NULL};
         AUTO_FREE char *full = NULL;
-        int r = bld_full_name(dst, &full, err);
+        int r = lib_full_name(dst, &full, err);
 
         if (r == 0)
                 r = bd_image_find(&b->ctx, src, &desc, NULL, err);
@@ -274,7 +274,7 @@ static bool is_name_of(const char *given, const char *entry)
 {
         AUTO_FREE char *full = NULL;
 
-        return entry && bld_full_name(given, &full, NULL) == 0 && strcmp(full, entry) == 0;
+        return entry && lib_full_name(given, &full, NULL) == 0 && strcmp(full, entry) == 0;
 }
 
 int bld_rmi(struct bld *b, const char *ref, bool force, char **ret_json, struct bld_err *err)
@@ -306,5 +306,5 @@ int bld_rmi(struct bld *b, const char *ref, bool force, char **ret_json, struct 
                 digest_format(&d, text);
                 r = say(arr, "deleted", text, err);
         }
-        return r == 0 ? bld_json_text(arr, ret_json, err) : r;
+        return r == 0 ? lib_json_text(arr, ret_json, err) : r;
 }

@@ -7,12 +7,12 @@
 struct bld;
 
 /* Documents and compressed layers. */
-uint64_t bld_image_bytes(const struct bd_image *im);
+uint64_t lib_image_bytes(const struct bd_image *im);
 /* A name that is to be given: "app" -> "docker.io/library/app:latest". Malloc'ed. */
-int bld_full_name(const char *s, char **ret, struct bld_err *err) MUST_CHECK;
+int lib_full_name(const char *s, char **ret, struct bld_err *err) MUST_CHECK;
 /* Store first; a name that says its registry ("docker://...", "host:5000/app") is asked for there,
  * documents only. *ret_root: what the name stands for. */
-int bld_image_open(struct bld *b, const char *ref, const struct img_platform *platform,
+int lib_image_open(struct bld *b, const char *ref, const struct img_platform *platform,
                    struct bd_image *ret, struct img_desc *ret_root, struct bld_err *err) MUST_CHECK;
 
 #endif

@@ -39,7 +39,7 @@ static int open_remote(struct bld *b, const char *name, const struct img_platfor
         return r == 0 ? bd_fetch_image(&b->ctx, &ref, platform, ret, ret_root, err) : r;
 }
 
-int bld_image_open(struct bld *b, const char *ref, const struct img_platform *platform,
+int lib_image_open(struct bld *b, const char *ref, const struct img_platform *platform,
                    struct bd_image *ret, struct img_desc *ret_root, struct bld_err *err)
 {
         struct img_desc root = {.media_type = NULL};
@@ -237,7 +237,7 @@ static int put_rest(const struct bd_image *im, const struct img_desc *root, stru
         if (r == 0 && c->platform.os_version[0])
                 r = js_set_str(o, "OsVersion", c->platform.os_version);
         if (r == 0)
-                r = js_set_i64(o, "Size", (int64_t)bld_image_bytes(im));
+                r = js_set_i64(o, "Size", (int64_t)lib_image_bytes(im));
         if (r == 0)
                 r = js_set(o, "RootFS", rootfs_of(c));
         if (r == 0)
@@ -263,7 +263,7 @@ static int docker_shape(struct bld *b, const struct bd_image *im, const struct i
                 return r;
         if (put_rest(im, root, o) < 0 || js_push(arr, js_ref(o)) < 0)
                 return err_nomem(err, "image");
-        return bld_json_text(arr, ret, err);
+        return lib_json_text(arr, ret, err);
 }
 
 /* ---- the call ---- */
@@ -289,10 +289,10 @@ int bld_inspect(struct bld *b, const char *ref, enum bld_inspect what, const cha
         AUTO(bd_image_done) struct bd_image im = {.source = {.domain = NULL}};
         AUTO(img_desc_done) struct img_desc root = {.media_type = NULL};
         struct img_platform want;
-        int r = bld_platform(platform, &want, err);
+        int r = lib_platform(platform, &want, err);
 
         if (r == 0)
-                r = bld_image_open(b, ref, &want, &im, &root, err);
+                r = lib_image_open(b, ref, &want, &im, &root, err);
         if (r < 0)
                 return r;
         switch (what) {
@@ -368,11 +368,11 @@ int bld_history(struct bld *b, const char *ref, const char *platform, char **ret
         AUTO(img_desc_done) struct img_desc root = {.media_type = NULL};
         AUTO_JS struct js *arr = js_arr();
         struct img_platform want;
-        int r = arr ? bld_platform(platform, &want, err) : err_nomem(err, "history");
+        int r = arr ? lib_platform(platform, &want, err) : err_nomem(err, "history");
 
         if (r == 0)
-                r = bld_image_open(b, ref, &want, &im, &root, err);
+                r = lib_image_open(b, ref, &want, &im, &root, err);
         if (r == 0)
                 r = history_rows(&im, arr, err);
-        return r == 0 ? bld_json_text(arr, ret_json, err) : r;
+        return r == 0 ? lib_json_text(arr, ret_json, err) : r;
 }

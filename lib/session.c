@@ -33,7 +33,7 @@ void bld_free(void *p)
 
 /* ---- small helpers of the adapters ---- */
 
-int bld_opts_copy(void *ours, size_t n, const void *theirs, const char *what, struct bld_err *err)
+int lib_opts_copy(void *ours, size_t n, const void *theirs, const char *what, struct bld_err *err)
 {
         size_t size = 0;
 
@@ -47,9 +47,9 @@ int bld_opts_copy(void *ours, size_t n, const void *theirs, const char *what, st
         return 0;
 }
 
-int bld_json_text(const struct js *j, char **ret, struct bld_err *err)
+int lib_json_text(const struct js *j, char **ret, struct bld_err *err)
 {
-        AUTO_SB struct sb b = SB_INIT(BLD_JSON_MAX);
+        AUTO_SB struct sb b = SB_INIT(LIB_JSON_MAX);
         char *text;
         int r = js_write(j, JS_INDENT, &b, err);
 
@@ -62,7 +62,7 @@ int bld_json_text(const struct js *j, char **ret, struct bld_err *err)
         return 0;
 }
 
-int bld_platform(const char *s, struct img_platform *ret, struct bld_err *err)
+int lib_platform(const char *s, struct img_platform *ret, struct bld_err *err)
 {
         int r;
 
@@ -74,9 +74,9 @@ int bld_platform(const char *s, struct img_platform *ret, struct bld_err *err)
         return r == BLD_E_INVALID ? err_recode(err, BLD_E_USAGE) : r;
 }
 
-void bld_progress_step(void *user, const char *what, uint64_t done, uint64_t total)
+void lib_progress_step(void *user, const char *what, uint64_t done, uint64_t total)
 {
-        const struct bld_progress *p = user;
+        const struct lib_progress *p = user;
 
         if (p->fn)
                 p->fn(p->user, what, done, total);
@@ -218,7 +218,7 @@ int bld_open(const struct bld_opts *o, struct bld **ret, struct bld_err *err)
 
         if (!b)
                 return err_nomem(err, "session");
-        r = bld_opts_copy(&b->o, sizeof(b->o), o, "bld_open", err);
+        r = lib_opts_copy(&b->o, sizeof(b->o), o, "bld_open", err);
         if (r == 0)
                 r = cancel_init(&b->cancel, err);
         if (r < 0) {

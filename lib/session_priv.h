@@ -15,7 +15,7 @@
 
 struct reg_client;
 
-#define BLD_JSON_MAX ((size_t)256 << 20)
+#define LIB_JSON_MAX ((size_t)256 << 20)
 
 struct bld {
         struct cas *cas;
@@ -31,18 +31,18 @@ struct bld {
 
 /* Copy an option struct of the caller's size into ours of size n, the rest zero. USAGE when its
  * size is not set. */
-int bld_opts_copy(void *ours, size_t n, const void *theirs, const char *what,
+int lib_opts_copy(void *ours, size_t n, const void *theirs, const char *what,
                   struct bld_err *err) MUST_CHECK;
 /* A document as the text a call returns. */
-int bld_json_text(const struct js *j, char **ret, struct bld_err *err) MUST_CHECK;
+int lib_json_text(const struct js *j, char **ret, struct bld_err *err) MUST_CHECK;
 /* NULL or "": this machine's. */
-int bld_platform(const char *s, struct img_platform *ret, struct bld_err *err) MUST_CHECK;
+int lib_platform(const char *s, struct img_platform *ret, struct bld_err *err) MUST_CHECK;
 
 /* A progress callback of the public form, one call at a time. */
-struct bld_progress {
+struct lib_progress {
         bld_progress_fn fn;
         void *user;
 };
-void bld_progress_step(void *user, const char *what, uint64_t done, uint64_t total);
+void lib_progress_step(void *user, const char *what, uint64_t done, uint64_t total);
 
 #endif

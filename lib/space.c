@@ -38,7 +38,7 @@ int bld_du(struct bld *b, char **ret_json, struct bld_err *err)
                 r = js_set(o, "kinds", js_ref(kinds));
         if (r == 0)
                 r = js_set_i64(o, "reclaimable", (int64_t)u.reclaimable_bytes);
-        return r == 0 ? bld_json_text(o, ret_json, err) : err_nomem(err, "usage");
+        return r == 0 ? lib_json_text(o, ret_json, err) : err_nomem(err, "usage");
 }
 
 /* Snapshots of a user namespace belong to its ids: only a keeper inside it can delete them. It is
@@ -69,7 +69,7 @@ int bld_prune(struct bld *b, const struct bld_prune_opts *opts, char **ret_json,
         struct bld_prune_opts own;
         struct cas_prune_result res;
         struct remover m = {.b = b};
-        int r = j ? bld_opts_copy(&own, sizeof(own), opts, "prune", err) : err_nomem(err, "prune");
+        int r = j ? lib_opts_copy(&own, sizeof(own), opts, "prune", err) : err_nomem(err, "prune");
 
         if (r < 0)
                 return r;
@@ -97,5 +97,5 @@ int bld_prune(struct bld *b, const struct bld_prune_opts *opts, char **ret_json,
                 r = js_set_i64(j, "snapshots", (int64_t)res.snapshots);
         if (r == 0)
                 r = js_set_i64(j, "other", (int64_t)res.other);
-        return r == 0 ? bld_json_text(j, ret_json, err) : err_nomem(err, "prune");
+        return r == 0 ? lib_json_text(j, ret_json, err) : err_nomem(err, "prune");
 }

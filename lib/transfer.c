@@ -10,7 +10,7 @@
 static int transfer_opts(struct bld_transfer_opts *ours, const struct bld_transfer_opts *theirs,
                          const char *what, struct bld_err *err)
 {
-        return bld_opts_copy(ours, sizeof(*ours), theirs, what, err);
+        return lib_opts_copy(ours, sizeof(*ours), theirs, what, err);
 }
 
 static void digest_out(const struct img_desc *d, char ret[160])
@@ -27,12 +27,12 @@ static int pull_one(struct bld *b, const struct img_ref *ref, const struct bld_t
                     char ret_digest[160], struct bld_err *err)
 {
         AUTO(img_desc_done) struct img_desc root = {.media_type = NULL};
-        struct bld_progress p = {.fn = o->progress, .user = o->user};
+        struct lib_progress p = {.fn = o->progress, .user = o->user};
         struct img_platform platform;
-        int r = bld_platform(o->platform, &platform, err);
+        int r = lib_platform(o->platform, &platform, err);
 
         if (r == 0)
-                r = bd_pull(&b->ctx, ref, &platform, o->all_platforms, bld_progress_step, &p, &root,
+                r = bd_pull(&b->ctx, ref, &platform, o->all_platforms, lib_progress_step, &p, &root,
                             err);
         if (r == 0)
                 digest_out(&root, ret_digest);
@@ -115,14 +115,14 @@ static int push_one(struct bld *b, const struct img_desc *desc, const struct img
 {
         AUTO(img_desc_done) struct img_desc sent = {.media_type = NULL};
         AUTO_REF struct img_ref from = {.domain = NULL};
-        struct bld_progress p = {.fn = o->progress, .user = o->user};
+        struct lib_progress p = {.fn = o->progress, .user = o->user};
         bool mount = src_name && img_ref_parse(src_name, &from, NULL) == 0 &&
                      str_eq(from.domain, dst->domain) && !str_eq(from.path, dst->path);
 
         int r = sent_form(b, desc, o, &sent, err);
 
         if (r == 0)
-                r = bd_push(&b->ctx, &sent, dst, mount ? &from : NULL, bld_progress_step, &p, NULL,
+                r = bd_push(&b->ctx, &sent, dst, mount ? &from : NULL, lib_progress_step, &p, NULL,
                             err);
         if (r == 0)
                 digest_out(&sent, digest);
@@ -169,7 +169,7 @@ static int pick(struct bld *b, const struct bld_transfer_opts *o, struct img_des
 
         if (!o->platform || !img_mt_is_index(desc->media_type))
                 return 0;
-        r = bld_platform(o->platform, &want, err);
+        r = lib_platform(o->platform, &want, err);
         if (r == 0)
                 r = bd_image_load(&b->ctx, desc, &want, &im, err);
         if (r < 0)
@@ -246,7 +246,7 @@ static int save_find(struct bld *b, const char *ref, struct save *s, size_t i, s
                 return r;
         s->v[i] = (struct bd_saved){.desc = &s->descs[i], .names = &s->names[i]};
         /* an id has no name of its own: docker save leaves such an image without one, too */
-        if (name && bld_full_name(ref, &given, NULL) == 0 && strcmp(given, name) == 0 &&
+        if (name && lib_full_name(ref, &given, NULL) == 0 && strcmp(given, name) == 0 &&
             strv_add(&s->names[i], name) < 0)
                 return err_nomem(err, "name");
         return 0;
@@ -317,5 +317,5 @@ int bld_load(struct bld *b, const char *path, int in_fd, char **ret_json, struct
         for (size_t i = 0; r == 0 && i < names.n; i++)
                 if (loaded_row(names.v[i], &descs.v[i], arr) < 0)
                         r = err_nomem(err, "load");
-        return r == 0 ? bld_json_text(arr, ret_json, err) : r;
+        return r == 0 ? lib_json_text(arr, ret_json, err) : r;
 }

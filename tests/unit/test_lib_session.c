@@ -82,7 +82,7 @@ static void smaller_struct(void **state)
         struct bld_prune_opts o;
 
         (void)state;
-        OK(bld_opts_copy(&o, sizeof(o), &old, "test", err));
+        OK(lib_opts_copy(&o, sizeof(o), &old, "test", err));
         assert_true(o.all);
         assert_int_equal(o.keep_bytes, 0);
         assert_int_equal(o.until_sec, 0);
