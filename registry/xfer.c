@@ -184,12 +184,14 @@ void xfer_filled_all(struct xfer *x)
 
 void xfer_abort(struct xfer *x)
 {
+        bool running;
+
         lock(x);
-        if (x->state == XFER_QUEUED || x->state == XFER_ACTIVE) {
-                x->want_abort = true;
-                engine_wake(x->c);
-                while (x->state != XFER_DONE)
-                        wait(x);
-        }
+        running = x->state == XFER_QUEUED || x->state == XFER_ACTIVE;
+        x->want_abort |= running;
         unlock(x);
+        if (!running)
+                return;
+        engine_wake(x->c);
+        xfer_wait(x);
 }

@@ -109,8 +109,11 @@ static const struct mock_step *peek_step(struct mock *m)
 static void check_locked(struct mock *m, const struct mock_step *s, const char *head, const char *body)
 {
         size_t n = strlen(s->request);
+        bool start = s->request[n - 1] == '*';
 
-        if (strncmp(head, s->request, n) != 0 || strncmp(head + n, " HTTP/1.1\r\n", 11) != 0)
+        n -= start;
+        if (strncmp(head, s->request, n) != 0 ||
+            (!start && strncmp(head + n, " HTTP/1.1\r\n", 11) != 0))
                 sb_fmt(&m->wrong, "expected \"%s\", got \"%.*s\"\n", s->request,
                        (int)strcspn(head, "\r"), head);
         for (size_t i = 0; i < ARRAY_LEN(s->has) && s->has[i]; i++)
@@ -363,7 +366,7 @@ void mock_script(struct mock *m, const struct mock_step *steps)
         for (size_t i = 0; i < k->n; i++)
                 copy_step(&k->steps[i]);
         (void)pthread_mutex_lock(&m->lock);
-        if (m->steps && m->steps[m->at].request)
+        if (m->steps && m->steps[m->at].request && !m->steps[m->at].optional)
                 sb_fmt(&m->wrong, "never asked: \"%s\"\n", m->steps[m->at].request);
         k->next = m->scripts;
         m->scripts = k;
@@ -389,7 +392,7 @@ char *mock_stop(struct mock *m)
 
         (void)!write(m->stop_pipe[1], "", 1);
         (void)pthread_join(m->thread, NULL);
-        if (m->steps && m->steps[m->at].request)
+        if (m->steps && m->steps[m->at].request && !m->steps[m->at].optional)
                 sb_fmt(&m->wrong, "never asked: \"%s\"\n", m->steps[m->at].request);
         for (size_t i = 0; i < CONNS; i++) {
                 if (m->conns[i].fd >= 0)

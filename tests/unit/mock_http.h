@@ -17,7 +17,7 @@ enum mock_how {
 };
 
 struct mock_step {
-        const char *request;      /* "GET /v2/a", whole request target */
+        const char *request;      /* "GET /v2/a", whole request target; or the start of it and '*' */
         const char *has[4];       /* text that must be in the request's headers */
         const char *hasnt[4];     /* text that must not */
         const char *body_has;     /* text that must be in the request's body */
@@ -29,6 +29,7 @@ struct mock_step {
         size_t cut;
         bool no_length;           /* no Content-Length; the connection ends the body */
         unsigned times;           /* 0: once */
+        bool optional;            /* may be left over */
 };
 
 struct mock;

@@ -1,5 +1,5 @@
-/* The client against Debian's docker-registry: plain, htpasswd, TLS with a private CA and client
- * certificates. The program is a test
+/* The client against Debian's docker-registry: plain, htpasswd, a token service, TLS with a private
+ * CA and client certificates. The program is a test
  * dependency: without it this fails. */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -23,6 +23,7 @@
 #include "base/num.h"
 #include "base/path.h"
 #include "base/proc.h"
+#include "mock_http.h"
 #include "registry/registry.h"
 
 #define REGISTRY "/usr/bin/docker-registry"
@@ -31,6 +32,7 @@ struct server {
         char dir[64];
         char host[32]; /* "127.0.0.1:PORT" */
         pid_t pid;
+        struct mock *tokens; /* TOKEN only */
 };
 
 static int free_port(void)
@@ -71,7 +73,7 @@ static void write_file(const char *dir, const char *name, const char *text)
                          0);
 }
 
-enum mode { PLAIN, HTPASSWD, TLS, TLS_CLIENT };
+enum mode { PLAIN, HTPASSWD, TLS, TLS_CLIENT, TOKEN };
 
 static void run(const char *script, const char *dir)
 {
@@ -108,6 +110,47 @@ static void add_tls(struct server *s, struct sb *conf, enum mode mode)
                 sb_fmt(conf, "    clientcas: [%s/ca.pem]\n", s->dir);
 }
 
+/* A signed token that lets its bearer do everything with two repositories. */
+static const char make_token[] =
+        "cd \"$1\"; openssl req -x509 -newkey rsa:2048 -nodes -days 30 -keyout t.key -out t.pem "
+        "-subj /CN=tokens\n"
+        "b64() { openssl base64 -A | tr '+/' '-_' | tr -d '='; }\n"
+        "x5c=$(openssl x509 -in t.pem -outform der | openssl base64 -A)\n"
+        "a='{\"type\":\"repository\",\"name\":\"team/'; z='\",\"actions\":[\"pull\",\"push\",\"delete\"]}'\n"
+        "h=$(printf '{\"typ\":\"JWT\",\"alg\":\"RS256\",\"x5c\":[\"%s\"]}' \"$x5c\" | b64)\n"
+        "c=$(printf '{\"iss\":\"i\",\"sub\":\"ann\",\"aud\":\"reg\",\"exp\":4102444800,\"nbf\":1,"
+        "\"iat\":1,\"jti\":\"1\",\"access\":[%sapp%s,%sother%s,"
+        "{\"type\":\"registry\",\"name\":\"catalog\",\"actions\":[\"*\"]}]}' "
+        "\"$a\" \"$z\" \"$a\" \"$z\" | b64)\n"
+        "s=$(printf %s \"$h.$c\" | openssl dgst -sha256 -sign t.key | b64)\n"
+        "printf '{\"token\":\"%s\",\"expires_in\":300}' \"$h.$c.$s\" >reply\n";
+
+static void add_token(struct server *s, struct sb *conf)
+{
+        AUTO_SB struct sb path = SB_INIT(4096), reply = SB_INIT(64u << 10);
+        struct bld_err err = BLD_ERR_INIT;
+
+        run(make_token, s->dir);
+        sb_fmt(&path, "%s/reply", s->dir);
+        if (file_read(AT_FDCWD, sb_text(&path), &reply, &err) < 0)
+                fail_msg("%s", err.msg);
+        {
+                const struct mock_step steps[] = {
+                        {"GET /token?client_id=bld&service=reg*",
+                         .has = {"Authorization: Basic YW5uOnMzOmNyZXQ="},
+                         .status = 200, .body = sb_text(&reply), .times = 1000, .optional = true},
+                        {0},
+                };
+
+                s->tokens = mock_start();
+                mock_script(s->tokens, steps);
+        }
+        sb_fmt(conf,
+               "auth:\n  token:\n    realm: http://%s/token\n    service: reg\n    issuer: i\n"
+               "    rootcertbundle: %s/t.pem\n",
+               mock_host(s->tokens), s->dir);
+}
+
 static struct server *server_start(enum mode mode)
 {
         struct server *s = calloc(1, sizeof(*s));
@@ -129,6 +172,8 @@ static struct server *server_start(enum mode mode)
                s->dir, s->host);
         if (mode == TLS || mode == TLS_CLIENT)
                 add_tls(s, &conf, mode);
+        if (mode == TOKEN)
+                add_token(s, &conf);
         if (mode == HTPASSWD) {
                 char *gen[] = {(char[]){"htpasswd"}, (char[]){"-nbB"}, (char[]){"ann"},
                                (char[]){"s3:cret"}, NULL};
@@ -161,6 +206,8 @@ static void server_stop(struct server *s)
         (void)kill(s->pid, SIGKILL);
         (void)waitpid(s->pid, NULL, 0);
         (void)path_remove_tree(AT_FDCWD, s->dir, NULL);
+        if (s->tokens)
+                free(mock_stop(s->tokens));
         free(s);
 }
 
@@ -185,6 +232,12 @@ static int setup_tls(void **state)
 static int setup_tls_client(void **state)
 {
         *state = server_start(TLS_CLIENT);
+        return 0;
+}
+
+static int setup_token(void **state)
+{
+        *state = server_start(TOKEN);
         return 0;
 }
 
@@ -463,6 +516,24 @@ static void test_tls_client(void **state)
         (void)setenv("HOME", "/nonexistent", 1);
 }
 
+/* Challenges, scopes and mounts as a real registry with a token service wants them. */
+static void test_token(void **state)
+{
+        struct server *s = *state;
+        struct reg_client *c = client(&(struct reg_opts){.creds = "ann:s3:cret"});
+        char *wrong;
+
+        round_trip(s, c);
+        manifest_round_trip(s, c);
+        /* per set of scopes one exchange: pull, push, mount, delete, catalog, login */
+        assert_true(mock_requests(s->tokens) <= 8);
+        reg_client_free(c);
+        wrong = mock_stop(s->tokens);
+        s->tokens = NULL;
+        if (wrong)
+                fail_msg("%s", wrong);
+}
+
 struct job {
         struct server *s;
         struct reg_client *c;
@@ -506,6 +577,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_htpasswd_creds, setup_htpasswd, teardown),
                 cmocka_unit_test_setup_teardown(test_htpasswd_config_json, setup_htpasswd, teardown),
                 cmocka_unit_test_setup_teardown(test_htpasswd_refused, setup_htpasswd, teardown),
+                cmocka_unit_test_setup_teardown(test_token, setup_token, teardown),
                 cmocka_unit_test_setup_teardown(test_tls, setup_tls, teardown),
                 cmocka_unit_test_setup_teardown(test_tls_client, setup_tls_client, teardown),
         };
