@@ -69,5 +69,6 @@ BLD_API void bld_free(void *p);
 
 #include "bld/build.h"
 #include "bld/image.h"
+#include "bld/layer.h"
 
 #endif

@@ -1,0 +1,166 @@
+/* Image layers without a store: read, list, compare, unpack and make them. A layer is a tar, plain or
+ * compressed with gzip or zstd (OCI image-spec, layer.md).
+ *
+ * Nothing here needs a session. What a layer returns by pointer lives as long as the layer.
+ * Threads: one thread at a time per layer; different layers are independent. The calls may start
+ * threads of their own and have joined them when they return. */
+#ifndef BLD_LAYER_H
+#define BLD_LAYER_H
+
+#include "bld/bld.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- reading ---- */
+
+struct bld_layer;
+
+struct bld_layer_open_opts {
+        size_t size;
+        uint64_t max_bytes;   /* uncompressed; 0: 64 GiB */
+        uint64_t max_entries; /* 0: 5 million */
+};
+/* Read the layer in fd, a regular file, from its beginning, and keep the list of what is in it. fd is
+ * duplicated; its content must stay. o may be NULL. CORRUPT for anything that is no sound layer. */
+BLD_API int bld_layer_open(int fd, const struct bld_layer_open_opts *o, struct bld_layer **ret,
+                           struct bld_err *err);
+/* The tree below a folder as a layer of its own, held in an unlinked file in $TMPDIR. */
+BLD_API int bld_layer_open_dir(int dir_fd, struct bld_layer **ret, struct bld_err *err);
+BLD_API void bld_layer_close(struct bld_layer *l); /* NULL is fine */
+
+BLD_API const char *bld_layer_diff_id(const struct bld_layer *l);    /* of the tar */
+BLD_API const char *bld_layer_digest(const struct bld_layer *l);     /* of the file */
+BLD_API const char *bld_layer_media_type(const struct bld_layer *l); /* OCI's name */
+BLD_API uint64_t bld_layer_tar_size(const struct bld_layer *l);
+
+enum bld_layer_type {
+        BLD_LAYER_FILE,
+        BLD_LAYER_DIR,
+        BLD_LAYER_SYMLINK,
+        BLD_LAYER_HARDLINK,
+        BLD_LAYER_CHAR,
+        BLD_LAYER_BLOCK,
+        BLD_LAYER_FIFO,
+        BLD_LAYER_WHITEOUT, /* path is removed from the layers below */
+        BLD_LAYER_OPAQUE    /* so is all that is in the folder path */
+};
+
+/* Made by the library only, so it can grow at its end. */
+struct bld_layer_entry {
+        const char *path; /* relative, clean; "" is the root */
+        enum bld_layer_type type;
+        unsigned mode; /* permission bits, 07777 */
+        uint32_t uid, gid;
+        uint64_t file_size;
+        int64_t mtime_ns;
+        const char *link; /* target of a symlink, path of a hard link's file; else NULL */
+        uint32_t dev_major, dev_minor;
+        size_t nxattrs;
+        size_t index; /* of the entry in its layer */
+};
+/* Entries in the order of the stream; NULL beyond the last. */
+BLD_API size_t bld_layer_count(const struct bld_layer *l);
+BLD_API const struct bld_layer_entry *bld_layer_entry(const struct bld_layer *l, size_t i);
+/* The entry that counts for a path (the last of that name), or NULL. Links are not followed. */
+BLD_API const struct bld_layer_entry *bld_layer_find(const struct bld_layer *l, const char *path);
+/* Extended attribute k of entry i; 0, or NOT_FOUND. The value may hold any bytes. */
+BLD_API int bld_layer_xattr(const struct bld_layer *l, size_t i, size_t k, const char **ret_name,
+                            const void **ret_value, size_t *ret_len, struct bld_err *err);
+
+/* Takes n bytes; anything but 0 stops, and the call that gave the bytes returns CANCELLED. */
+typedef int (*bld_layer_write_fn)(void *user, const void *p, size_t n);
+/* The content of file i. */
+BLD_API int bld_layer_read(struct bld_layer *l, size_t i, bld_layer_write_fn write, void *user,
+                           struct bld_err *err);
+
+/* ---- comparing ---- */
+
+enum bld_layer_diff {
+        BLD_LAYER_ADDED = 1, /* only in the second */
+        BLD_LAYER_REMOVED = 2,
+        BLD_LAYER_DIFF_TYPE = 4,
+        BLD_LAYER_DIFF_MODE = 8,
+        BLD_LAYER_DIFF_OWNER = 16,
+        BLD_LAYER_DIFF_SIZE = 32,
+        BLD_LAYER_DIFF_MTIME = 64, /* whole seconds */
+        BLD_LAYER_DIFF_LINK = 128, /* target, or device number */
+        BLD_LAYER_DIFF_XATTRS = 256,
+        BLD_LAYER_DIFF_CONTENT = 512
+};
+struct bld_layer_change {
+        const char *path;
+        unsigned what;                        /* enum bld_layer_diff, or'ed */
+        /* Of a hard link: the entry that holds the file, whose path is another. */
+        const struct bld_layer_entry *before; /* NULL: added, or a folder nobody names */
+        const struct bld_layer_entry *after;  /* NULL: removed, or the same */
+        unsigned before_layer, after_layer;   /* index in its chain */
+};
+/* Anything but 0 stops. */
+typedef int (*bld_layer_change_fn)(void *user, const struct bld_layer_change *c);
+/* Compare two chains of layers (bottom first, whiteouts applied): every path that differs, in the
+ * order of a sorted walk. `ignore`: differences that do not count. Files of equal size are compared by
+ * the SHA-256 of their content, which each layer computes at most once, unless CONTENT is ignored.
+ * 0 all compared, 1 the callback stopped. */
+BLD_API int bld_layer_compare(struct bld_layer *const *a, size_t na, struct bld_layer *const *b,
+                              size_t nb, unsigned ignore, bld_layer_change_fn each, void *user,
+                              struct bld_err *err);
+/* What a chain amounts to: every path, sorted, as additions to nothing. */
+BLD_API int bld_layer_walk(struct bld_layer *const *chain, size_t n, bld_layer_change_fn each,
+                           void *user, struct bld_err *err);
+
+/* ---- unpacking ---- */
+
+enum bld_layer_form {
+        BLD_LAYER_PLAIN,           /* whiteouts delete */
+        BLD_LAYER_OVERLAY_TRUSTED, /* whiteouts as overlayfs wants them: device nodes 0:0 and */
+        BLD_LAYER_OVERLAY_USER     /* trusted.overlay.opaque or user.overlay.opaque */
+};
+struct bld_layer_apply_opts {
+        size_t size;
+        enum bld_layer_form form;
+        bool keep_owner;     /* needs the privilege to chown */
+        bool all_xattrs;     /* else security.capability only */
+        bool skip_devices;   /* device nodes that may not be made are left out, and counted */
+        const char *diff_id; /* checked at the end when given: CORRUPT */
+        uint64_t max_bytes, max_entries;
+};
+struct bld_layer_applied {
+        uint64_t entries, bytes, skipped_devices, skipped_xattrs;
+        bool opaque_root; /* an overlay's chain must begin with this layer */
+};
+/* Unpack the layer that fd yields (a pipe will do) below dir_fd. No name or link in it reaches
+ * anything outside. On failure the folder holds a part of it. o and ret may be NULL. */
+BLD_API int bld_layer_apply(int fd, int dir_fd, const struct bld_layer_apply_opts *o,
+                            struct bld_layer_applied *ret, struct bld_err *err);
+
+/* ---- making ---- */
+
+enum bld_layer_codec { BLD_LAYER_GZIP, BLD_LAYER_ZSTD, BLD_LAYER_TAR };
+struct bld_layer_create_opts {
+        size_t size;
+        enum bld_layer_codec codec;
+        int level;         /* 0: the default */
+        bool reproducible; /* gzip bytes that no CPU changes */
+        unsigned threads;  /* 0: all; the bytes do not depend on it */
+        bool clamp;        /* no mtime above clamp_sec */
+        int64_t clamp_sec;
+        bool all_xattrs;
+};
+struct bld_layer_created {
+        char diff_id[136], digest[136];
+        uint64_t tar_size, file_size;
+        char media_type[64];
+        char engine[32]; /* "isal-2", "libdeflate-6", "zstd-3" */
+};
+/* The tree below dir_fd, written to out_fd. Sockets are left out, the root's own entry too. o and ret
+ * may be NULL. */
+BLD_API int bld_layer_create(int dir_fd, int out_fd, const struct bld_layer_create_opts *o,
+                             struct bld_layer_created *ret, struct bld_err *err);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,355 @@
+#include "bld/layer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/sys.h"
+#include "image/image.h"
+#include "lib/layer_priv.h"
+
+/* ---- opening ---- */
+
+static ssize_t pread_some(void *user, void *p, size_t n, struct bld_err *err)
+{
+        struct lib_pread *at = user;
+        ssize_t got = sys_pread(at->fd, p, n, at->off);
+
+        if (got < 0)
+                return err_sys(err, errno, "read a layer");
+        at->off += got;
+        return got;
+}
+
+struct ly_source lib_pread_source(struct lib_pread *p)
+{
+        return (struct ly_source){.read = pread_some, .user = p};
+}
+
+static int read_toc(struct bld_layer *l, const struct ly_limits *lim, struct bld_err *err)
+{
+        struct lib_pread at = {.fd = l->fd};
+        struct ly_source in = lib_pread_source(&at);
+        struct digest diff_id;
+        int r = ly_unpack_stream(&in, NULL, lim, &diff_id, NULL, &l->toc, err);
+
+        if (r < 0)
+                return r;
+        digest_format(&diff_id, l->diff_id);
+        digest_format(&l->toc->blob, l->digest);
+        return 0;
+}
+
+/* The two enums name the same things in the same order; layer/ may add to its own. */
+static enum bld_layer_type public_type(enum ly_type t)
+{
+        switch (t) {
+        case LY_FILE:
+                return BLD_LAYER_FILE;
+        case LY_DIR:
+                return BLD_LAYER_DIR;
+        case LY_SYMLINK:
+                return BLD_LAYER_SYMLINK;
+        case LY_HARDLINK:
+                return BLD_LAYER_HARDLINK;
+        case LY_CHAR:
+                return BLD_LAYER_CHAR;
+        case LY_BLOCK:
+                return BLD_LAYER_BLOCK;
+        case LY_FIFO:
+                return BLD_LAYER_FIFO;
+        case LY_WHITEOUT:
+                return BLD_LAYER_WHITEOUT;
+        case LY_OPAQUE:
+                return BLD_LAYER_OPAQUE;
+        }
+        return BLD_LAYER_FILE;
+}
+
+static int fill_entries(struct bld_layer *l, struct bld_err *err)
+{
+        l->v = mem_zalloc(MAX(l->toc->n, 1), sizeof(*l->v));
+        if (!l->v)
+                return err_nomem(err, "list of a layer");
+        for (size_t i = 0; i < l->toc->n; i++) {
+                const struct ly_entry *e = &l->toc->v[i].e;
+
+                l->v[i] = (struct bld_layer_entry){.path = e->path,
+                                                   .type = public_type(e->type),
+                                                   .mode = e->mode,
+                                                   .uid = e->uid,
+                                                   .gid = e->gid,
+                                                   .file_size = e->size,
+                                                   .mtime_ns = e->mtime_ns,
+                                                   .link = e->link,
+                                                   .dev_major = e->dev_major,
+                                                   .dev_minor = e->dev_minor,
+                                                   .nxattrs = e->nxattrs,
+                                                   .index = i};
+        }
+        return 0;
+}
+
+static void layer_close_p(struct bld_layer **l)
+{
+        bld_layer_close(*l);
+}
+
+int bld_layer_open(int fd, const struct bld_layer_open_opts *o, struct bld_layer **ret,
+                   struct bld_err *err)
+{
+        const struct ly_limits lim = {.bytes = OPT_GET(o, max_bytes, 0),
+                                      .entries = OPT_GET(o, max_entries, 0)};
+        AUTO(layer_close_p) struct bld_layer *l = mem_zalloc(1, sizeof(*l));
+        int r;
+
+        if (!l)
+                return err_nomem(err, "layer");
+        l->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+        if (l->fd < 0)
+                return err_sys(err, errno, "duplicate a descriptor");
+        r = read_toc(l, &lim, err);
+        if (!r)
+                r = fill_entries(l, err);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(&l);
+        return 0;
+}
+
+void bld_layer_close(struct bld_layer *l)
+{
+        if (!l)
+                return;
+        ly_blob_reader_free(l->reader);
+        ly_toc_free(l->toc);
+        free(l->v);
+        free(l->content);
+        fd_close(&l->fd);
+        free(l);
+}
+
+/* ---- what is in it ---- */
+
+const char *bld_layer_diff_id(const struct bld_layer *l)
+{
+        return l->diff_id;
+}
+
+const char *bld_layer_digest(const struct bld_layer *l)
+{
+        return l->digest;
+}
+
+const char *bld_layer_media_type(const struct bld_layer *l)
+{
+        switch (l->toc->codec) {
+        case LY_CODEC_NONE:
+                return MT_OCI_LAYER;
+        case LY_CODEC_GZIP:
+                return MT_OCI_LAYER_GZIP;
+        case LY_CODEC_ZSTD:
+                return MT_OCI_LAYER_ZSTD;
+        }
+        return MT_OCI_LAYER;
+}
+
+uint64_t bld_layer_tar_size(const struct bld_layer *l)
+{
+        return l->toc->tar_size;
+}
+
+size_t bld_layer_count(const struct bld_layer *l)
+{
+        return l->toc->n;
+}
+
+const struct bld_layer_entry *bld_layer_entry(const struct bld_layer *l, size_t i)
+{
+        return i < l->toc->n ? &l->v[i] : NULL;
+}
+
+const struct bld_layer_entry *bld_layer_find(const struct bld_layer *l, const char *path)
+{
+        while (*path == '/')
+                path++;
+        for (size_t i = l->toc->n; i-- > 0;)
+                if (str_eq(l->v[i].path, path))
+                        return &l->v[i];
+        return NULL;
+}
+
+int bld_layer_xattr(const struct bld_layer *l, size_t i, size_t k, const char **ret_name,
+                    const void **ret_value, size_t *ret_len, struct bld_err *err)
+{
+        const struct ly_xattr *x;
+
+        if (i >= l->toc->n || k >= l->v[i].nxattrs)
+                return err_set(err, BLD_E_NOT_FOUND, "no such attribute");
+        x = &l->toc->v[i].e.xattrs[k];
+        *ret_name = x->name;
+        *ret_value = x->value;
+        *ret_len = x->len;
+        return 0;
+}
+
+struct user_sink {
+        bld_layer_write_fn write;
+        void *user;
+};
+
+static int user_write(void *user, const void *p, size_t n, struct bld_err *err)
+{
+        const struct user_sink *u = user;
+
+        return u->write(u->user, p, n) ? err_set(err, BLD_E_CANCELLED, "stopped by its reader") : 0;
+}
+
+int bld_layer_read(struct bld_layer *l, size_t i, bld_layer_write_fn write, void *user,
+                   struct bld_err *err)
+{
+        struct user_sink u = {.write = write, .user = user};
+        const struct ly_sink sink = {.write = user_write, .user = &u};
+        int r = 0;
+
+        if (i >= l->toc->n)
+                return err_set(err, BLD_E_NOT_FOUND, "layer has %zu entries", l->toc->n);
+        if (l->toc->v[i].e.type != LY_FILE)
+                return err_set(err, BLD_E_INVALID, "\"%.500s\" is not a file", l->v[i].path);
+        if (!l->reader)
+                r = ly_blob_reader_new(l->fd, l->toc, &l->reader, err);
+        return r < 0 ? r : ly_blob_reader_file(l->reader, &l->toc->v[i], &sink, err);
+}
+
+/* ---- unpacking ---- */
+
+static enum ly_tree_form tree_form(enum bld_layer_form f)
+{
+        switch (f) {
+        case BLD_LAYER_OVERLAY_TRUSTED:
+                return LY_TREE_OVERLAY_TRUSTED;
+        case BLD_LAYER_OVERLAY_USER:
+                return LY_TREE_OVERLAY_USER;
+        case BLD_LAYER_PLAIN:
+                break;
+        }
+        return LY_TREE_PLAIN;
+}
+
+static int check_diff_id(struct lib_untar *u, const char *want, struct bld_err *err)
+{
+        struct digest got, d;
+        char text[DIGEST_STR_MAX];
+        int r = lib_untar_end(u, &got, err);
+
+        if (r < 0 || !want)
+                return r;
+        r = digest_parse(want, &d, err);
+        if (r < 0 || digest_eq(&got, &d))
+                return r;
+        digest_format(&got, text);
+        return err_set(err, BLD_E_CORRUPT, "layer has diff ID %s, not %s", text, want);
+}
+
+int bld_layer_apply(int fd, int dir_fd, const struct bld_layer_apply_opts *o,
+                    struct bld_layer_applied *ret, struct bld_err *err)
+{
+        const struct ly_apply_opts ao = {
+                .form = tree_form(OPT_GET(o, form, BLD_LAYER_PLAIN)),
+                .keep_owner = OPT_GET(o, keep_owner, false),
+                .all_xattrs = OPT_GET(o, all_xattrs, false),
+                .tolerate_dev = OPT_GET(o, skip_devices, false),
+                .limits = {.bytes = OPT_GET(o, max_bytes, 0),
+                           .entries = OPT_GET(o, max_entries, 0)}};
+        AUTO(lib_untar_free_p) struct lib_untar *u = NULL;
+        struct ly_apply_stats st = {0};
+        struct ly_source in;
+        int r = lib_untar_new(fd, false, &ao.limits, &u, err);
+
+        if (r < 0)
+                return r;
+        in = lib_untar_source(u);
+        r = ly_apply(&in, dir_fd, &ao, &st, err);
+        if (!r)
+                r = check_diff_id(u, OPT_GET(o, diff_id, NULL), err);
+        if (r < 0)
+                return r;
+        if (ret)
+                *ret = (struct bld_layer_applied){.entries = st.entries,
+                                                  .bytes = st.bytes,
+                                                  .skipped_devices = st.skipped_devices,
+                                                  .skipped_xattrs = st.skipped_xattrs,
+                                                  .opaque_root = st.opaque_root};
+        return 0;
+}
+
+/* ---- making ---- */
+
+static enum ly_codec codec_of(enum bld_layer_codec c)
+{
+        switch (c) {
+        case BLD_LAYER_TAR:
+                return LY_CODEC_NONE;
+        case BLD_LAYER_ZSTD:
+                return LY_CODEC_ZSTD;
+        case BLD_LAYER_GZIP:
+                break;
+        }
+        return LY_CODEC_GZIP;
+}
+
+static int create(int dir_fd, int out_fd, const struct ly_pack_opts *po,
+                  const struct ly_diff_opts *d, struct ly_packed *ret, struct bld_err *err)
+{
+        AUTO(ly_pack_free_p) struct ly_pack *p = NULL;
+        struct ly_sink out = ly_sink_fd(out_fd), tar;
+        int r = ly_pack_new(&out, po, &p, err);
+
+        if (r < 0)
+                return r;
+        tar = ly_pack_sink(p);
+        r = ly_diff_upper(dir_fd, d, &tar, err);
+        return r < 0 ? r : ly_pack_end(p, ret, NULL, err);
+}
+
+int bld_layer_create(int dir_fd, int out_fd, const struct bld_layer_create_opts *o,
+                     struct bld_layer_created *ret, struct bld_err *err)
+{
+        const struct ly_pack_opts po = {.codec = codec_of(OPT_GET(o, codec, BLD_LAYER_GZIP)),
+                                        .level = OPT_GET(o, level, 0),
+                                        .reproducible = OPT_GET(o, reproducible, false),
+                                        .threads = OPT_GET(o, threads, 0)};
+        const struct ly_diff_opts d = {.form = LY_TREE_PLAIN,
+                                       .clamp = OPT_GET(o, clamp, false),
+                                       .clamp_sec = OPT_GET(o, clamp_sec, 0),
+                                       .all_xattrs = OPT_GET(o, all_xattrs, false)};
+        struct ly_packed p;
+        int r = create(dir_fd, out_fd, &po, &d, &p, err);
+
+        if (r < 0 || !ret)
+                return r;
+        *ret = (struct bld_layer_created){.tar_size = p.tar_size, .file_size = p.size};
+        digest_format(&p.diff_id, ret->diff_id);
+        digest_format(&p.digest, ret->digest);
+        (void)str_copy(ret->media_type, sizeof(ret->media_type), p.media_type);
+        (void)str_copy(ret->engine, sizeof(ret->engine), p.engine);
+        return 0;
+}
+
+int bld_layer_open_dir(int dir_fd, struct bld_layer **ret, struct bld_err *err)
+{
+        const char *tmp = getenv("TMPDIR");
+        const struct ly_pack_opts po = {.codec = LY_CODEC_NONE};
+        const struct ly_diff_opts d = {.form = LY_TREE_PLAIN, .all_xattrs = true};
+        struct ly_packed p;
+        AUTO_FD int fd = sys_openat(AT_FDCWD, tmp && *tmp ? tmp : "/tmp",
+                                    O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        int r;
+
+        if (fd < 0)
+                return err_sys(err, errno, "make a temporary file");
+        r = create(dir_fd, fd, &po, &d, &p, err);
+        return r < 0 ? r : bld_layer_open(fd, NULL, ret, err);
+}

@@ -1,0 +1,269 @@
+/* The public layer API: what is made is read, compared and unpacked by it alone. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/sb.h"
+#include "bld/layer.h"
+#include "layer_fixture.h"
+
+static int make_layer(const char *dir, enum bld_layer_codec codec, struct bld_layer_created *ret)
+{
+        const struct bld_layer_create_opts o = {.size = sizeof(o), .codec = codec};
+        struct bld_err err = BLD_ERR_INIT;
+        int fd = memfd_create("layer", MFD_CLOEXEC), from = lf_open_dir(dir);
+
+        if (bld_layer_create(from, fd, &o, ret, &err) < 0)
+                fail_msg("%s", err.msg);
+        close(from);
+        return fd;
+}
+
+static void fill(const char *dir)
+{
+        lf_sh("umask 022; cd $1 && mkdir -p d/e && echo hello >d/f && ln d/f d/hard && ln -s ../x d/s &&"
+              "head -c 3000000 /dev/urandom >big && mkfifo p && chmod 640 d/f && "
+              "find . -exec touch -h -d @1600000000 {} +",
+              dir, NULL, 0, NULL);
+}
+
+static int collect(void *user, const void *p, size_t n)
+{
+        struct sb *b = user;
+
+        sb_add(b, p, n);
+        return b->failed;
+}
+
+static int refuse(void *user, const void *p, size_t n)
+{
+        (void)user;
+        (void)p;
+        (void)n;
+        return 1;
+}
+
+static void test_read(void **state)
+{
+        static const enum bld_layer_codec codecs[] = {BLD_LAYER_TAR, BLD_LAYER_GZIP,
+                                                      BLD_LAYER_ZSTD};
+        char *dir = lf_tmpdir();
+
+        (void)state;
+        fill(dir);
+        for (size_t i = 0; i < ARRAY_LEN(codecs); i++) {
+                struct bld_layer_created made;
+                const struct bld_layer_entry *e;
+                struct bld_err err = BLD_ERR_INIT;
+                struct sb b = SB_INIT(LF_MAX);
+                struct bld_layer *l = NULL;
+                int fd = make_layer(dir, codecs[i], &made);
+
+                if (bld_layer_open(fd, NULL, &l, &err) < 0)
+                        fail_msg("%s", err.msg);
+                close(fd);
+                assert_string_equal(bld_layer_diff_id(l), made.diff_id);
+                assert_string_equal(bld_layer_digest(l), made.digest);
+                assert_string_equal(bld_layer_media_type(l), made.media_type);
+                assert_int_equal(bld_layer_tar_size(l), made.tar_size);
+                assert_int_equal(bld_layer_count(l), 7);
+                assert_string_equal(bld_layer_entry(l, 0)->path, "big");
+                assert_null(bld_layer_entry(l, 7));
+                e = bld_layer_find(l, "/d/f");
+                assert_non_null(e);
+                assert_int_equal(e->type, BLD_LAYER_FILE);
+                assert_int_equal(e->mode, 0640);
+                assert_int_equal(bld_layer_read(l, e->index, collect, &b, &err), 0);
+                assert_string_equal(sb_text(&b), "hello\n");
+                assert_string_equal(bld_layer_find(l, "d/hard")->link, "d/f");
+                assert_null(bld_layer_find(l, "no"));
+                assert_int_equal(bld_layer_read(l, 0, refuse, NULL, &err), BLD_E_CANCELLED);
+                assert_int_equal(bld_layer_read(l, 99, collect, &b, NULL), BLD_E_NOT_FOUND);
+                assert_int_equal(bld_layer_read(l, 1, collect, &b, NULL), BLD_E_INVALID);
+                bld_layer_close(l);
+                sb_done(&b);
+        }
+        lf_rmdir(dir);
+}
+
+static int record(void *user, const struct bld_layer_change *c)
+{
+        struct sb *b = user;
+
+        sb_fmt(b, "%s:%u ", c->path, c->what);
+        return 0;
+}
+
+static int stop(void *user, const struct bld_layer_change *c)
+{
+        (void)user;
+        (void)c;
+        return 1;
+}
+
+static struct bld_layer *open_tree(const char *dir)
+{
+        struct bld_err err = BLD_ERR_INIT;
+        struct bld_layer *l = NULL;
+        int fd = lf_open_dir(dir);
+
+        if (bld_layer_open_dir(fd, &l, &err) < 0)
+                fail_msg("%s", err.msg);
+        close(fd);
+        return l;
+}
+
+static void test_compare(void **state)
+{
+        static const struct {
+                const char *change; /* in the copy */
+                unsigned ignore;
+                const char *want;
+        } rows[] = {
+                {"true", 0, ""},
+                {"echo n >d/n", BLD_LAYER_DIFF_MTIME, "d/n:1 "},
+                {"rm d/hard", BLD_LAYER_DIFF_MTIME, "d/hard:2 "},
+                {"chmod 600 big", 0, "big:8 "},
+                {"touch -d @1 big", 0, "big:64 "},
+                {"echo HELLO >d/f; touch -d @1600000000 d/f", 0, "d/f:512 d/hard:512 "},
+                {"echo HELLO >d/f; touch -d @1600000000 d/f", BLD_LAYER_DIFF_CONTENT, ""},
+                {"echo longer >d/f; touch -d @1600000000 d/f", 0, "d/f:544 d/hard:544 "},
+                {"ln -sfn y d/s", BLD_LAYER_DIFF_MTIME, "d/s:128 "},
+                {"rm p; mkdir p; touch p/x", BLD_LAYER_DIFF_MTIME | BLD_LAYER_DIFF_MODE,
+                 "p:4 p/x:1 "},
+                {"rm -r d", 0, "d:2 d/e:2 d/f:2 d/hard:2 d/s:2 "},
+        };
+        char *dir = lf_tmpdir();
+
+        (void)state;
+        fill(dir);
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                struct bld_layer *a = open_tree(dir), *b;
+                struct sb out = SB_INIT(LF_MAX), script = SB_INIT(8192);
+                struct bld_err err = BLD_ERR_INIT;
+                char *copy = lf_tmpdir();
+
+                print_message("%s\n", rows[i].change);
+                sb_fmt(&script, "cp -a %s/. $1/ && cd $1 && %s", dir, rows[i].change);
+                lf_sh(sb_text(&script), copy, NULL, 0, NULL);
+                b = open_tree(copy);
+                assert_int_equal(
+                        bld_layer_compare(&a, 1, &b, 1, rows[i].ignore, record, &out, &err), 0);
+                assert_string_equal(sb_text(&out), rows[i].want);
+                assert_int_equal(bld_layer_compare(&a, 1, &b, 1, rows[i].ignore, stop, NULL, &err),
+                                 *rows[i].want ? 1 : 0);
+                bld_layer_close(a);
+                bld_layer_close(b);
+                sb_done(&out);
+                sb_done(&script);
+                lf_rmdir(copy);
+        }
+        lf_rmdir(dir);
+}
+
+/* A chain with a whiteout against what it amounts to. */
+static void test_chain(void **state)
+{
+        static char d[] = "d", df[] = "d/f", dg[] = "d/g";
+        const struct ly_entry low[] = {{.path = d, .type = LY_DIR, .mode = 0755},
+                                       {.path = df, .type = LY_FILE, .mode = 0644, .size = 5}};
+        const struct ly_entry up[] = {{.path = d, .type = LY_DIR, .mode = 0700},
+                                      {.path = df, .type = LY_WHITEOUT},
+                                      {.path = dg, .type = LY_FILE, .mode = 0644, .size = 5}};
+        struct bld_layer *l[2] = {NULL, NULL};
+        struct sb out = SB_INIT(LF_MAX);
+
+        (void)state;
+        for (unsigned i = 0; i < 2; i++) {
+                struct sb tar = SB_INIT(LF_MAX);
+                int fd = memfd_create("tar", MFD_CLOEXEC);
+
+                lf_tar(i ? up : low, i ? 3 : 2, &tar);
+                assert_int_equal(fd_write_all(fd, tar.buf, tar.len, NULL), 0);
+                assert_int_equal(bld_layer_open(fd, NULL, &l[i], NULL), 0);
+                close(fd);
+                sb_done(&tar);
+        }
+        assert_int_equal(bld_layer_walk(l, 2, record, &out, NULL), 0);
+        assert_string_equal(sb_text(&out), "d:1 d/g:1 ");
+        sb_reset(&out);
+        assert_int_equal(bld_layer_compare(l, 1, l, 2, 0, record, &out, NULL), 0);
+        assert_string_equal(sb_text(&out), "d:8 d/f:2 d/g:1 ");
+        bld_layer_close(l[0]);
+        bld_layer_close(l[1]);
+        sb_done(&out);
+}
+
+static void test_apply(void **state)
+{
+        struct bld_layer_apply_opts o = {.size = sizeof(o)};
+        struct bld_layer_created made;
+        struct bld_layer_applied st;
+        struct bld_err err = BLD_ERR_INIT;
+        char *dir = lf_tmpdir(), *copy = lf_tmpdir();
+        struct bld_layer *a, *b;
+        struct sb out = SB_INIT(LF_MAX);
+        int fd, to = lf_open_dir(copy);
+
+        (void)state;
+        fill(dir);
+        fd = make_layer(dir, BLD_LAYER_GZIP, &made);
+        assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+        o.diff_id = made.diff_id;
+        if (bld_layer_apply(fd, to, &o, &st, &err) < 0)
+                fail_msg("%s", err.msg);
+        assert_int_equal(st.entries, 7);
+        assert_int_equal(st.bytes, 3000006);
+        a = open_tree(dir);
+        b = open_tree(copy);
+        assert_int_equal(bld_layer_compare(&a, 1, &b, 1, BLD_LAYER_DIFF_OWNER, record, &out, &err),
+                         0);
+        assert_string_equal(sb_text(&out), "");
+        bld_layer_close(a);
+        bld_layer_close(b);
+        /* Another layer than was promised. */
+        o.diff_id = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef";
+        assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+        assert_int_equal(bld_layer_apply(fd, to, &o, NULL, &err), BLD_E_CORRUPT);
+        /* A failure half-way: the decompressing thread is stopped and joined. */
+        o.max_entries = 1;
+        err = (struct bld_err)BLD_ERR_INIT;
+        assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+        assert_int_equal(bld_layer_apply(fd, to, &o, NULL, &err), BLD_E_LIMIT);
+        close(fd);
+        close(to);
+        sb_done(&out);
+        lf_rmdir(dir);
+        lf_rmdir(copy);
+}
+
+static void test_refused(void **state)
+{
+        struct bld_layer *l = NULL;
+        int fd = memfd_create("x", MFD_CLOEXEC);
+
+        (void)state;
+        assert_int_equal(fd_write_all(fd, "no layer at all", 15, NULL), 0);
+        assert_int_equal(bld_layer_open(fd, NULL, &l, NULL), BLD_E_CORRUPT);
+        assert_null(l);
+        close(fd);
+        assert_int_equal(bld_layer_open(-1, NULL, &l, NULL), BLD_E_SYS);
+        bld_layer_close(NULL);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_read),  cmocka_unit_test(test_compare),
+                cmocka_unit_test(test_chain), cmocka_unit_test(test_apply),
+                cmocka_unit_test(test_refused),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
