@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/num.h"
 #include "base/path.h"
 #include "base/sys.h"
 
@@ -519,6 +520,7 @@ int fs_digest(struct fs *f, struct fs_node *n, struct bld_err *err)
 {
         AUTO_SB struct sb path = SB_INIT(65536);
         struct stat_key k;
+        int64_t begun;
         struct hasher h;
         int r;
 
@@ -534,6 +536,7 @@ int fs_digest(struct fs *f, struct fs_node *n, struct bld_err *err)
                         return 0;
                 }
         }
+        begun = time_now_ns();
         hasher_init(&h, DIGEST_SHA256);
         r = fs_read(f, n, &(struct ly_sink){hash_sink, &h}, err);
         if (r < 0)
@@ -541,7 +544,7 @@ int fs_digest(struct fs *f, struct fs_node *n, struct bld_err *err)
         hasher_end(&h, &n->digest);
         n->digested = true;
         if (!f->tree && f->index && stat_index_put(f->index, sb_text(&path), path.len, &k,
-                                                   &n->digest) < 0)
+                                                   begun, &n->digest) < 0)
                 return err_nomem(err, "stat index");
         return 0;
 }

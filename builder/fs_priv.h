@@ -77,9 +77,10 @@ int stat_index_open(struct cas *c, const char *name, struct stat_index **ret,
                     struct bld_err *err) MUST_CHECK;
 bool stat_index_get(struct stat_index *x, const char *path, size_t len, const struct stat_key *k,
                     struct digest *ret);
-/* MT-Safe against other puts. */
+/* read_ns: CLOCK_REALTIME when reading began. A file that was being modified about then is left out.
+ * MT-Safe against other puts. */
 int stat_index_put(struct stat_index *x, const char *path, size_t len, const struct stat_key *k,
-                   const struct digest *d) MUST_CHECK;
+                   int64_t read_ns, const struct digest *d) MUST_CHECK;
 /* Write it back when something changed. Failing to is not an error of the build. */
 void stat_index_save(struct stat_index *x, struct cas *c);
 void stat_index_free(struct stat_index *x);

@@ -1,10 +1,10 @@
 /* The stat index: which files of a context are as they were when they were last hashed. One file
  * per context under index/, read whole, written atomically, never synced.
  *
- * An entry is trusted when the stat matches and the file had come to rest before the index was
- * written: one modified within the clock's resolution of that moment could have been modified again
- * with the same stamps ("racily clean"). The moment is the index file's own mtime, so only one
- * clock, the file system's, is in play. */
+ * An entry is trusted when the stat matches and the file had come to rest before it was read: one
+ * modified within the clock's resolution of that moment could have been modified again with the same
+ * stamps ("racily clean"), so it never gets in. The same is asked of the moment the index was written,
+ * by the index file's own mtime, for clocks of file servers that differ from ours. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -130,6 +130,11 @@ static const struct entry *find(const struct stat_index *x, uint64_t hash)
         return lo < x->nold && x->old[lo].path_hash == hash ? &x->old[lo] : NULL;
 }
 
+static bool at_rest(const struct stat_key *k, int64_t when_ns)
+{
+        return k->mtime_ns < when_ns - RACY_NS && k->ctime_ns < when_ns - RACY_NS;
+}
+
 static bool same(const struct entry *e, const struct stat_key *k)
 {
         return e->dev == k->dev && e->ino == k->ino && e->size == k->size &&
@@ -142,9 +147,7 @@ bool stat_index_get(struct stat_index *x, const char *path, size_t len, const st
 {
         const struct entry *e = find(x, hash64(path, len));
 
-        if (!e || !same(e, k))
-                return false;
-        if (k->mtime_ns >= x->written_ns - RACY_NS || k->ctime_ns >= x->written_ns - RACY_NS)
+        if (!e || !same(e, k) || !at_rest(k, x->written_ns))
                 return false;
         memset(ret, 0, sizeof(*ret));
         ret->algo = DIGEST_SHA256;
@@ -156,7 +159,7 @@ bool stat_index_get(struct stat_index *x, const char *path, size_t len, const st
 }
 
 int stat_index_put(struct stat_index *x, const char *path, size_t len, const struct stat_key *k,
-                   const struct digest *d)
+                   int64_t read_ns, const struct digest *d)
 {
         struct entry e = {.path_hash = hash64(path, len),
                           .dev = k->dev,
@@ -170,6 +173,8 @@ int stat_index_put(struct stat_index *x, const char *path, size_t len, const str
         void *v;
         int r = 0;
 
+        if (!at_rest(k, read_ns))
+                return 0;
         memcpy(e.sha256, d->b, sizeof(e.sha256));
         (void)pthread_mutex_lock(&x->lock);
         v = x->fresh.v;
