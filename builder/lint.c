@@ -10,7 +10,7 @@
 #include "base/num.h"
 
 #define FINDINGS_MAX 100000u /* as many as a file may have instructions */
-#define TEXT_MAX 4096u
+#define TEXT_MAX (2u << 20) /* the longest word is 1 MiB */
 #define ALL_RULES ((1u << LINT_RULES) - 1)
 
 const struct lint_rule lint_rules[LINT_RULES] = {

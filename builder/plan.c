@@ -81,7 +81,6 @@ static const char *target_stage(const struct plan *p)
 static int global_args(struct plan *p, struct bld_err *err)
 {
         const struct df_file *f = p->o->file;
-        struct df_env env = {.get = df_env_strv, .user = &p->global};
         int r = auto_platform(&p->global, "BUILD", &p->o->host, p->o);
 
         if (r == 0)
@@ -90,18 +89,22 @@ static int global_args(struct plan *p, struct bld_err *err)
                 r = strv_env_set(&p->global, "TARGETSTAGE", target_stage(p));
         if (r < 0)
                 return err_nomem(err, "arguments");
+        lint_default_args(p->o->lint, &p->global);
         for (size_t i = 0; i < f->n && f->v[i].kind == DF_ARG && i < p->stages[0].first; i++) {
                 for (size_t k = 0; k < f->v[i].npairs; k++) {
                         const struct df_pair *d = &f->v[i].pairs[k];
                         const char *given = plan_build_arg(p->o, d->key);
                         AUTO_FREE char *value = NULL;
+                        AUTO(lint_env_done) struct lint_env e;
 
+                        lint_env_init(&e, &p->global, p->o->outline);
                         if (given)
                                 value = mem_strdup(given);
                         else if (d->value)
-                                r = df_expand_word(d->value, f->escape, &env, &value, err);
+                                r = df_expand_word(d->value, f->escape, &e.env, &value, err);
                         if (r < 0)
                                 return fail_at(p, &f->v[i], r);
+                        outline_global(p->o->outline, &f->v[i], d->key, value, &e.set);
                         if (value && strv_env_set(&p->global, d->key, value) < 0)
                                 return err_nomem(err, "arguments");
                 }
@@ -111,14 +114,33 @@ static int global_args(struct plan *p, struct bld_err *err)
 
 /* ---- stages ---- */
 
+/* Both words of a FROM line, and what the checks have to say about their variables. */
+static int expand_from(struct plan *p, struct stage *s, const char *platform, char **ret_platform,
+                       struct bld_err *err)
+{
+        bool track = p->o->lint || p->o->outline;
+        AUTO(lint_env_done) struct lint_env image, flag;
+        const struct df_instr *in = s->from;
+        int r;
+
+        lint_env_init(&image, &p->global, track);
+        lint_env_init(&flag, &p->global, track);
+        r = df_expand_word(in->args[0].text, p->o->file->escape, &image.env, &s->base, err);
+        if (r == 0 && *s->base && platform)
+                r = df_expand_word(platform, p->o->file->escape, &flag.env, ret_platform, err);
+        lint_from(p->o->lint, in, &image, platform ? &flag : NULL, *ret_platform, &p->global);
+        if (strv_copy(&s->from_args, &image.set) < 0 || strv_copy(&s->from_args, &flag.set) < 0)
+                return r < 0 ? r : err_nomem(err, "stages");
+        return r;
+}
+
 static int stage_from(struct plan *p, struct stage *s, struct bld_err *err)
 {
         const struct df_instr *in = s->from;
-        struct df_env env = {.get = df_env_strv, .user = &p->global};
         const char *platform = df_flag(in, "platform");
         AUTO_FREE char *expanded = NULL;
         const char *folder = NULL;
-        int r = df_expand_word(in->args[0].text, p->o->file->escape, &env, &s->base, err);
+        int r = expand_from(p, s, platform, &expanded, err);
 
         if (r < 0)
                 return plan_fail(p, &in->args[0].pos, r);
@@ -129,8 +151,7 @@ static int stage_from(struct plan *p, struct stage *s, struct bld_err *err)
         s->platform = p->o->platform;
         s->platform_given = p->o->platform_given;
         if (platform) {
-                r = df_expand_word(platform, p->o->file->escape, &env, &expanded, err);
-                if (r == 0 && !*expanded)
+                if (!*expanded)
                         r = err_set(err, BLD_E_INVALID, "empty platform value from expression %s",
                                     platform);
                 if (r == 0)
@@ -198,6 +219,7 @@ static void stage_done(struct stage *s)
         img_config_done(&s->config);
         strv_done(&s->env);
         strv_done(&s->args);
+        strv_done(&s->from_args);
         plan_histories_free(&s->history);
 }
 
@@ -323,9 +345,14 @@ static int reach(struct plan *p, struct stage *s, struct bld_err *err)
 
 int plan_expand(struct plan *p, struct stage *s, const char *word, char **ret, struct bld_err *err)
 {
-        struct df_env env = {.get = df_env_strv, .user = &s->env};
+        struct lint_env e;
+        int r;
 
-        return df_expand_word(word, p->o->file->escape, &env, ret, err);
+        lint_env_init(&e, &s->env, p->o->lint);
+        r = df_expand_word(word, p->o->file->escape, &e.env, ret, err);
+        lint_undefined(p->o->lint, &s->lint, &e, &s->args);
+        lint_env_done(&e);
+        return r;
 }
 
 /* A folder of this machine: "" is the main context, else a named one's path. */
@@ -448,6 +475,7 @@ static bool makes_step(const struct df_instr *in)
 static int start_image(struct plan *p, struct stage *s, struct bld_err *err)
 {
         const struct bd_image *im;
+        const char *folder = NULL;
         struct vertex *local;
         int r = plan_input_image(p, s, s->base, &s->fs, err);
 
@@ -463,6 +491,10 @@ static int start_image(struct plan *p, struct stage *s, struct bld_err *err)
                 return start_folder(p, s, local, err);
         }
         im = &s->fs->u.image;
+        s->lint.env_unknown = im->desc.media_type == NULL;
+        if (p->o->find_named(p->o->named, s->base, &s->platform, &folder) == PLAN_NAMED_NONE)
+                lint_base_platform(p->o->lint, s->from, s->base, &s->platform,
+                                   &im->config.platform);
         r = img_config_copy(&im->config, &s->config, err);
         if (r < 0)
                 return r;
@@ -498,6 +530,8 @@ static int start_stage(struct plan *p, struct stage *s, struct bld_err *err)
         if (r < 0)
                 return r;
         s->fs = b->fs;
+        s->lint.workdir_set = b->lint.workdir_set;
+        s->lint.env_unknown = b->lint.env_unknown;
         r = strv_copy(&s->env, &b->env);
         for (size_t i = 0; i < s->config.env.n && r == 0; i++) {
                 const char *kv = s->config.env.v[i], *eq = strchr(kv, '=');
@@ -600,6 +634,7 @@ static int plan_stage(struct plan *p, struct stage *s, struct bld_err *err)
         const struct df_file *f = p->o->file;
         int r;
 
+        outline_use(p->o->outline, &s->from_args);
         s->no_cache = p->o->no_cache || filtered(p->o, s);
         s->fs_total = !s->base_stage && strcmp(s->base, "scratch") != 0;
         for (size_t i = s->first; i < s->end; i++)
@@ -813,6 +848,8 @@ static int plan_all(struct plan *p, struct bld_err *err)
                 r = choose_targets(p, wanted, &n, err);
         for (size_t i = 0; i < n && r == 0; i++)
                 r = reach(p, wanted[i], err);
+        for (size_t i = 0; p->o->all_stages && !p->o->targets->n && i < p->nstages && r == 0; i++)
+                r = reach(p, &p->stages[i], err);
         if (r == 0)
                 r = plan_stages(p, p->nstages, err);
         for (size_t i = 0; i < n && r == 0; i++)

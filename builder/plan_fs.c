@@ -29,6 +29,7 @@ static int plan_workdir(struct plan *p, struct stage *s, const struct df_instr *
 
         if (r < 0)
                 return plan_fail(p, &in->args[0].pos, r);
+        lint_workdir(p->o->lint, &s->lint, path);
         full = *path == '/' ? mem_strdup(path) : path_join(workdir(s), path);
         if (!full)
                 return err_nomem(err, "WORKDIR");
@@ -121,7 +122,7 @@ static int copy_source(struct plan *p, struct stage *s, const struct df_instr *i
                        const struct df_arg *a, struct copy_source *out, struct bld_err *err)
 {
         const struct df_heredoc *h = NULL;
-        struct df_env env = {.get = df_env_strv, .user = &s->env};
+        struct lint_env e;
         int r = df_heredoc_find(in, a->text, &h, err);
 
         if (r < 0)
@@ -130,12 +131,17 @@ static int copy_source(struct plan *p, struct stage *s, const struct df_instr *i
         if (r == 1) {
                 out->kind = COPY_INLINE;
                 out->path = mem_strdup(h->name);
-                r = df_expand_heredoc(h, &env, &out->data, &out->len, err);
+                lint_env_init(&e, &s->env, p->o->lint);
+                r = df_expand_heredoc(h, &e.env, &out->data, &out->len, err);
+                lint_undefined(p->o->lint, &s->lint, &e, &s->args);
+                lint_env_done(&e);
                 return r < 0 || out->path ? r : err_nomem(err, "heredoc");
         }
         r = plan_expand(p, s, a->text, &out->path, err);
         if (r == 0 && is_remote(out->path))
                 r = refuse_remote(in, out->path, err);
+        else if (r == 0 && (in->kind == DF_ADD || !df_flag(in, "from")))
+                lint_copy_source(p->o->lint, in, out->path);
         return plan_fail(p, &a->pos, r);
 }
 
@@ -528,6 +534,16 @@ static int mount_input(struct mount_parse *x, struct vertex *v, struct bld_err *
         return 0;
 }
 
+static void outline_step_mount(struct plan *p, const struct vx_mount *m, unsigned line)
+{
+        if (m->type == MT_SECRET)
+                outline_mount(p->o->outline, line, OUTLINE_SECRET, m->id, m->required);
+        else if (m->type == MT_SSH)
+                outline_mount(p->o->outline, line, OUTLINE_SSH, m->id, m->required);
+        else if (m->type == MT_CACHE)
+                outline_mount(p->o->outline, line, OUTLINE_CACHE, m->id, false);
+}
+
 static int plan_mount(struct plan *p, struct stage *s, const char *value, struct vertex *v,
                       struct bld_err *err)
 {
@@ -539,6 +555,8 @@ static int plan_mount(struct plan *p, struct stage *s, const char *value, struct
                 r = mount_field(&x, fields.v[i], err);
         if (r == 0)
                 r = mount_defaults(&x, err);
+        if (r == 0)
+                outline_step_mount(p, x.m, v->line);
         if (r == 0)
                 r = mount_input(&x, v, err);
         if (r == 0 && x.m->type == MT_CACHE) {
@@ -729,6 +747,7 @@ int plan_run(struct plan *p, struct stage *s, const struct df_instr *in, struct 
 
 int plan_instr(struct plan *p, struct stage *s, const struct df_instr *in, struct bld_err *err)
 {
+        lint_at(p->o->lint, in);
         switch (in->kind) {
         case DF_RUN:
                 return plan_run(p, s, in, err);

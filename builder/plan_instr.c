@@ -96,6 +96,7 @@ static int plan_pairs(struct plan *p, struct stage *s, const struct df_instr *in
                 return r;
         sb_str(&text, df_kind_name(in->kind));
         for (size_t i = 0; i < keys.n && r == 0; i++) {
+                lint_pair(p->o->lint, in, keys.v[i]);
                 sb_fmt(&text, " %s=%s", keys.v[i], values.v[i]);
                 if (in->kind == DF_LABEL) {
                         r = img_kvs_set(&s->config.labels, keys.v[i], values.v[i]);
@@ -135,10 +136,15 @@ int plan_arg(struct plan *p, struct stage *s, const struct df_instr *in, struct 
         for (size_t i = 0; i < in->npairs; i++) {
                 const struct df_pair *d = &in->pairs[i];
                 AUTO_FREE char *value = NULL;
-                int r = arg_value(p, s, d, &value, err);
+                int r;
 
+                lint_key(p->o->lint, "ARG", d->key);
+                r = arg_value(p, s, d, &value, err);
                 if (r < 0)
                         return plan_fail(p, &d->pos, r);
+                outline_arg(p->o->outline, in, d->key, value,
+                            !d->value && !plan_build_arg(p->o, d->key) &&
+                                    strv_env_get(&p->global, d->key));
                 sb_fmt(&text, " %s", d->key);
                 if (value)
                         sb_fmt(&text, "=%s", value);
@@ -169,7 +175,8 @@ int plan_words(const struct stage *s, const struct df_cmd *cmd, struct strv *out
         return r < 0 ? err_nomem(err, "command") : 0;
 }
 
-static int plan_command(struct stage *s, const struct df_instr *in, struct bld_err *err)
+static int plan_command(struct plan *p, struct stage *s, const struct df_instr *in,
+                        struct bld_err *err)
 {
         bool entrypoint = in->kind == DF_ENTRYPOINT;
         struct strv *slot = entrypoint ? &s->config.entrypoint : &s->config.cmd;
@@ -181,6 +188,7 @@ static int plan_command(struct stage *s, const struct df_instr *in, struct bld_e
                 strv_done(&words);
                 return r;
         }
+        lint_command(p->o->lint, &s->lint, in, s->config.has_shell && s->config.shell.n);
         sb_fmt(&text, "%s ", df_kind_name(in->kind));
         go_list(&text, &words, true);
         strv_done(slot);
@@ -327,8 +335,10 @@ static int plan_expose(struct plan *p, struct stage *s, const struct df_instr *i
         strv_sort(&sorted);
         for (size_t i = 0; i < sorted.n && r == 0; i++)
                 r = df_expand_words(sorted.v[i], p->o->file->escape, &env, &ports, err);
-        for (size_t i = 0; i < ports.n && r == 0; i++)
+        for (size_t i = 0; i < ports.n && r == 0; i++) {
+                lint_expose(p->o->lint, ports.v[i]);
                 r = expose_one(s, ports.v[i], &shown, err);
+        }
         if (r < 0)
                 return r;
         sb_str(&text, "EXPOSE ");
@@ -439,13 +449,15 @@ static void health_text(struct sb *b, const struct img_health *h)
         sb_fmt(b, " Retries:%lld}", (long long)h->retries);
 }
 
-static int plan_health(struct stage *s, const struct df_instr *in, struct bld_err *err)
+static int plan_health(struct plan *p, struct stage *s, const struct df_instr *in,
+                       struct bld_err *err)
 {
         const char *retries = df_flag(in, "retries");
         AUTO_SB struct sb text = SB_INIT(HISTORY_MAX);
         struct img_health h = {0};
         int r = 0;
 
+        lint_health(p->o->lint, &s->lint, in);
         if (in->health == DF_HEALTH_NONE) {
                 r = strv_add(&h.test, "NONE");
         } else {
@@ -495,7 +507,7 @@ int plan_config(struct plan *p, struct stage *s, const struct df_instr *in, stru
                 return plan_arg(p, s, in, err);
         case DF_CMD:
         case DF_ENTRYPOINT:
-                return plan_command(s, in, err);
+                return plan_command(p, s, in, err);
         case DF_SHELL:
                 return plan_shell(s, in, err);
         case DF_EXPOSE:
@@ -509,7 +521,7 @@ int plan_config(struct plan *p, struct stage *s, const struct df_instr *in, stru
         case DF_MAINTAINER:
                 return plan_text(p, s, in, &s->config.author, err);
         case DF_HEALTHCHECK:
-                return plan_health(s, in, err);
+                return plan_health(p, s, in, err);
         case DF_ONBUILD:
                 return plan_onbuild(s, in, err);
         case DF_UNKNOWN:

@@ -4,8 +4,8 @@
 #define BUILDER_PLAN_PRIV_H
 
 #include "builder/graph_priv.h"
-#include "parser/expand.h"
-#include "parser/parser.h"
+#include "builder/lint_priv.h"
+#include "builder/outline_priv.h"
 
 struct build;
 
@@ -40,6 +40,9 @@ struct plan_opts {
                                       const struct img_platform *pl, const char **ret_folder);
         const void *named;
         void (*warn)(void *user, unsigned line, const char *text);
+        struct lint *lint;       /* NULL: no checks */
+        struct outline *outline; /* NULL: nobody asks */
+        bool all_stages;         /* without targets: every stage is wanted */
 };
 
 /* Add the wanted targets, for one platform, to the graph. On failure *ret_pos says where. */
@@ -68,6 +71,8 @@ struct stage {
         struct plan_histories history;
         struct vertex *fs;
         bool cmd_seen;
+        struct lint_stage lint;
+        struct strv from_args; /* variables its FROM line uses */
 };
 
 struct plan {

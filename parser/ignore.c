@@ -223,6 +223,23 @@ const char *ignore_pattern(const struct ignore *ig, unsigned line)
         return NULL;
 }
 
+bool ignore_excludes_all(const struct ignore *ig)
+{
+        static const char *const all[] = {"*", "**", "**/*"};
+
+        for (size_t i = 0; i < ig->patterns.n; i++) {
+                const struct ignore_pattern *p = &ig->patterns.v[i];
+                const char *s = p->raw;
+
+                while (s[0] == '/' || (s[0] == '.' && s[1] == '/'))
+                        s++;
+                for (size_t k = 0; k < ARRAY_LEN(all) && !p->exception; k++)
+                        if (strcmp(s, all[k]) == 0)
+                                return true;
+        }
+        return false;
+}
+
 bool ignore_has_exceptions(const struct ignore *ig)
 {
         return ig->exceptions;

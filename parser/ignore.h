@@ -27,6 +27,9 @@ const char *ignore_pattern(const struct ignore *ig, unsigned line);
 bool ignore_may_include_below(const struct ignore *ig, const char *dir);
 bool ignore_has_exceptions(const struct ignore *ig);
 size_t ignore_count(const struct ignore *ig);
+/* Is there a pattern for everything in the root (a star, two, or two with slash and star)?
+ * Exceptions are not looked at. */
+bool ignore_excludes_all(const struct ignore *ig);
 
 /* The matcher alone: does pattern hit path or one of its parent folders (**, *, ?, [..])? */
 int ignore_pattern_hits(const char *pattern, const char *path, bool *ret,
