@@ -330,9 +330,9 @@ static int step_flags(struct keeper *k, int args_fd, unsigned long *ret, struct 
         r = rt_step_decode(p, n, &s, err);
         if (r == 0 && s.network == RT_NET_NONE)
                 *ret |= CLONE_NEWNET;
-        f = &k->c.filters[s.insecure ? 1 : 0];
+        f = &k->c.filters[filter_kind_of(&s)];
         if (r == 0 && !f->n)
-                r = filter_compile(s.insecure, f, err);
+                r = filter_compile(filter_kind_of(&s), f, err);
         rt_step_done(&s);
         if (n)
                 (void)munmap((void *)(uintptr_t)p, n);

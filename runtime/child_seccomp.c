@@ -83,7 +83,7 @@ static const char *const allowed[] = {
         "setresgid", "setresgid32", "setresuid", "setresuid32", "setreuid", "setreuid32",
         "setrlimit", "setsid", "setsockopt", "setuid", "setuid32", "setxattr", "shmat", "shmctl",
         "shmdt", "shmget", "shutdown", "sigaction", "sigaltstack", "signal", "signalfd",
-        "signalfd4", "sigpending", "sigprocmask", "sigreturn", "sigsuspend", "socketcall",
+        "signalfd4", "sigpending", "sigprocmask", "sigreturn", "sigsuspend",
         "socketpair", "splice", "stat", "stat64", "statfs", "statfs64", "statx", "swapcontext",
         "symlink", "symlinkat", "sync", "sync_file_range", "sync_file_range2", "syncfs",
         "sysinfo", "tee", "tgkill", "time", "timer_create", "timer_delete", "timer_getoverrun",
@@ -122,7 +122,7 @@ static const char *const never[] = {
 static const uint32_t allowed_new[] = {451, 452, 453, 454, 455, 456, 462,
                                        463, 464, 465, 466, 468, 469};
 
-enum verdict { UNKNOWN, ALLOW, REFUSE, SOCKET, PERSONALITY, CLONE, N_VERDICTS };
+enum verdict { UNKNOWN, ALLOW, REFUSE, SOCKET, SOCKETCALL, PERSONALITY, CLONE, N_VERDICTS };
 
 struct call {
         uint32_t nr;
@@ -136,6 +136,7 @@ struct calls {
 
 struct gen {
         struct filter *f;
+        enum filter_kind kind;
         enum verdict other; /* what is in no list */
         /* Jumps to the snippets of the architecture at hand, to be filled in behind its tree. */
         size_t jumps[CALLS_MAX];
@@ -218,21 +219,25 @@ static void make_runs(const struct calls *c, enum verdict other, struct calls *r
         push_run(runs, next, other);
 }
 
-static int collect(uint32_t arch, bool insecure, struct calls *c)
+static int collect(uint32_t arch, enum filter_kind kind, struct calls *c)
 {
-        static const char *const socket_name[] = {"socket"},
-                                 *const personality_name[] = {"personality"},
-                                 *const clone_name[] = {"clone"};
+        /* socketcall hides its arguments, and what made sockets by it was built before 2016. */
+        static const struct {
+                const char *name[1];
+                enum verdict verdict;
+        } by_argument[] = {{{"socket"}, SOCKET},
+                           {{"socketcall"}, SOCKETCALL},
+                           {{"personality"}, PERSONALITY},
+                           {{"clone"}, CLONE}};
         const uint32_t bit = arch == SCMP_ARCH_X32 ? X32_BIT : 0;
         int r = 0;
 
-        if (insecure)
+        if (kind == FILTER_INSECURE)
                 return put_names(c, arch, never, ARRAY_LEN(never), REFUSE);
         r |= put_names(c, arch, allowed, ARRAY_LEN(allowed), ALLOW);
         r |= put_names(c, arch, refused, ARRAY_LEN(refused), REFUSE);
-        r |= put_names(c, arch, socket_name, 1, SOCKET);
-        r |= put_names(c, arch, personality_name, 1, PERSONALITY);
-        r |= put_names(c, arch, clone_name, 1, CLONE);
+        for (size_t i = 0; i < ARRAY_LEN(by_argument); i++)
+                r |= put_names(c, arch, by_argument[i].name, 1, by_argument[i].verdict);
         for (size_t i = 0; i < ARRAY_LEN(allowed_new); i++)
                 r |= put(c, (int)(allowed_new[i] | bit), ALLOW);
         return r;
@@ -253,6 +258,7 @@ static void leaf(struct gen *g, enum verdict verdict)
                 give(g, ANSWER(EPERM));
                 return;
         case SOCKET:
+        case SOCKETCALL:
         case PERSONALITY:
         case CLONE:
         case N_VERDICTS:
@@ -281,6 +287,36 @@ static void tree(struct gen *g, const struct call *runs, size_t n)
         tree(g, runs + mid, n - mid);
 }
 
+/* AF_ALG (38): kernel crypto, a history of holes; AF_VSOCK (40): the hypervisor. With the host's
+ * network also all that hears other people's packets, which CAP_NET_RAW allows: AF_PACKET (17),
+ * AF_XDP (44), raw and packet sockets of the two internet families. */
+static void socket_snippet(struct gen *g)
+{
+        const uint16_t jeq = BPF_JMP | BPF_JEQ | BPF_K;
+
+        load(g, ARG(0));
+        if (g->kind == FILTER_OWN_NET) {
+                emit(g, jeq, 38, 2, 0);
+                emit(g, jeq, 40, 1, 0);
+                give(g, SECCOMP_RET_ALLOW);
+                give(g, ANSWER(EPERM));
+                return;
+        }
+        emit(g, jeq, 38, 11, 0);
+        emit(g, jeq, 40, 10, 0);
+        emit(g, jeq, 17, 9, 0);
+        emit(g, jeq, 44, 8, 0);
+        emit(g, jeq, 2, 2, 0); /* AF_INET, AF_INET6: look at the type */
+        emit(g, jeq, 10, 1, 0);
+        give(g, SECCOMP_RET_ALLOW);
+        load(g, ARG(1));
+        emit(g, BPF_ALU | BPF_AND | BPF_K, 0xf, 0, 0); /* without SOCK_CLOEXEC, SOCK_NONBLOCK */
+        emit(g, jeq, 3, 2, 0);
+        emit(g, jeq, 10, 1, 0);
+        give(g, SECCOMP_RET_ALLOW);
+        give(g, ANSWER(EPERM));
+}
+
 /* Allowed or refused by an argument. */
 static void snippet(struct gen *g, enum verdict verdict)
 {
@@ -288,10 +324,12 @@ static void snippet(struct gen *g, enum verdict verdict)
         const uint8_t n = ARRAY_LEN(personas);
 
         if (verdict == SOCKET) {
-                /* AF_ALG (38): kernel crypto, a history of holes; AF_VSOCK (40): the hypervisor. */
+                socket_snippet(g);
+                return;
+        }
+        if (verdict == SOCKETCALL) {
                 load(g, ARG(0));
-                emit(g, BPF_JMP | BPF_JEQ | BPF_K, 38, 2, 0);
-                emit(g, BPF_JMP | BPF_JEQ | BPF_K, 40, 1, 0);
+                emit(g, BPF_JMP | BPF_JEQ | BPF_K, 1 /* SYS_SOCKET */, 1, 0);
         } else if (verdict == PERSONALITY) {
                 load(g, ARG(0));
                 for (uint8_t i = 0; i < n; i++)
@@ -337,16 +375,16 @@ static const struct group groups[] = {
         {SCMP_ARCH_AARCH64, 0, SCMP_ARCH_ARM},
 };
 
-static int arch_block(struct gen *g, uint32_t arch, uint32_t extra, bool insecure)
+static int arch_block(struct gen *g, uint32_t arch, uint32_t extra)
 {
         static struct calls c, runs; /* the keeper has one thread */
         size_t at = g->f->n;
         int r;
 
         c.n = 0;
-        r = collect(arch, insecure, &c);
+        r = collect(arch, g->kind, &c);
         if (extra)
-                r |= collect(extra, insecure, &c);
+                r |= collect(extra, g->kind, &c);
         qsort(c.v, c.n, sizeof(c.v[0]), by_number);
         make_runs(&c, g->other, &runs);
         /* Skip the block when the token is another: by a long jump, filled in at its end. */
@@ -360,7 +398,7 @@ static int arch_block(struct gen *g, uint32_t arch, uint32_t extra, bool insecur
         return r;
 }
 
-int filter_compile(bool insecure, struct filter *ret, struct bld_err *err)
+int filter_compile(enum filter_kind kind, struct filter *ret, struct bld_err *err)
 {
         static struct gen g;
         struct group gr = {.native = seccomp_arch_native()};
@@ -368,21 +406,29 @@ int filter_compile(bool insecure, struct filter *ret, struct bld_err *err)
 
         memset(&g, 0, sizeof(g));
         g.f = ret;
-        g.other = insecure ? ALLOW : UNKNOWN;
+        g.kind = kind;
+        g.other = kind == FILTER_INSECURE ? ALLOW : UNKNOWN;
         ret->n = 0;
         for (size_t i = 0; i < ARRAY_LEN(groups); i++)
                 if (groups[i].native == gr.native)
                         gr = groups[i];
         load(&g, offsetof(struct seccomp_data, arch));
-        r = arch_block(&g, gr.native, gr.extra, insecure);
+        r = arch_block(&g, gr.native, gr.extra);
         if (gr.other)
-                r |= arch_block(&g, gr.other, 0, insecure);
+                r |= arch_block(&g, gr.other, 0);
         give(&g, SECCOMP_RET_KILL_PROCESS);
         if (r || g.full) {
                 ret->n = 0;
                 return err_set(err, BLD_E_BUG, "the seccomp filter grew too large");
         }
         return 0;
+}
+
+enum filter_kind filter_kind_of(const struct rt_step *s)
+{
+        if (s->insecure)
+                return FILTER_INSECURE;
+        return s->network == RT_NET_NONE ? FILTER_OWN_NET : FILTER_SHARED_NET;
 }
 
 int filter_load(const struct filter *f, struct bld_err *err)

@@ -70,7 +70,7 @@ static int confine(struct init *in, struct bld_err *err)
         if (!in->step.insecure && in->step.network != RT_NET_NONE)
                 r = landlock_scopes(err);
         if (r == 0)
-                r = filter_load(&in->c->filters[in->step.insecure ? 1 : 0], err);
+                r = filter_load(&in->c->filters[filter_kind_of(&in->step)], err);
         return r;
 }
 

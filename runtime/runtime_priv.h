@@ -146,6 +146,8 @@ struct rt_verbs {
 
 /* A seccomp program (child_seccomp.c). */
 #define FILTER_MAX 4096 /* instructions, the kernel's limit */
+enum filter_kind { FILTER_SHARED_NET, FILTER_OWN_NET, FILTER_INSECURE, FILTER_KINDS };
+enum filter_kind filter_kind_of(const struct rt_step *s);
 struct filter {
         struct sock_filter v[FILTER_MAX];
         size_t n;
@@ -159,7 +161,7 @@ struct rt_child {
         int sig_fd;  /* SIGCHLD */
         int self_fd; /* pidfd of the keeper: an init sees its end even where no signal tells */
         pid_t pid;   /* of the keeper */
-        struct filter filters[2]; /* sandbox, insecure; made for the first step, inherited by all */
+        struct filter filters[FILTER_KINDS]; /* made for the first step that needs one */
 };
 
 /* Order of fds in a child, after those of the call. */
@@ -285,7 +287,7 @@ uint64_t caps_current(void); /* the effective set */
 int landlock_tree(int root_fd, struct bld_err *err) MUST_CHECK;
 int landlock_scopes(struct bld_err *err) MUST_CHECK;
 
-int filter_compile(bool insecure, struct filter *ret, struct bld_err *err) MUST_CHECK;
+int filter_compile(enum filter_kind kind, struct filter *ret, struct bld_err *err) MUST_CHECK;
 int filter_load(const struct filter *f, struct bld_err *err) MUST_CHECK;
 
 #endif

@@ -1,7 +1,12 @@
 /* USER against passwd and group, the subordinate id files, and the wire form of steps. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -231,6 +236,80 @@ static void result_round_trip(void **state)
         sb_done(&b);
 }
 
+/* ---- the filter ---- */
+
+static const struct probe {
+        const char *name;
+        long nr, a, b;
+        int shared, own; /* errno wanted with the host's network, with one of its own; 0: passes */
+} probes[] = {
+        {"getpid", SYS_getpid, 0, 0, 0, 0},
+        {"mount", SYS_mount, 0, 0, EPERM, EPERM},
+        {"unshare", SYS_unshare, 0, 0, EPERM, EPERM},
+        {"setns", SYS_setns, -1, 0, EPERM, EPERM},
+        {"bpf", SYS_bpf, 0, 0, EPERM, EPERM},
+        {"keyctl", SYS_keyctl, 0, 0, EPERM, EPERM},
+        {"io_uring", 425, 0, 0, EPERM, EPERM},
+        {"open_tree", 428, 0, 0, EPERM, EPERM},
+        {"clone3", 435, 0, 0, ENOSYS, ENOSYS},
+        {"clone with a namespace", SYS_clone, 0x10000000, 0, EPERM, EPERM},
+        {"openat2 passes", 437, -1, 0, EINVAL, EINVAL},
+        {"cachestat by number", 451, -1, 0, EBADF, EBADF},
+        {"fchmodat2 by number", 452, -1, 0, EFAULT, EFAULT},
+        {"statmount", 457, 0, 0, ENOSYS, ENOSYS},
+        {"of the future", 900, 0, 0, ENOSYS, ENOSYS},
+        {"negative", -1, 0, 0, ENOSYS, ENOSYS},
+        {"unix socket", SYS_socket, 1, 1, 0, 0},
+        {"tcp socket", SYS_socket, 2, 1 | SOCK_CLOEXEC, 0, 0},
+        {"netlink socket", SYS_socket, 16, 3, 0, 0},
+        {"AF_ALG", SYS_socket, 38, 5, EPERM, EPERM},
+        {"AF_VSOCK", SYS_socket, 40, 1, EPERM, EPERM},
+        {"raw socket", SYS_socket, 2, 3 | SOCK_CLOEXEC, EPERM, -1},
+        {"raw IPv6 socket", SYS_socket, 10, 3, EPERM, -1},
+        {"AF_PACKET", SYS_socket, 17, 3, EPERM, -1},
+        {"personality 0", SYS_personality, 0, 0, 0, 0},
+        {"personality asked", SYS_personality, 0xffffffff, 0, 0, 0},
+        {"personality odd", SYS_personality, 0x40000, 0, EPERM, EPERM},
+};
+
+/* The number of the first probe that answers otherwise, plus one; 0 when none does. */
+static int try_filter(enum filter_kind kind)
+{
+        static struct filter f;
+        struct bld_err err = BLD_ERR_INIT;
+
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || filter_compile(kind, &f, &err) < 0 ||
+            filter_load(&f, &err) < 0)
+                return 200;
+        for (size_t i = 0; i < ARRAY_LEN(probes); i++) {
+                int want = kind == FILTER_SHARED_NET ? probes[i].shared : probes[i].own;
+                errno = 0;
+                long r = syscall((int)probes[i].nr, probes[i].a, probes[i].b, 0, 0, 0);
+                /* -1: what the kernel says to a process without CAP_NET_RAW is no matter here. */
+                if (want >= 0 && (r < 0 ? errno : 0) != want)
+                        return (int)i + 1;
+        }
+        return 0;
+}
+
+static void filters(void **state)
+{
+        (void)state;
+        for (int kind = FILTER_SHARED_NET; kind <= FILTER_OWN_NET; kind++) {
+                int status;
+                pid_t pid = fork();
+                if (pid == 0)
+                        _exit(try_filter((enum filter_kind)kind));
+                assert_int_equal(waitpid(pid, &status, 0), pid);
+                if (status)
+                        fail_msg("filter %d: status %#x, probe \"%s\"", kind, (unsigned)status,
+                                 WEXITSTATUS(status) &&
+                                                 WEXITSTATUS(status) <= (int)ARRAY_LEN(probes)
+                                         ? probes[WEXITSTATUS(status) - 1].name
+                                         : "");
+        }
+}
+
 static void level_names(void **state)
 {
         struct bld_err err = BLD_ERR_INIT;
@@ -251,6 +330,7 @@ int main(void)
                 cmocka_unit_test(without_files),     cmocka_unit_test(subordinate_ids),
                 cmocka_unit_test(step_round_trip),   cmocka_unit_test(step_damaged),
                 cmocka_unit_test(result_round_trip), cmocka_unit_test(level_names),
+                cmocka_unit_test(filters),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
