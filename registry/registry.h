@@ -103,6 +103,22 @@ int reg_referrers(struct reg_client *c, const struct img_ref *ref, const char *a
 /* Does the host accept the credentials found for it? 1 yes, 0 it asks for none; DENIED. */
 int reg_login_check(struct reg_client *c, const char *host, struct bld_err *err);
 
+/* A plain download over http or https: no registry, no registry's credentials. */
+struct reg_http {
+        const char *url;
+        const char *authorization; /* whole header value for the URL's own origin, or NULL */
+        const char *etag, *last_modified; /* of the copy at hand, or NULL */
+        uint64_t max_bytes;
+};
+struct reg_http_res {
+        bool not_modified; /* the copy at hand is still good; the sink got nothing */
+        char *etag, *last_modified;
+};
+/* Follows redirects, retries, honours proxies. NOT_FOUND, NETWORK, LIMIT. */
+int reg_http_get(struct reg_client *c, const struct reg_http *o, const struct reg_sink *sink,
+                 struct reg_http_res *ret, struct bld_err *err) MUST_CHECK;
+void reg_http_res_done(struct reg_http_res *r);
+
 /* Number of HTTP requests sent so far, and whether curl was loaded at all. */
 uint64_t reg_request_count(const struct reg_client *c);
 
