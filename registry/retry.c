@@ -63,7 +63,7 @@ static int64_t backoff_ms(const struct reg_client *c, unsigned k, bool limited)
         return jitter(MIN(ms, c->timing.backoff_max));
 }
 
-static void note_retry(struct req *rq, const struct retry *t, int64_t ms)
+static void note_retry(struct req *rq, const struct retry *t, unsigned of, int64_t ms)
 {
         AUTO_SB struct sb text = SB_INIT(4096);
         char wait[24];
@@ -71,7 +71,7 @@ static void note_retry(struct req *rq, const struct retry *t, int64_t ms)
         req_answer_text(rq, &text);
         format_elapsed(ms, wait);
         reg_note(rq->c, "%s: %s; retry %u of %u in %s", rq->what, sb_text(&text), t->used,
-                 rq->c->retries, wait);
+                 of, wait);
 }
 
 /* The server asks for fewer of us at once. */
@@ -100,6 +100,7 @@ int retry_wait(struct req *rq, struct retry *t, struct bld_err *err)
         int64_t now = time_mono_ns(), ms, asked;
         enum again again = worth(&rq->res);
         const char *after = NULL;
+        unsigned most;
         int status = rq->res.fault == REG_FAULT_NONE ? rq->res.status : 0;
 
         if (t->start_ns == 0)
@@ -108,7 +109,8 @@ int retry_wait(struct req *rq, struct retry *t, struct bld_err *err)
                 slow_down(rq);
         if (status == 429 && spent(&rq->res))
                 return 0;
-        if (again == AGAIN_NO || t->used >= (again == AGAIN_ONCE ? MIN(c->retries, 1u) : c->retries))
+        most = again == AGAIN_ONCE ? MIN(c->retries, 1u) : c->retries;
+        if (again == AGAIN_NO || t->used >= most)
                 return 0;
         ms = backoff_ms(c, t->used, status == 429);
         if (status == 429 || status == 503)
@@ -118,7 +120,7 @@ int retry_wait(struct req *rq, struct retry *t, struct bld_err *err)
         if ((now - t->start_ns) / 1000000 + ms > c->retry_max_ms)
                 return 0;
         t->used++;
-        note_retry(rq, t, ms);
+        note_retry(rq, t, most, ms);
         return reg_sleep(c, ms, err) < 0 ? BLD_E_CANCELLED : 1;
 }
 
