@@ -95,7 +95,8 @@ static void time_line(const struct build_report *b, struct sb *out)
         if (r->slowest[0] && r->slowest_ms >= 100) {
                 format_elapsed(r->slowest_ms, slow);
                 sb_str(out, "   slowest: ");
-                add_text(t, out, r->slowest, strlen(r->slowest));
+                (void)text_add_middle(out, r->slowest, strlen(r->slowest), 40,
+                                      term_text_flags(t) & ~(unsigned)TEXT_SGR);
                 sb_fmt(out, " (%s)", slow);
         }
         if (r->push_ms) {
