@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -20,8 +21,9 @@
 #include "runtime/runtime_priv.h"
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-#define DEFAULT_HOSTNAME "buildkitsandbox" /* the peers' constant: no host name leaks into images \
-                                            */
+#define DEFAULT_HOSTNAME                                                         \
+        "buildkitsandbox" /* the peers' constant: no host name leaks into images \
+                           */
 #define ACCOUNTS_MAX ((size_t)16 << 20)
 
 /* ---- the root ---- */
@@ -47,8 +49,7 @@ static int make_dirs(struct init *in, bool empty, struct bld_err *err)
         static const struct {
                 const char *name;
                 mode_t mode;
-        } dirs[] = {
-                {"upper", 0755}, {"work", 0700}, {"root", 0700}, {"files", 0700}, {"empty", 0755}};
+        } dirs[] = {{"upper", 0755}, {"work", 0700}, {"root", 0700}, {"empty", 0755}};
 
         in->scratch_fd = sys_openat(AT_FDCWD, in->step.scratch,
                                     O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
@@ -82,6 +83,8 @@ static int mount_root(struct init *in, struct bld_err *err)
         if (!upper || !work || !root || !empty)
                 return err_nomem(err, "mount the root of the step");
         r = make_dirs(in, s->nlowers == 0, err);
+        if (r == 0)
+                r = files_mount(in, err);
         if (r < 0)
                 return r;
         if (s->nlowers == 0) { /* FROM scratch: overlay wants a lower layer all the same */
@@ -195,10 +198,10 @@ static int furnish(struct init *in, struct bld_err *err)
                 return err_sys(err, errno, "make mounts private");
         /* Who the step is comes from the image alone, so before anything lies over it. */
         if ((r = mount_root(in, err)) < 0 || (r = find_user(in, err)) < 0 ||
-            (r = files_mount(in, err)) < 0 || (r = sys_mounts(in, err)) < 0 ||
-            (r = file_binds(in, err)) < 0 || (r = run_mounts(in, err)) < 0 ||
-            (r = make_env(in, err)) < 0 || (r = make_cwd(in, err)) < 0 ||
-            (r = sys_masks(in, err)) < 0 || (r = root_pivot(&in->root, err)) < 0)
+            (r = sys_mounts(in, err)) < 0 || (r = file_binds(in, err)) < 0 ||
+            (r = run_mounts(in, err)) < 0 || (r = make_env(in, err)) < 0 ||
+            (r = make_cwd(in, err)) < 0 || (r = sys_masks(in, err)) < 0 ||
+            (r = root_pivot(&in->root, err)) < 0)
                 return r;
         /* The last handles on what is outside; nothing inherits them, and now nothing holds them.
          */
@@ -214,36 +217,34 @@ static int furnish(struct init *in, struct bld_err *err)
 
 /* ---- the step's life ---- */
 
-/* Fork the step; its pipe closes at the exec, or brings the reason why there was none. */
+/* Fork the step. What stops it before its exec it writes to memory that both share and that the
+ * exec takes from it: unlike a pipe that wakes nobody when all is well. */
 static int start_step(struct init *in, struct bld_err *err)
 {
-        AUTO_FD int rd = -1;
-        AUTO_FD int wr = -1;
-        struct bld_err theirs = BLD_ERR_INIT;
-        size_t n = 0;
-        int fds[2];
-        int r;
+        void *p = mmap(NULL, sizeof(struct bld_err), PROT_READ | PROT_WRITE,
+                       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
-        if (pipe2(fds, O_CLOEXEC) < 0)
-                return err_sys(err, errno, "create a pipe for the step");
-        rd = fds[0];
-        wr = fds[1];
+        if (p == MAP_FAILED)
+                return err_sys(err, errno, "share memory with the step's process");
+        in->step_err = p;
         in->pid = fork();
         if (in->pid < 0)
                 return err_sys(err, errno, "start the step's process");
         if (in->pid == 0)
-                step_exec(in, wr);
-        fd_close(&wr);
+                step_exec(in);
         fd_close(&in->out_fd); /* their ends are the step's, so that the engine sees them close */
         fd_close(&in->err_fd);
-        r = fd_read_full(rd, &theirs, sizeof(theirs), &n, err);
-        if (r < 0 || n == 0)
-                return r;
-        if (n != sizeof(theirs) || theirs.code >= 0)
-                return err_set(err, BLD_E_BUG, "the step's process reported %zu bytes", n);
+        return 0;
+}
+
+/* The step is over: was it one? */
+static int step_error(const struct init *in, struct bld_err *err)
+{
+        if (in->step_err->code >= 0)
+                return 0;
         if (err)
-                err_copy(err, &theirs);
-        return theirs.code;
+                err_copy(err, in->step_err);
+        return in->step_err->code;
 }
 
 static void pass_signal(struct init *in)
@@ -254,9 +255,9 @@ static void pass_signal(struct init *in)
         if (r <= 0)
                 _exit(1); /* the engine is gone; the kernel kills what is below us */
         if (s.signo == SIGKILL)
-                (void)kill(-1, SIGKILL); /* everything in this pid namespace but us */
-        else
-                (void)kill(-in->pid, (int)s.signo); /* setsid made it the leader of its group */
+                (void)kill(-1, SIGKILL);           /* everything in this pid namespace but us */
+        else if (kill(-in->pid, (int)s.signo) < 0) /* setsid makes it the leader of its group */
+                (void)kill(in->pid, (int)s.signo); /* not yet */
 }
 
 /* Reap; true when the step itself is among the dead. */
@@ -326,6 +327,8 @@ static int run(struct init *in, int args_fd, struct sb *out, struct bld_err *err
         r = start_step(in, err);
         if (r == 0)
                 r = watch_step(in, sig_fd, &res, err);
+        if (r == 0)
+                r = step_error(in, err);
         if (r < 0)
                 return r;
         res.stubs = in->root.stubs.v;

@@ -165,7 +165,7 @@ static int prepare(struct init *in, struct bld_err *err)
         return 0;
 }
 
-void step_exec(struct init *in, int report_fd)
+void step_exec(struct init *in)
 {
         struct bld_err err = BLD_ERR_INIT;
         int r;
@@ -174,10 +174,9 @@ void step_exec(struct init *in, int report_fd)
         (void)close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
         r = prepare(in, &err);
         if (r < 0) {
-                (void)!write(report_fd, &err, sizeof(err));
+                *in->step_err = err;
                 _exit(126);
         }
-        close(report_fd);
         exec_command((char *const *)(uintptr_t)in->step.argv, in->env.v,
                      strv_env_get(&in->env, "PATH"));
 }

@@ -36,7 +36,8 @@ int files_mount(struct init *in, struct bld_err *err)
         int r;
 
         (void)snprintf(size, sizeof(size), "size=%llu", (unsigned long long)files_size(&in->step));
-        at = sys_openat(in->scratch_fd, "files", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+        /* Where the root will cover it: it needs a place in the tree, but nobody needs its name. */
+        at = sys_openat(in->scratch_fd, "root", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
         if (at < 0)
                 return err_sys(err, errno, "open the folder for the step's files");
         r = mnt_new("tmpfs", opts, NSD, &in->files_fd, err);

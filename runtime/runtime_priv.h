@@ -258,7 +258,8 @@ struct init {
         int files_fd; /* the private tmpfs: hosts, resolv.conf, secrets, an empty folder */
         struct ident id;
         struct strv env;
-        pid_t pid; /* of the step */
+        pid_t pid;                /* of the step */
+        struct bld_err *step_err; /* shared with it until its exec */
 };
 /* Mounts of every step (child_sysmounts.c) and those of RUN --mount (child_mounts.c). */
 int sys_mounts(struct init *in, struct bld_err *err) MUST_CHECK;
@@ -274,8 +275,8 @@ int files_bind(struct init *in, const char *name, const char *target, uint64_t a
                struct bld_err *err) MUST_CHECK;
 
 /* In the step's process: become the user, drop everything, exec. Errors before the exec go to
- * report_fd as a record. */
-_Noreturn void step_exec(struct init *in, int report_fd);
+ * step_err. */
+_Noreturn void step_exec(struct init *in);
 
 /* Capabilities. */
 #define CAPS_STEP_COUNT 14
