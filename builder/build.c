@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 #include "base/num.h"
+#include "builder/check.h"
 #include "builder/finish_priv.h"
 #include "builder/plan_priv.h"
 #include "builder/source_priv.h"
@@ -18,6 +19,9 @@ struct session {
         struct resolver *resolver;
         struct bld_build_result *ret;
         bool allow_host_network, allow_insecure;
+        struct lint lint;
+        struct bd_check *check; /* only look; NULL: build */
+        struct outline *outline;
 };
 
 /* ---- where a failure stands ---- */
@@ -232,6 +236,7 @@ static int check_syntax(const struct df_file *f, struct bld_err *err)
 
 static int parse_file(struct session *s, struct bld_err *err)
 {
+        const struct plan_opts args = {.build_args = &s->b.o->build_args};
         struct df_err_pos at = {0};
         int r = df_parse(sb_text(&s->src.text), s->src.text.len, &s->file, &at, err);
 
@@ -239,16 +244,34 @@ static int parse_file(struct session *s, struct bld_err *err)
                 place_in_text(s, &at.pos);
                 return r;
         }
+        r = lint_init(&s->lint, s->file, plan_build_arg(&args, "BUILDKIT_DOCKERFILE_CHECK"), err);
+        if (r < 0)
+                return r;
+        s->lint.ignore = s->src.ignore;
+        if (s->check) {
+                s->lint.never = s->check->never;
+                s->lint.base.experimental |= s->check->experimental;
+        }
         r = df_check(s->file, &at, err);
         if (r < 0)
                 place_at(s, &at.pos);
-        if (r == 0)
-                r = check_syntax(s->file, err);
-        for (size_t i = 0; i < s->file->nwarnings; i++) {
-                events_warning(s->b.events, s->file->warnings[i].line, s->file->warnings[i].rule);
+        lint_file(&s->lint, r < 0 ? at.pos.line : 0);
+        return r == 0 ? check_syntax(s->file, err) : r;
+}
+
+/* What the checks found, in the order of the file; and the end of a build that may have none. */
+static int report_checks(struct session *s, int r, struct bld_err *err)
+{
+        lint_sort(&s->lint);
+        for (size_t i = 0; i < s->lint.found.n; i++) {
+                const struct lint_finding *f = &s->lint.found.v[i];
+                AUTO_SB struct sb text = SB_INIT(4u << 20);
+
+                sb_fmt(&text, "%s: %s", lint_rules[f->rule].name, f->text);
+                events_warning(s->b.events, f->line, sb_text(&text));
                 s->ret->warnings++;
         }
-        return r;
+        return r < 0 ? r : lint_verdict(&s->lint, err);
 }
 
 /* ---- plan ---- */
@@ -279,10 +302,32 @@ static void plan_warning(void *user, unsigned line, const char *text)
         s->ret->warnings++;
 }
 
+/* Out of reach of the network a file can still be checked, but for what its bases say. */
+static int check_without(struct session *s, const char *name, const struct img_platform *platform,
+                         struct bd_image *ret, struct bld_err *err)
+{
+        char text[1200];
+
+        (void)snprintf(text, sizeof(text), "%.200s could not be looked up, so it was not checked "
+                       "what it defines: %.*s", name, (int)strcspn(err->msg, "\n"), err->msg);
+        if (s->b.c->note)
+                s->b.c->note(s->b.c->user, text);
+        err_clear(err);
+        memset(ret, 0, sizeof(*ret));
+        img_config_init(&ret->config);
+        ret->config.platform = *platform;
+        return 0;
+}
+
 static int plan_resolve(void *user, const char *name, const struct img_platform *platform,
                         struct bd_image *ret, struct bld_err *err)
 {
-        return resolver_image(((struct session *)user)->resolver, name, platform, ret, err);
+        struct session *s = user;
+        int r = resolver_image(s->resolver, name, platform, ret, err);
+
+        if (r < 0 && s->check && (r == BLD_E_NETWORK || r == BLD_E_TIMEOUT))
+                return check_without(s, name, platform, ret, err);
+        return r;
 }
 
 static int plan_platform(struct session *s, const char *platform, struct bld_err *err)
@@ -303,7 +348,10 @@ static int plan_platform(struct session *s, const char *platform, struct bld_err
                                .warn = plan_warning,
                                .user = s,
                                .find_named = plan_named,
-                               .named = s->b.named};
+                               .named = s->b.named,
+                               .lint = &s->lint,
+                               .outline = s->outline,
+                               .all_stages = s->check && !s->outline};
         struct df_pos at = {0};
         int r = 0;
 
@@ -358,9 +406,11 @@ static int plan_all(struct session *s, struct bld_err *err)
         const struct bld_list *p = &s->b.o->platforms;
         int r = p->n == 0 ? plan_platform(s, NULL, err) : 0;
 
-        for (size_t i = 0; i < p->n && r == 0; i++)
+        for (size_t i = 0; i < p->n && r == 0; i++) {
+                lint_next_platform(&s->lint);
                 r = plan_platform(s, p->v[i], err);
-        return r == 0 ? image_results(s, err) : r;
+        }
+        return r;
 }
 
 /* A tree belongs to one thread at a time; walking the context once is enough where steps that read
@@ -484,6 +534,9 @@ static int run_session(struct session *s, struct bld_err *err)
                 r = parse_epoch(s, err);
         if (r == 0)
                 r = plan_all(s, err);
+        r = report_checks(s, r, err);
+        if (r == 0)
+                r = image_results(s, err);
         if (r < 0)
                 return r;
         r = solve_keys(&s->b, &s->g, &about, err);
@@ -515,6 +568,7 @@ static void session_done(struct session *s, bool keep)
         fs_free(b->context_spare);
         (void)pthread_mutex_destroy(&b->context_lock);
         graph_done(&s->g);
+        lint_done(&s->lint);
         df_free(s->file);
         resolver_free(s->resolver);
         stat_index_free(b->index);
@@ -526,17 +580,93 @@ static void session_done(struct session *s, bool keep)
         cancel_done(&b->cancel);
 }
 
+/* ---- looking without building ---- */
+
+static int look(struct session *s, struct bld_err *err)
+{
+        struct build *b = &s->b;
+        int r = parse_options(s, err);
+
+        if (r == 0)
+                r = source_open(b->c, b->o, &s->src, err);
+        b->context_path = s->src.context_path;
+        b->ignore = s->src.ignore;
+        if (r == 0)
+                r = resolver_new(b->c, b->o, b->named, &s->resolver, err);
+        if (r < 0)
+                return r;
+        /* What RUN may do is a question for the build. */
+        s->allow_host_network = s->allow_insecure = true;
+        s->check->opened = true;
+        r = parse_file(s, err);
+        if (r < 0 && s->ret->place.line)
+                return err_wrap(err, r, "dockerfile parse error on line %u", s->ret->place.line);
+        if (r == 0)
+                r = parse_epoch(s, err);
+        if (r == 0 && s->check->call != BD_CALL_TARGETS)
+                r = plan_all(s, err);
+        return r < 0 ? r : lint_verdict(&s->lint, err);
+}
+
+/* The findings or the document, whatever was wrong with the file. */
+static int looked(struct session *s, int r, struct bld_err *err)
+{
+        struct bd_check *c = s->check;
+
+        if (r < 0 && (!c->opened || c->call != BD_CALL_CHECK))
+                return r;
+        if (c->call == BD_CALL_TARGETS)
+                return outline_targets_json(s->file, &c->doc, err);
+        if (c->call == BD_CALL_OUTLINE)
+                return outline_json(s->outline, s->file,
+                                    s->b.o->targets.n ? s->b.o->targets.v[0] : NULL, &c->doc, err);
+        if (r < 0) {
+                c->ret->failed = true;
+                err_copy(&c->ret->error, err);
+                err_clear(err);
+        }
+        lint_sort(&s->lint);
+        return bd_check_take(c, &s->lint, s->src.dockerfile_name, &s->src.text, err);
+}
+
+static void session_init(struct session *s, struct bd_ctx *c, const struct bld_build_opts *o,
+                         struct bld_build_result *ret)
+{
+        memset(ret, 0, sizeof(*ret));
+        *s = (struct session){.b = {.c = c, .o = o, .isolation = RT_AUTO}, .ret = ret};
+        s->src.text = SB_INIT(0);
+        graph_init(&s->g);
+        (void)pthread_mutex_init(&s->b.context_lock, NULL);
+}
+
+int bd_check(struct bd_ctx *c, struct bd_check *check, struct bld_err *err)
+{
+        AUTO_FREE struct bld_build_result *result = mem_zalloc(1, sizeof(*result));
+        AUTO(outline_done) struct outline outline = {.failed = 0};
+        struct session s;
+        int r;
+
+        if (!result)
+                return err_nomem(err, "checks");
+        session_init(&s, c, check->build, result);
+        s.check = check;
+        s.outline = check->call == BD_CALL_OUTLINE ? &outline : NULL;
+        r = cancel_init(&s.b.cancel, err);
+        if (r == 0)
+                r = looked(&s, look(&s, err), err);
+        check->ret->place = result->place;
+        session_done(&s, false);
+        return r;
+}
+
 int bd_build(struct bd_ctx *c, const struct bld_build_opts *o, struct bld_build_result *ret,
              struct bld_err *err)
 {
-        struct session s = {.b = {.c = c, .o = o, .isolation = RT_AUTO}, .ret = ret};
         int64_t start = time_mono_ns();
+        struct session s;
         int r;
 
-        memset(ret, 0, sizeof(*ret));
-        s.src.text = SB_INIT(0);
-        graph_init(&s.g);
-        (void)pthread_mutex_init(&s.b.context_lock, NULL);
+        session_init(&s, c, o, ret);
         r = cancel_init(&s.b.cancel, err);
         if (r == 0)
                 r = run_session(&s, err);

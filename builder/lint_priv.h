@@ -7,7 +7,7 @@
 #include "base/base.h"
 #include "base/map.h"
 #include "base/vec.h"
-#include "bld/build.h"
+#include "bld/check.h"
 #include "image/image.h"
 #include "parser/parser.h"
 
@@ -42,12 +42,7 @@ enum lint_id {
         LINT_RULES,
 };
 
-struct lint_rule {
-        const char *name, *description;
-        const char *url; /* last part of the rule's page; NULL: it has none */
-        bool experimental;
-};
-extern const struct lint_rule lint_rules[LINT_RULES];
+extern const struct bld_rule lint_rules[LINT_RULES];
 /* LINT_RULES when there is none of that name. */
 enum lint_id lint_rule_find(const char *name, size_t n);
 
