@@ -174,6 +174,8 @@ static int set_codec(struct ly_pack *p, const struct ly_pack_opts *o, struct lp_
 int ly_pack_new(const struct ly_sink *out, const struct ly_pack_opts *o, struct ly_pack **ret,
                 struct bld_err *err)
 {
+        /* What we make ourselves may be as big as it is. */
+        const struct ly_limits unlimited = {.bytes = INT64_MAX, .entries = UINT64_MAX};
         AUTO(ly_pack_free_p) struct ly_pack *p = mem_zalloc(1, sizeof(*p));
         struct lp_ops ops = {
                 .in_cap = LY_BLOCK, .serial = {stage_hash, NULL}, .early = true, .user = p};
@@ -187,7 +189,7 @@ int ly_pack_new(const struct ly_sink *out, const struct ly_pack_opts *o, struct 
         hasher_init(&p->blob_hash, DIGEST_SHA256);
         r = set_codec(p, o, &ops, err);
         if (!r)
-                r = toc_builder_new(NULL, &p->toc, err);
+                r = toc_builder_new(&unlimited, &p->toc, err);
         if (!r)
                 r = lp_new(&ops, o->threads, &p->pipe, err);
         if (r < 0)
