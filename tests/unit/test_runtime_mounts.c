@@ -294,9 +294,16 @@ static void old_overlay(void **state)
                 struct bld_err err = BLD_ERR_INIT;
                 struct sb b = SB_INIT(100);
                 int ns = CLONE_NEWNS | (geteuid() ? CLONE_NEWUSER : 0);
+                char map[32];
+                (void)snprintf(map, sizeof(map), "0 %u 1\n", geteuid());
                 if (fchdir(f.store_fd) < 0 || unshare(ns) < 0 ||
                     mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
                         _exit(2);
+                if (ns & CLONE_NEWUSER) {
+                        int fd = open("/proc/self/uid_map", O_WRONLY | O_CLOEXEC);
+                        if (write(fd, map, strlen(map)) < 0)
+                                _exit(2);
+                }
                 int at = open("at", O_PATH | O_DIRECTORY | O_CLOEXEC);
                 if (ovl_mount_old(&o, at, &err) < 0) {
                         print_message("# %s\n", err.msg);
