@@ -29,8 +29,7 @@ static void times(const struct ly_entry *e, struct timespec ts[2])
 
 static bool owner_differs(const struct applier *a, const struct ly_entry *e)
 {
-        return a->o->keep_owner &&
-               (a->chown_always || e->uid != a->euid || e->gid != a->egid);
+        return a->o->keep_owner && (a->chown_always || e->uid != a->euid || e->gid != a->egid);
 }
 
 /* Does the mode given at creation not become e's? A chown also clears setuid and setgid. */
@@ -80,7 +79,8 @@ static int set_xattrs(struct applier *a, int fd, const struct ly_entry *e, struc
         return r;
 }
 
-/* Links and special files have no handle that takes attributes; the folder's has a name in /proc. */
+/* Links and special files have no handle that takes attributes; the folder's has a name in /proc.
+ */
 static int set_xattrs_at(struct applier *a, const struct adir *d, const char *name,
                          const struct ly_entry *e, struct bld_err *err)
 {

@@ -98,8 +98,11 @@ static int walk_by_hand(int root, const char *path, unsigned links)
                         struct sb b = SB_INIT((size_t)2 * LY_PATH_MAX);
 
                         target[got] = 0;
-                        sb_fmt(&b, "/%s/%s%s", *target == '/' ? "" : before ? before : "", target,
-                               p + n);
+                        sb_fmt(&b, "/%s/%s%s",
+                               *target == '/' ? ""
+                               : before       ? before
+                                              : "",
+                               target, p + n);
                         joined = sb_take(&b);
                         clean = joined ? path_clean(joined) : NULL;
                         if (!clean) {
@@ -201,8 +204,8 @@ static int open_or_make(struct applier *a, const char *path, bool make, int *ret
                 if (!make && (errno == ENOENT || errno == ENOTDIR))
                         return 0;
                 if (errno == ENOTDIR)
-                        return err_set(err, BLD_E_CORRUPT,
-                                       "a parent of \"%s\" is not a folder", path);
+                        return err_set(err, BLD_E_CORRUPT, "a parent of \"%s\" is not a folder",
+                                       path);
                 if (errno == ELOOP || errno == ENAMETOOLONG)
                         return err_set(err, BLD_E_CORRUPT, "\"%s\" cannot be resolved (%s)", path,
                                        errno == ELOOP ? "links in a circle" : "too long");

@@ -53,8 +53,7 @@ bool apply_is_whiteout(const struct stat *st)
         return S_ISCHR(st->st_mode) && st->st_rdev == makedev(0, 0);
 }
 
-int apply_set_opaque(struct applier *a, const struct adir *d, const char *name,
-                     struct bld_err *err)
+int apply_set_opaque(struct applier *a, const struct adir *d, const char *name, struct bld_err *err)
 {
         const char *attr = a->o->form == LY_TREE_OVERLAY_USER ? "user.overlay.opaque"
                                                               : "trusted.overlay.opaque";
@@ -92,9 +91,9 @@ static int prune(struct applier *a, int fd, struct bld_err *err)
                 (void)err_nomem(err, "list a folder");
         for (size_t i = 0; !r && i < names.n; i++) {
                 if (is_created(a, st.st_dev, st.st_ino, names.v[i])) {
-                        AUTO_FD int sub = sys_openat(
-                                own, names.v[i],
-                                O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+                        AUTO_FD int sub =
+                                sys_openat(own, names.v[i],
+                                           O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
 
                         if (sub >= 0)
                                 r = prune(a, sub, err);

@@ -115,8 +115,7 @@ static ssize_t unarchive_read(void *user, void *p, size_t n, struct bld_err *err
                 return failed(u, err);
         u->out += (uint64_t)got;
         if (u->out > LY_RATIO_FROM && u->out / u->ratio > (uint64_t)archive_filter_bytes(u->a, -1))
-                return err_set(err, BLD_E_LIMIT,
-                               "archive unpacks to more than %llu times its size",
+                return err_set(err, BLD_E_LIMIT, "archive unpacks to more than %llu times its size",
                                (unsigned long long)u->ratio);
         return got;
 }

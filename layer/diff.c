@@ -73,8 +73,7 @@ static int emit(struct differ *d, struct dlevel *l, const struct ly_entry *e, st
         return r < 0 ? r : ly_writer_entry(d->w, e, err);
 }
 
-static int emit_whiteout(struct differ *d, struct dlevel *l, const char *name,
-                         struct bld_err *err)
+static int emit_whiteout(struct differ *d, struct dlevel *l, const char *name, struct bld_err *err)
 {
         struct ly_entry e = {.type = LY_WHITEOUT};
         int r;
@@ -96,7 +95,9 @@ static int add_xattr(struct ly_entry *e, int fd, const char *name, struct bld_er
         void *v;
 
         if (n < 0)
-                return errno == ENODATA || errno == ENOTSUP ? 0 : err_sys(err, errno, "attribute \"%s\"", name);
+                return errno == ENODATA || errno == ENOTSUP
+                               ? 0
+                               : err_sys(err, errno, "attribute \"%s\"", name);
         v = mem_realloc(e->xattrs, (e->nxattrs + 1) * sizeof(*x));
         if (!v)
                 return err_nomem(err, "extended attributes");
@@ -337,8 +338,7 @@ static int write_other(struct differ *d, struct dlevel *l, const struct dname *n
         return r;
 }
 
-static int do_other(struct differ *d, struct dlevel *l, const struct dname *n,
-                    struct bld_err *err)
+static int do_other(struct differ *d, struct dlevel *l, const struct dname *n, struct bld_err *err)
 {
         struct ly_entry e = {0};
         enum ly_type type;
@@ -411,8 +411,7 @@ static int restore_time(struct differ *d, struct dlevel *l, const struct dnames 
         return 0;
 }
 
-static int find_stubs(struct differ *d, struct dlevel *l, struct dnames *names,
-                      struct bld_err *err)
+static int find_stubs(struct differ *d, struct dlevel *l, struct dnames *names, struct bld_err *err)
 {
         if (!d->o->nstubs)
                 return 0;
@@ -427,8 +426,8 @@ static int find_stubs(struct differ *d, struct dlevel *l, struct dnames *names,
 
 /* ---- folders ---- */
 
-static int do_level(struct differ *d, struct dlevel *l, const struct stat *st, bool keep,
-                    bool stub, struct bld_err *err);
+static int do_level(struct differ *d, struct dlevel *l, const struct stat *st, bool keep, bool stub,
+                    struct bld_err *err);
 
 /* Marks of an overlay on the folder itself. */
 static void read_marks(const struct differ *d, struct dlevel *l)
@@ -454,8 +453,7 @@ static bool is_x_whiteout(const struct differ *d, const struct dlevel *l, const 
         return fd >= 0 && fgetxattr(fd, diff_xattr(d, "whiteout", name), NULL, 0) >= 0;
 }
 
-static int list_upper(struct differ *d, struct dlevel *l, struct dnames *names,
-                      struct bld_err *err)
+static int list_upper(struct differ *d, struct dlevel *l, struct dnames *names, struct bld_err *err)
 {
         int r = diff_list(l->fd, names, err);
 
@@ -557,8 +555,8 @@ static int do_entries(struct differ *d, struct dlevel *l, const struct dnames *n
         return r;
 }
 
-static int do_level(struct differ *d, struct dlevel *l, const struct stat *st, bool keep,
-                    bool stub, struct bld_err *err)
+static int do_level(struct differ *d, struct dlevel *l, const struct stat *st, bool keep, bool stub,
+                    struct bld_err *err)
 {
         struct dnames names = {0};
         int r = diff_open(d, l, err);
@@ -588,9 +586,8 @@ static int do_level(struct differ *d, struct dlevel *l, const struct stat *st, b
 
 static int set_up(struct differ *d, const struct ly_sink *tar, struct bld_err *err)
 {
-        struct ly_writer_opts wo = {.clamp = d->o->clamp,
-                                    .clamp_sec = d->o->clamp_sec,
-                                    .all_xattrs = d->o->all_xattrs};
+        struct ly_writer_opts wo = {
+                .clamp = d->o->clamp, .clamp_sec = d->o->clamp_sec, .all_xattrs = d->o->all_xattrs};
 
         d->buf = mem_alloc(COPY_BUF);
         if (!d->buf)

@@ -200,8 +200,8 @@ static int lowers_again(struct differ *d, struct dlevel *l, struct bld_err *err)
         }
         r = lowers_again(d, l->up, err);
         if (!r)
-                r = lowers_from_parent(d, l, strrchr(l->path, '/') ? strrchr(l->path, '/') + 1
-                                                                   : l->path, err);
+                r = lowers_from_parent(
+                        d, l, strrchr(l->path, '/') ? strrchr(l->path, '/') + 1 : l->path, err);
         l->lowers_open = !r;
         return r;
 }

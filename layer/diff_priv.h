@@ -46,7 +46,8 @@ bool diff_is_whiteout(const struct stat *st);
 /* Names and types in the folder fd, sorted bytewise. */
 int diff_list(int fd, struct dnames *ret, struct bld_err *err) MUST_CHECK;
 void diff_names_done(struct dnames *a);
-/* What `name` is in the lower view of l: 1 found (*ret_fd: the folder it is in, borrowed), 0 not. */
+/* What `name` is in the lower view of l: 1 found (*ret_fd: the folder it is in, borrowed), 0 not.
+ */
 int diff_lookup(struct dlevel *l, const char *name, struct stat *ret, int *ret_fd,
                 struct bld_err *err);
 /* Open l's handles, by way of its path, if they are not. */

@@ -304,8 +304,8 @@ static int run_zlib(struct gz_stream *s, const unsigned char **in, size_t *n_in,
         return s->fresh;
 }
 
-int gz_stream_run(struct gz_stream *s, const unsigned char **in, size_t *n_in,
-                  unsigned char **out, size_t *n_out, struct bld_err *err)
+int gz_stream_run(struct gz_stream *s, const unsigned char **in, size_t *n_in, unsigned char **out,
+                  size_t *n_out, struct bld_err *err)
 {
 #if LY_HAVE_ISAL
         if (s->isal)

@@ -44,7 +44,7 @@ struct gz_stream;
 int gz_stream_new(struct gz_stream **ret, struct bld_err *err) MUST_CHECK;
 void gz_stream_free(struct gz_stream *s);
 /* Inflate; moves *in and *out along. 1 when the member ended (the next call begins another). */
-int gz_stream_run(struct gz_stream *s, const unsigned char **in, size_t *n_in,
-                  unsigned char **out, size_t *n_out, struct bld_err *err) MUST_CHECK;
+int gz_stream_run(struct gz_stream *s, const unsigned char **in, size_t *n_in, unsigned char **out,
+                  size_t *n_out, struct bld_err *err) MUST_CHECK;
 
 #endif

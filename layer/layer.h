@@ -69,9 +69,9 @@ int ly_entry_copy(const struct ly_entry *e, struct ly_entry *ret) MUST_CHECK;
 /* ---- tar out ---- */
 
 struct ly_writer_opts {
-        bool clamp;         /* limit mtimes to clamp_sec */
+        bool clamp; /* limit mtimes to clamp_sec */
         int64_t clamp_sec;
-        bool all_xattrs;    /* else security.capability only, in its v2 form */
+        bool all_xattrs; /* else security.capability only, in its v2 form */
 };
 struct ly_writer;
 int ly_writer_new(const struct ly_sink *out, const struct ly_writer_opts *o, struct ly_writer **ret,
@@ -175,7 +175,7 @@ struct ly_toc {
          * must be read from the start. */
         struct ly_seek {
                 uint64_t tar_off, blob_off;
-        } *seeks;
+        } * seeks;
         size_t nseeks;
         enum ly_codec codec;
         struct digest blob; /* the compressed stream the restart points belong to */
@@ -203,10 +203,10 @@ DEFINE_AUTO_PTR(struct ly_blob_reader, ly_blob_reader_free);
 /* ---- the merged view of a chain of layers, from their TOCs ---- */
 
 struct ly_node {
-        const struct ly_entry *e; /* borrowed from the TOC; NULL for a folder no layer names */
+        const struct ly_entry *e;     /* borrowed from the TOC; NULL for a folder no layer names */
         const struct ly_toc_entry *t; /* the same with its data offset */
-        unsigned layer;           /* index of the layer it comes from */
-        const char *name;         /* last component */
+        unsigned layer;               /* index of the layer it comes from */
+        const char *name;             /* last component */
         struct ly_node *parent;
         /* children sorted by name are reached through ly_view_children() */
         void *priv;
@@ -224,7 +224,8 @@ const struct ly_node *ly_view_root(const struct ly_view *v);
 /* Exact path, links not followed. NULL when absent. */
 const struct ly_node *ly_view_get(const struct ly_view *v, const char *path);
 /* Follow symlinks inside the root, the last component too when follow_last. *ret_path: the resolved
- * path (malloc'ed) even when what it names does not exist (then *ret is NULL). INVALID on a loop. */
+ * path (malloc'ed) even when what it names does not exist (then *ret is NULL). INVALID on a loop.
+ */
 int ly_view_resolve(const struct ly_view *v, const char *path, bool follow_last,
                     const struct ly_node **ret, char **ret_path, struct bld_err *err) MUST_CHECK;
 /* Children sorted bytewise by name; the array is the view's. */
@@ -257,8 +258,8 @@ int ly_apply(const struct ly_source *tar, int root_fd, const struct ly_apply_opt
              struct ly_apply_stats *ret, struct bld_err *err) MUST_CHECK;
 
 /* Pass a layer's tar on with what unpacking it alone lacks: parents it does not name (with the
- * attributes they have in `lower`, else 0755 0:0), and paths below a symlink of `lower` put where it
- * leads. For layers whose TOC says missing_parents, before ly_apply(). */
+ * attributes they have in `lower`, else 0755 0:0), and paths below a symlink of `lower` put where
+ * it leads. For layers whose TOC says missing_parents, before ly_apply(). */
 int ly_complete(const struct ly_source *tar, const struct ly_view *lower, const struct ly_sink *out,
                 struct bld_err *err) MUST_CHECK;
 

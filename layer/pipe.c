@@ -56,8 +56,7 @@ static unsigned quota_cpus(void)
         if (!line)
                 return 0;
         line[strcspn(line, "\n")] = 0;
-        if (snprintf(path, sizeof(path), "/sys/fs/cgroup%s/cpu.max", line + 3) >=
-            (int)sizeof(path))
+        if (snprintf(path, sizeof(path), "/sys/fs/cgroup%s/cpu.max", line + 3) >= (int)sizeof(path))
                 return 0;
         read_small(path, text, sizeof(text));
         quota = strtoul(text, &end, 10); /* "max 100000" gives no number */

@@ -19,8 +19,8 @@ struct lp_ops {
         size_t in_cap, out_cap;
         /* Parallel; worker < the number of threads names a set of scratch memory. */
         int (*work)(void *user, unsigned worker, struct lp_job *j, struct bld_err *err);
-        /* Serial, in order; stage 0 may run before the work when early is set. The two stages run at
-         * the same time for different (or, when early, the same) jobs. */
+        /* Serial, in order; stage 0 may run before the work when early is set. The two stages run
+         * at the same time for different (or, when early, the same) jobs. */
         int (*serial[LP_STAGES])(void *user, struct lp_job *j, struct bld_err *err);
         bool early;
         void *user;

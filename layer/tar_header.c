@@ -175,8 +175,7 @@ int tar_clean(const char *name, enum tar_flavour flavour, char **ret, struct bld
                                        "name component of %zu bytes in a tar (limit %u)", n,
                                        LY_NAME_MAX);
                 if (!clean_component(p, n, flavour, out, &len))
-                        return err_set(err, BLD_E_CORRUPT,
-                                       "a tar entry's name contains \"..\"");
+                        return err_set(err, BLD_E_CORRUPT, "a tar entry's name contains \"..\"");
                 p += n;
                 while (*p == '/')
                         p++;

@@ -36,8 +36,7 @@ static void begin_body(struct tar_parser *t, enum tar_state state, uint64_t n)
 static int begin_meta(struct tar_parser *t, char kind, uint64_t size, struct bld_err *err)
 {
         if (size > LY_PAX_MAX)
-                return err_set(err, BLD_E_LIMIT,
-                               "extended tar header of %llu bytes (limit %u)",
+                return err_set(err, BLD_E_LIMIT, "extended tar header of %llu bytes (limit %u)",
                                (unsigned long long)size, LY_PAX_MAX);
         t->meta_kind = kind;
         sb_reset(&t->meta);
@@ -94,8 +93,8 @@ static int sparse_check(struct tar_parser *t, struct bld_err *err)
 
 static int malformed(struct tar_parser *t, const char *what, struct bld_err *err)
 {
-        return err_set(err, BLD_E_CORRUPT, "tar entry \"%.200s\": %s",
-                       t->e.path ? t->e.path : "?", what);
+        return err_set(err, BLD_E_CORRUPT, "tar entry \"%.200s\": %s", t->e.path ? t->e.path : "?",
+                       what);
 }
 
 /* Names that are not content (image-spec layer.md, "Whiteouts"). */
@@ -331,8 +330,8 @@ static int begin_entry(struct tar_parser *t, const struct tar_header *h, enum ta
 
 static bool pending(const struct tar_parser *t)
 {
-        return t->ext.path || t->ext.link || t->ext.sparse || t->ext.has_size ||
-               t->ext.xattrs.n || t->ext.has_uid || t->ext.has_gid || t->ext.has_mtime;
+        return t->ext.path || t->ext.link || t->ext.sparse || t->ext.has_size || t->ext.xattrs.n ||
+               t->ext.has_uid || t->ext.has_gid || t->ext.has_mtime;
 }
 
 static int on_header(struct tar_parser *t, enum tar_event *ret_ev, struct bld_err *err)
@@ -484,8 +483,8 @@ int tar_feed(struct tar_parser *t, const unsigned char *p, size_t n, size_t *ret
                         *ret_ev = TAR_END;
                         break;
                 }
-                r = feed_some(t, p + *ret_used, n - *ret_used, ret_used, ret_ev, ret_data,
-                              ret_len, err);
+                r = feed_some(t, p + *ret_used, n - *ret_used, ret_used, ret_ev, ret_data, ret_len,
+                              err);
                 if (r < 0)
                         return r;
         }

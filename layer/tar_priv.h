@@ -34,8 +34,15 @@ enum tar_event {
         TAR_END,   /* after the trailer: whatever follows is padding */
 };
 
-enum tar_state { TAR_S_HEADER, TAR_S_META, TAR_S_SPARSE_EXT, TAR_S_SPARSE_MAP, TAR_S_DATA,
-                 TAR_S_ZERO, TAR_S_END };
+enum tar_state {
+        TAR_S_HEADER,
+        TAR_S_META,
+        TAR_S_SPARSE_EXT,
+        TAR_S_SPARSE_MAP,
+        TAR_S_DATA,
+        TAR_S_ZERO,
+        TAR_S_END
+};
 
 VEC_DEFINE(ly_extents, struct ly_extent);
 VEC_DEFINE(ly_xattrs, struct ly_xattr);
@@ -60,19 +67,19 @@ struct tar_parser {
         uint64_t logical; /* sum of file sizes, holes included */
 
         unsigned char block[TAR_BLOCK];
-        size_t fill;       /* of block */
-        uint64_t left;     /* stored bytes still to come: data or meta */
-        uint64_t skip;     /* padding after them */
-        bool discard;      /* the data belongs to nothing that is shown */
-        bool hidden;       /* nor does the entry: aufs's own files */
-        char meta_kind;    /* typeflag whose body is in meta */
+        size_t fill;    /* of block */
+        uint64_t left;  /* stored bytes still to come: data or meta */
+        uint64_t skip;  /* padding after them */
+        bool discard;   /* the data belongs to nothing that is shown */
+        bool hidden;    /* nor does the entry: aufs's own files */
+        char meta_kind; /* typeflag whose body is in meta */
         struct sb meta;
-        size_t map_scanned;  /* of meta, by tar_sparse_map() */
+        size_t map_scanned; /* of meta, by tar_sparse_map() */
         uint64_t map_lines;
         struct tar_ext ext;
 
         struct ly_entry e;
-        uint64_t data_off; /* of e's stored bytes */
+        uint64_t data_off;         /* of e's stored bytes */
         struct ly_extents extents; /* sparse files: what is stored; else empty */
         bool sparse;
 };

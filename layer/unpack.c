@@ -116,8 +116,7 @@ static int check_limits(struct unpack *u, struct bld_err *err)
                 return err_set(err, BLD_E_LIMIT, "layer unpacks to more than %llu bytes",
                                (unsigned long long)u->lim.bytes);
         if (u->total_out > LY_RATIO_FROM && u->total_out / u->lim.ratio > u->total_in)
-                return err_set(err, BLD_E_LIMIT,
-                               "layer unpacks to more than %llu times its size",
+                return err_set(err, BLD_E_LIMIT, "layer unpacks to more than %llu times its size",
                                (unsigned long long)u->lim.ratio);
         return 0;
 }

@@ -158,8 +158,8 @@ static void remove_node(struct ly_view *v, struct vnode *k)
 
 struct walk {
         const struct ly_view *v;
-        struct vnode *at;  /* NULL: what the path names does not exist */
-        char *path;        /* of at */
+        struct vnode *at; /* NULL: what the path names does not exist */
+        char *path;       /* of at */
         size_t len, cap;
         unsigned links;
 };
@@ -398,8 +398,9 @@ static int set_hardlink(struct build *b, struct vnode *k, const struct ly_toc_en
                 to = node ? to_v(node) : NULL;
         }
         if (!to || to->dir || !to->n.t || to == k)
-                return err_set(b->err, BLD_E_CORRUPT, "hard link \"%.400s\" to \"%.400s\", which is %s",
-                               te->e.path, te->e.link, to && to->dir ? "a folder" : "not there");
+                return err_set(b->err, BLD_E_CORRUPT,
+                               "hard link \"%.400s\" to \"%.400s\", which is %s", te->e.path,
+                               te->e.link, to && to->dir ? "a folder" : "not there");
         k->n.t = to->n.t;
         k->n.layer = to->n.layer;
         return 0;

@@ -1,6 +1,6 @@
-/* zstd's compressor, opened at first use. Debian's static archive is built without threads, and with
- * no worker zstd cuts its blocks elsewhere, so the shared library is the one that compresses; the
- * archive decompresses. */
+/* zstd's compressor, opened at first use. Debian's static archive is built without threads, and
+ * with no worker zstd cuts its blocks elsewhere, so the shared library is the one that compresses;
+ * the archive decompresses. */
 #ifndef LAYER_ZSTD_PRIV_H
 #define LAYER_ZSTD_PRIV_H
 

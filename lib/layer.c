@@ -256,13 +256,12 @@ static int check_diff_id(struct lib_untar *u, const char *want, struct bld_err *
 int bld_layer_apply(int fd, int dir_fd, const struct bld_layer_apply_opts *o,
                     struct bld_layer_applied *ret, struct bld_err *err)
 {
-        const struct ly_apply_opts ao = {
-                .form = tree_form(OPT_GET(o, form, BLD_LAYER_PLAIN)),
-                .keep_owner = OPT_GET(o, keep_owner, false),
-                .all_xattrs = OPT_GET(o, all_xattrs, false),
-                .tolerate_dev = OPT_GET(o, skip_devices, false),
-                .limits = {.bytes = OPT_GET(o, max_bytes, 0),
-                           .entries = OPT_GET(o, max_entries, 0)}};
+        const struct ly_apply_opts ao = {.form = tree_form(OPT_GET(o, form, BLD_LAYER_PLAIN)),
+                                         .keep_owner = OPT_GET(o, keep_owner, false),
+                                         .all_xattrs = OPT_GET(o, all_xattrs, false),
+                                         .tolerate_dev = OPT_GET(o, skip_devices, false),
+                                         .limits = {.bytes = OPT_GET(o, max_bytes, 0),
+                                                    .entries = OPT_GET(o, max_entries, 0)}};
         AUTO(lib_untar_free_p) struct lib_untar *u = NULL;
         struct ly_apply_stats st = {0};
         struct ly_source in;

@@ -1,5 +1,5 @@
-/* Decompression pushes, reading pulls: a thread and a bounded buffer between them. Not a pipe of the
- * kernel's: a library may not risk SIGPIPE in its caller's process. */
+/* Decompression pushes, reading pulls: a thread and a bounded buffer between them. Not a pipe of
+ * the kernel's: a library may not risk SIGPIPE in its caller's process. */
 #include <pthread.h>
 #include <signal.h>
 

@@ -14,9 +14,9 @@ struct bld_layer {
 };
 
 /* The value a caller's option struct has for a member it may be too old to know. */
-#define OPT_GET(o, member, fallback)                                                               \
-        ((o) && (o)->size >= offsetof(__typeof__(*(o)), member) + sizeof((o)->member)              \
-                 ? (o)->member                                                                     \
+#define OPT_GET(o, member, fallback)                                                  \
+        ((o) && (o)->size >= offsetof(__typeof__(*(o)), member) + sizeof((o)->member) \
+                 ? (o)->member                                                        \
                  : (fallback))
 
 /* A file read from its start, whatever its position. */
@@ -30,8 +30,8 @@ struct ly_source lib_pread_source(struct lib_pread *p);
 
 struct lib_untar;
 /* from_start: fd is a regular file, read from offset 0 without moving its position. */
-int lib_untar_new(int fd, bool from_start, const struct ly_limits *lim,
-                  struct lib_untar **ret, struct bld_err *err) MUST_CHECK;
+int lib_untar_new(int fd, bool from_start, const struct ly_limits *lim, struct lib_untar **ret,
+                  struct bld_err *err) MUST_CHECK;
 struct ly_source lib_untar_source(struct lib_untar *u);
 /* After the source's end: 0 and the diff ID. */
 int lib_untar_end(struct lib_untar *u, struct digest *ret_diff_id, struct bld_err *err) MUST_CHECK;

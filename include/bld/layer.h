@@ -1,5 +1,5 @@
-/* Image layers without a store: read, list, compare, unpack and make them. A layer is a tar, plain or
- * compressed with gzip or zstd (OCI image-spec, layer.md).
+/* Image layers without a store: read, list, compare, unpack and make them. A layer is a tar, plain
+ * or compressed with gzip or zstd (OCI image-spec, layer.md).
  *
  * Nothing here needs a session. What a layer returns by pointer lives as long as the layer.
  * Threads: one thread at a time per layer; different layers are independent. The calls may start
@@ -22,8 +22,9 @@ struct bld_layer_open_opts {
         uint64_t max_bytes;   /* uncompressed; 0: 64 GiB */
         uint64_t max_entries; /* 0: 5 million */
 };
-/* Read the layer in fd, a regular file, from its beginning, and keep the list of what is in it. fd is
- * duplicated; its content must stay. o may be NULL. CORRUPT for anything that is no sound layer. */
+/* Read the layer in fd, a regular file, from its beginning, and keep the list of what is in it. fd
+ * is duplicated; its content must stay. o may be NULL. CORRUPT for anything that is no sound layer.
+ */
 BLD_API int bld_layer_open(int fd, const struct bld_layer_open_opts *o, struct bld_layer **ret,
                            struct bld_err *err);
 /* The tree below a folder as a layer of its own, held in an unlinked file in $TMPDIR. */
@@ -91,7 +92,7 @@ enum bld_layer_diff {
 };
 struct bld_layer_change {
         const char *path;
-        unsigned what;                        /* enum bld_layer_diff, or'ed */
+        unsigned what; /* enum bld_layer_diff, or'ed */
         /* Of a hard link: the entry that holds the file, whose path is another. */
         const struct bld_layer_entry *before; /* NULL: added, or a folder nobody names */
         const struct bld_layer_entry *after;  /* NULL: removed, or the same */
@@ -100,9 +101,9 @@ struct bld_layer_change {
 /* Anything but 0 stops. */
 typedef int (*bld_layer_change_fn)(void *user, const struct bld_layer_change *c);
 /* Compare two chains of layers (bottom first, whiteouts applied): every path that differs, in the
- * order of a sorted walk. `ignore`: differences that do not count. Files of equal size are compared by
- * the SHA-256 of their content, which each layer computes at most once, unless CONTENT is ignored.
- * 0 all compared, 1 the callback stopped. */
+ * order of a sorted walk. `ignore`: differences that do not count. Files of equal size are compared
+ * by the SHA-256 of their content, which each layer computes at most once, unless CONTENT is
+ * ignored. 0 all compared, 1 the callback stopped. */
 BLD_API int bld_layer_compare(struct bld_layer *const *a, size_t na, struct bld_layer *const *b,
                               size_t nb, unsigned ignore, bld_layer_change_fn each, void *user,
                               struct bld_err *err);
@@ -154,8 +155,8 @@ struct bld_layer_created {
         char media_type[64];
         char engine[32]; /* "isal-2", "libdeflate-6", "zstd-3" */
 };
-/* The tree below dir_fd, written to out_fd. Sockets are left out, the root's own entry too. o and ret
- * may be NULL. */
+/* The tree below dir_fd, written to out_fd. Sockets are left out, the root's own entry too. o and
+ * ret may be NULL. */
 BLD_API int bld_layer_create(int dir_fd, int out_fd, const struct bld_layer_create_opts *o,
                              struct bld_layer_created *ret, struct bld_err *err);
 

@@ -1,4 +1,5 @@
-/* A layer stream of any codec: read, unpacked, tabled. What the two ways through it say must agree. */
+/* A layer stream of any codec: read, unpacked, tabled. What the two ways through it say must agree.
+ */
 #include <stdlib.h>
 
 #include "layer/layer.h"

@@ -131,9 +131,9 @@ int lf_list(const void *p, size_t n, size_t step, struct sb *out, struct bld_err
         if (res < 0)
                 return res;
         while ((res = ly_reader_next(r, &e, err)) == 1) {
-                sb_fmt(out, "%c %04o %u:%u %llu %lld %s%s%s", "fdslcbpwo"[e->type], e->mode, e->uid,
-                       e->gid, (unsigned long long)e->size, (long long)e->mtime_ns, e->path,
-                       e->link ? " -> " : "", e->link ? e->link : "");
+                sb_fmt(out, "%c %04o %u:%u %llu %lld %s%s%s", "fdslcbpwo"[e->type], e -> mode,
+                       e -> uid, e -> gid, (unsigned long long)e -> size, (long long)e -> mtime_ns,
+                       e -> path, e -> link ? " -> " : "", e->link ? e->link : "");
                 for (size_t i = 0; i < e->nxattrs; i++)
                         sb_fmt(out, " %s(%zu)", e->xattrs[i].name, e->xattrs[i].len);
                 sb_char(out, '\n');

@@ -20,8 +20,8 @@ struct ly_sink lf_sink(struct sb *b);
 char *lf_tmpdir(void);
 void lf_rmdir(char *dir);
 
-/* sh -c script with $1 = arg; input on stdin; stdout appended to out. Fails the test when the script
- * does not exit with 0. */
+/* sh -c script with $1 = arg; input on stdin; stdout appended to out. Fails the test when the
+ * script does not exit with 0. */
 void lf_sh(const char *script, const char *arg, const void *input, size_t n, struct sb *out);
 /* The same, exit status returned. */
 int lf_sh_status(const char *script, const char *arg, const void *input, size_t n);

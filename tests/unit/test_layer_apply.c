@@ -92,10 +92,22 @@ static void test_like_tar(void **state)
         }
 }
 
-#define D(p) {.path = (p), .type = LY_DIR, .mode = 0755}
-#define F(p) {.path = (p), .type = LY_FILE, .mode = 0644, .size = 4}
-#define S(p, t) {.path = (p), .type = LY_SYMLINK, .mode = 0777, .link = (t)}
-#define H(p, t) {.path = (p), .type = LY_HARDLINK, .mode = 0644, .link = (t)}
+#define D(p)                                              \
+        {                                                 \
+                .path = (p), .type = LY_DIR, .mode = 0755 \
+        }
+#define F(p)                                                          \
+        {                                                             \
+                .path = (p), .type = LY_FILE, .mode = 0644, .size = 4 \
+        }
+#define S(p, t)                                                            \
+        {                                                                  \
+                .path = (p), .type = LY_SYMLINK, .mode = 0777, .link = (t) \
+        }
+#define H(p, t)                                                             \
+        {                                                                   \
+                .path = (p), .type = LY_HARDLINK, .mode = 0644, .link = (t) \
+        }
 
 static char a[] = "a", ab[] = "a/b", abc[] = "a/b/c", b[] = "b", out1[] = "../../outside",
             out2[] = "/outside", c[] = "c", af[] = "a/f", dot[] = ".", proc[] = "/proc/self/cwd",
@@ -109,19 +121,20 @@ static const struct {
         int code;          /* 0 or the error */
         const char *there; /* shell test to hold afterwards, in $1/root */
 } hostile[] = {
-        {"file through a link that leaves", {S(a, out1), F(ab)}, 2, 0,
-         "test -f outside/b"},
+        {"file through a link that leaves", {S(a, out1), F(ab)}, 2, 0, "test -f outside/b"},
         {"file through an absolute link", {S(a, out2), F(ab)}, 2, 0, "test -f outside/b"},
         {"file over a link", {S(a, out2), F(a)}, 2, 0, "test -f a -a ! -L a"},
         {"folder over a link", {S(a, out2), D(a), F(ab)}, 3, 0, "test -d a -a ! -L a -a -f a/b"},
-        {"link over a folder", {D(a), F(ab), S(a, out2), F(ab)}, 4, 0,
-         "test -L a -a -f outside/b"},
+        {"link over a folder", {D(a), F(ab), S(a, out2), F(ab)}, 4, 0, "test -L a -a -f outside/b"},
         {"hard link through a link", {D(b), S(a, out2), H(c, af)}, 3, BLD_E_CORRUPT, NULL},
         {"hard link to a folder", {D(a), H(b, a)}, 2, BLD_E_CORRUPT, NULL},
         {"hard link to itself", {F(a), H(a, a)}, 2, BLD_E_CORRUPT, NULL},
         {"hard link to a symlink", {S(a, out2), H(b, a)}, 2, 0, "test -L b"},
         {"write through a hard link to a symlink",
-         {S(a, out2), H(b, a), F(b)}, 3, 0, "test -f b -a ! -L b -a -L a"},
+         {S(a, out2), H(b, a), F(b)},
+         3,
+         0,
+         "test -f b -a ! -L b -a -L a"},
         {"magic link", {S(a, proc), F(ab)}, 2, 0, "test -f proc/self/cwd/b"},
         {"root link", {S(a, root), F(ab)}, 2, 0, "test -f b"},
         {"loop", {S(a, loop), F(ab)}, 2, BLD_E_CORRUPT, NULL},
@@ -182,16 +195,29 @@ static const struct {
         {"folder", {{.path = w_a, .type = LY_WHITEOUT}}, 1, "keep keep/x ln"},
         {"through a link", {{.path = w_ln, .type = LY_WHITEOUT}}, 1, "a a/b a/f keep keep/x ln"},
         {"of nothing", {{.path = none, .type = LY_WHITEOUT}}, 1, "a a/b a/b/c a/f keep keep/x ln"},
-        {"opaque before", {D(a), {.path = w_a, .type = LY_OPAQUE}, F(anew)}, 3,
+        {"opaque before",
+         {D(a), {.path = w_a, .type = LY_OPAQUE}, F(anew)},
+         3,
          "a a/new keep keep/x ln"},
-        {"opaque after", {D(a), F(anew), {.path = w_a, .type = LY_OPAQUE}}, 3,
+        {"opaque after",
+         {D(a), F(anew), {.path = w_a, .type = LY_OPAQUE}},
+         3,
          "a a/new keep keep/x ln"},
-        {"opaque, deep", {F(abc), {.path = w_a, .type = LY_OPAQUE}}, 2, "a a/b a/b/c keep keep/x ln"},
-        {"whiteout, then again", {{.path = w_a, .type = LY_WHITEOUT}, D(a), F(anew)}, 3,
+        {"opaque, deep",
+         {F(abc), {.path = w_a, .type = LY_OPAQUE}},
+         2,
+         "a a/b a/b/c keep keep/x ln"},
+        {"whiteout, then again",
+         {{.path = w_a, .type = LY_WHITEOUT}, D(a), F(anew)},
+         3,
          "a a/new keep keep/x ln"},
-        {"again, then whiteout", {D(a), F(anew), {.path = w_a, .type = LY_WHITEOUT}}, 3,
+        {"again, then whiteout",
+         {D(a), F(anew), {.path = w_a, .type = LY_WHITEOUT}},
+         3,
          "a a/new keep keep/x ln"},
-        {"own file spared", {F(w_af), {.path = w_af, .type = LY_WHITEOUT}}, 2,
+        {"own file spared",
+         {F(w_af), {.path = w_af, .type = LY_WHITEOUT}},
+         2,
          "a a/b a/b/c a/f keep keep/x ln"},
 };
 
@@ -209,7 +235,8 @@ static void test_whiteouts_plain(void **state)
                 sb_fmt(&path, "%s/root", dir);
                 if (apply(&tar, sb_text(&path), LY_TREE_PLAIN, NULL, &err) < 0)
                         fail_msg("%s", err.msg);
-                lf_sh("cd $1/root && find . -mindepth 1 -printf '%P\n' | LC_ALL=C sort | paste -sd' ' "
+                lf_sh("cd $1/root && find . -mindepth 1 -printf '%P\n' | LC_ALL=C sort | paste "
+                      "-sd' ' "
                       "| tr -d '\n'",
                       dir, NULL, 0, &got);
                 assert_string_equal(sb_text(&got), plain[i].want);
@@ -265,8 +292,7 @@ static void test_whiteouts_overlay(void **state)
                 lf_sh("cd $1 && find . -mindepth 1 -printf '%y %P\n' | LC_ALL=C sort;"
                       "stat -c %t:%T a/gone",
                       dir, NULL, 0, &got);
-                assert_string_equal(sb_text(&got),
-                                    "c a/gone\nd a\nd b\nd d2\nd d3\nf d2/f\n0:0\n");
+                assert_string_equal(sb_text(&got), "c a/gone\nd a\nd b\nd d2\nd d3\nf d2/f\n0:0\n");
                 assert_false(is_opaque(dir, "a"));
                 assert_true(is_opaque(dir, "b"));
                 assert_true(is_opaque(dir, "d2"));

@@ -1,5 +1,6 @@
 /* Reading an overlay's upper folder. The oracle is the kernel: a real overlay is mounted, changed,
- * and listed; the layer made from its upper, applied over the lower tree, must give that listing. */
+ * and listed; the layer made from its upper, applied over the lower tree, must give that listing.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -23,12 +24,14 @@ static const char frame[] =
         "mount -t overlay -o $o,lowerdir=l2:l1,upperdir=upper,workdir=work overlay m;"
         "cp -a m/. flat/; cd m; (%s); cd ..; umount m;"
         "mount -t overlay -o $o,lowerdir=upper:l2:l1 overlay m; cd m;"
-        "find . -mindepth 1 ! -type s -printf \"%%y %%m %%U:%%G %%P %%l \" -type f -printf \"%%s %%Ts \""
+        "find . -mindepth 1 ! -type s -printf \"%%y %%m %%U:%%G %%P %%l \" -type f -printf \"%%s "
+        "%%Ts \""
         " -exec sha256sum {} \\; -o -mindepth 1 ! -type s -printf \"%%Ts\\n\" "
         "| LC_ALL=C sort >../want' $1";
 
 static const char listing[] =
-        "cd $1/flat && find . -mindepth 1 ! -type s -printf '%y %m %U:%G %P %l ' -type f -printf '%s %Ts '"
+        "cd $1/flat && find . -mindepth 1 ! -type s -printf '%y %m %U:%G %P %l ' -type f -printf "
+        "'%s %Ts '"
         " -exec sha256sum {} \\; -o -mindepth 1 ! -type s -printf '%Ts\n' | LC_ALL=C sort";
 
 static bool mounts_work(void)
@@ -98,13 +101,14 @@ static void names(const struct sb *tar, struct sb *out)
 
         assert_int_equal(ly_reader_new(&in, NULL, &r, NULL), 0);
         while (ly_reader_next(r, &e, NULL) == 1)
-                sb_fmt(out, "%s%c:%s", out->len ? " " : "", "fdslcbpwo"[e->type], e->path);
+                sb_fmt(out, "%s%c:%s", out->len ? " " : "", "fdslcbpwo"[e->type], e -> path);
         ly_reader_free(r);
 }
 
-#define LOWER                                                                                      \
-        "mkdir -p l1/d/sub l1/e l2/d && echo 1 >l1/d/a && echo 1 >l1/d/b && echo 1 >l1/d/sub/x && " \
-        "echo 1 >l1/d/sub/y && echo 2 >l2/d/c && echo 1 >l1/e/f && ln -s f l1/e/l && "             \
+#define LOWER                                                                                    \
+        "mkdir -p l1/d/sub l1/e l2/d && echo 1 >l1/d/a && echo 1 >l1/d/b && echo 1 >l1/d/sub/x " \
+        "&& "                                                                                    \
+        "echo 1 >l1/d/sub/y && echo 2 >l2/d/c && echo 1 >l1/e/f && ln -s f l1/e/l && "           \
         "echo 1 >l1/h1 && ln l1/h1 l1/h2"
 
 static const struct {
@@ -117,8 +121,7 @@ static const struct {
         {"new and removed", "echo n >d/n; rm d/n; touch -d @1600000000 d", ""},
         {"folder removed", "rm -r d/sub", "d:d w:d/sub"},
         {"folder from two layers removed", "rm -r d", "w:d"},
-        {"folder made again", "rm -r d; mkdir d; echo n >d/a",
-         "d:d w:d/b w:d/c w:d/sub f:d/a"},
+        {"folder made again", "rm -r d; mkdir d; echo n >d/a", "d:d w:d/b w:d/c w:d/sub f:d/a"},
         {"folder made again, deep", "rm -r d; mkdir -p d/sub; echo n >d/sub/x",
          "d:d w:d/a w:d/b w:d/c d:d/sub w:d/sub/y f:d/sub/x"},
         {"the same again", "cp -a d d2; rm -r d; mv d2 d", ""},
@@ -138,8 +141,8 @@ static const struct {
         {"linked symlinks", "ln -s t s1; ln s1 s2", "s:s1 l:s2"},
         {"whiteouts first", "rm d/c; echo 1 >d/0; echo 2 >>d/a", "d:d w:d/c f:d/0 f:d/a"},
         {"special files", "mkfifo p; mknod c c 1 3; mknod k b 7 0", "c:c b:k p:p"},
-        {"socket",
-         "python3 -c \"import socket; socket.socket(socket.AF_UNIX).bind(\\\"s\\\")\"", ""},
+        {"socket", "python3 -c \"import socket; socket.socket(socket.AF_UNIX).bind(\\\"s\\\")\"",
+         ""},
         {"order", "echo 1 >b.x; mkdir b; echo 1 >b/y; echo 1 >ba; echo 1 >B",
          "f:B d:b f:b/y f:b.x f:ba"},
         {"swapped", "mv d/a t; mv d/b d/a; mv t d/b", "d:d"},
@@ -193,14 +196,26 @@ static void test_cases(void **state)
 /* Random steps; only the kernel's verdict counts. */
 static void test_random(void **state)
 {
-        static const char *const ops[] = {
-                "echo $$%u >d/r%u",       "rm -rf d/r%u",       "mkdir -p d/sub/q%u",
-                "rm -rf d/sub",           "mkdir -p d/sub",     "echo %u >d/sub/x",
-                "ln -f d/a d/l%u || true", "mv d/a d/a%u || true", "cp -a e d/e%u",
-                "rm -rf d",               "mkdir -p d",         "chmod 7%u5 e",
-                "touch -d @16%u e/f",     "ln -sf %u e/l",      "rm -f e/f",
-                "mv e f%u || true",       "mkdir -p e",         "rm -rf f%u",
-                "cp -a d d%u || true",    "rm -rf d%u"};
+        static const char *const ops[] = {"echo $$%u >d/r%u",
+                                          "rm -rf d/r%u",
+                                          "mkdir -p d/sub/q%u",
+                                          "rm -rf d/sub",
+                                          "mkdir -p d/sub",
+                                          "echo %u >d/sub/x",
+                                          "ln -f d/a d/l%u || true",
+                                          "mv d/a d/a%u || true",
+                                          "cp -a e d/e%u",
+                                          "rm -rf d",
+                                          "mkdir -p d",
+                                          "chmod 7%u5 e",
+                                          "touch -d @16%u e/f",
+                                          "ln -sf %u e/l",
+                                          "rm -f e/f",
+                                          "mv e f%u || true",
+                                          "mkdir -p e",
+                                          "rm -rf f%u",
+                                          "cp -a d d%u || true",
+                                          "rm -rf d%u"};
         const struct ly_diff_opts o = {.form = LY_TREE_OVERLAY_TRUSTED};
         uint32_t x = 12345;
 
@@ -338,7 +353,8 @@ static void test_stubs(void **state)
                 {"untouched", "true", "d:proc"},
                 {"step adds beside", "echo n >run/mine", "d:proc d:run f:run/mine"},
                 {"step adds below the lower", "echo n >etc/n", "d:etc f:etc/n d:proc"},
-                {"step fills the file", "echo n >etc/resolv.conf", "d:etc f:etc/resolv.conf d:proc"},
+                {"step fills the file", "echo n >etc/resolv.conf",
+                 "d:etc f:etc/resolv.conf d:proc"},
         };
         const int64_t t = INT64_C(1600000000) * 1000000000;
 

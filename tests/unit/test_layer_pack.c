@@ -1,4 +1,5 @@
-/* Packing, unpacking, tables of contents, ranges: against gzip, igzip, zstd, python3 and sha256sum. */
+/* Packing, unpacking, tables of contents, ranges: against gzip, igzip, zstd, python3 and sha256sum.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -188,7 +189,9 @@ static void test_golden(void **state)
                  "sha256:6e1ab18d115696f1d17ae2aae690d27b55a01a8c997d42db088961e80ad47966"},
 #if defined(__x86_64__)
                 /* The default: the same on every CPU with SSE4.2. */
-                {"big, ISA-L", {.codec = LY_CODEC_GZIP}, "sha256:35e65f33f8265d017c2a86d4e325f6a6f87e93c8af62bc267c13c9ec2648a707"},
+                {"big, ISA-L",
+                 {.codec = LY_CODEC_GZIP},
+                 "sha256:35e65f33f8265d017c2a86d4e325f6a6f87e93c8af62bc267c13c9ec2648a707"},
 #endif
         };
         struct sb empty = SB_INIT(LF_MAX);
@@ -262,14 +265,16 @@ static void test_unpack_foreign(void **state)
                 {"gzip", "gzip -c"},
                 {"gzip with a name", "cat >$1; gzip -Nc $1"},
                 {"igzip", "igzip -c"},
-                {"two members", "cat >$1; head -c 1000000 $1 | gzip -c; tail -c +1000001 $1 | gzip -9c"},
+                {"two members",
+                 "cat >$1; head -c 1000000 $1 | gzip -c; tail -c +1000001 $1 | gzip -9c"},
                 {"many members", "cat >$1; split -b 100000 --filter='gzip -1c' $1"},
                 {"empty member first", "printf '' | gzip -c; gzip -c"},
                 {"empty member last", "gzip -c; printf '' | gzip -c"},
                 {"zstd", "zstd -qc"},
                 {"zstd frames", "cat >$1; split -b 1000000 --filter='zstd -qc' $1"},
                 {"zstd long", "zstd -qc --long=27"},
-                {"zstd skippable first", "printf '\\120\\052\\115\\030\\003\\0\\0\\0abc'; zstd -qc"},
+                {"zstd skippable first",
+                 "printf '\\120\\052\\115\\030\\003\\0\\0\\0abc'; zstd -qc"},
                 {"zstd skippable last", "zstd -qc; printf '\\137\\052\\115\\030\\0\\0\\0\\0'"},
                 {"plain", "cat"},
         };
@@ -369,7 +374,8 @@ static void test_unpack_bad(void **state)
         }
 }
 
-/* Every flipped byte of one of our own blobs is noticed, or harmless (header fields nobody uses). */
+/* Every flipped byte of one of our own blobs is noticed, or harmless (header fields nobody uses).
+ */
 static void test_flips(void **state)
 {
         static const struct ly_pack_opts o = {.codec = LY_CODEC_GZIP, .reproducible = true};
@@ -559,8 +565,7 @@ static void test_ranges(void **state)
                                 assert_int_equal(ly_blob_reader_file(r, &toc->v[k], &sink, NULL),
                                                  0);
                                 assert_int_equal(out.len, toc->v[k].e.size);
-                                assert_memory_equal(out.buf, big.buf + toc->v[k].data_off,
-                                                    out.len);
+                                assert_memory_equal(out.buf, big.buf + toc->v[k].data_off, out.len);
                         }
                 ly_blob_reader_free(r);
                 ly_toc_free(toc);
@@ -635,11 +640,10 @@ int main(void)
                 cmocka_unit_test(test_codecs),         cmocka_unit_test(test_engines),
                 cmocka_unit_test(test_golden),         cmocka_unit_test(test_unpack_ours),
                 cmocka_unit_test(test_unpack_foreign), cmocka_unit_test(test_unpack_trickle),
-                cmocka_unit_test(test_unpack_bad),
-                cmocka_unit_test(test_flips),          cmocka_unit_test(test_limits),
-                cmocka_unit_test(test_bomb),           cmocka_unit_test(test_sink_fails),
-                cmocka_unit_test(test_ranges),         cmocka_unit_test(test_toc_bytes),
-                cmocka_unit_test(test_missing_parents),
+                cmocka_unit_test(test_unpack_bad),     cmocka_unit_test(test_flips),
+                cmocka_unit_test(test_limits),         cmocka_unit_test(test_bomb),
+                cmocka_unit_test(test_sink_fails),     cmocka_unit_test(test_ranges),
+                cmocka_unit_test(test_toc_bytes),      cmocka_unit_test(test_missing_parents),
         };
 
         return cmocka_run_group_tests(tests, make_big, free_big);

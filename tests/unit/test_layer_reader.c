@@ -20,15 +20,18 @@ static const char py_frame[] =
         "  m=tarfile.TarInfo(name); m.type=type; m.size=len(data); m.mode=0o644\n"
         "  for k in kw: setattr(m,k,kw[k])\n"
         "  t.addfile(m,io.BytesIO(data))\n"
-        "def tar(fmt,**kw): return tarfile.open(fileobj=sys.stdout.buffer,mode='w|',format=F[fmt],**kw)\n";
+        "def tar(fmt,**kw): return "
+        "tarfile.open(fileobj=sys.stdout.buffer,mode='w|',format=F[fmt],**kw)\n";
 
 static const struct {
         const char *name, *py, *want;
 } foreign[] = {
         {"ustar", "t=tar('ustar'); add(t,'a/'+'b'*90+'/'+'c'*90); t.close()",
          "f 0644 0:0 0 0 a/"
-         "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb/"
-         "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\n"},
+         "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+         "b/"
+         "ccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
+         "c\n"},
         {"gnu long name and link",
          "t=tar('gnu'); add(t,'n'*120,b'2',linkname='t'*130); add(t,'x'); t.close()",
          "s 0644 0:0 0 0 "
@@ -37,11 +40,13 @@ static const struct {
          "tttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttt"
          "tttttttttttttttttttttttttttttttttttttttttttttttt\nf 0644 0:0 0 0 x\n"},
         {"gnu base-256",
-         "t=tar('gnu'); add(t,'a',uid=3000000000,gid=2**31,mtime=-5); add(t,'b',b'0',b'xy',mtime=2**33+1);"
+         "t=tar('gnu'); add(t,'a',uid=3000000000,gid=2**31,mtime=-5); "
+         "add(t,'b',b'0',b'xy',mtime=2**33+1);"
          "t.close()",
          "f 0644 3000000000:2147483648 0 -5000000000 a\nf 0644 0:0 2 8589934593000000000 b\n"},
         {"pax",
-         "t=tar('pax'); add(t,'\\u00e9'*60,uid=2**31,mtime=1.25,pax_headers={'SCHILY.xattr.user.k':'v',"
+         "t=tar('pax'); "
+         "add(t,'\\u00e9'*60,uid=2**31,mtime=1.25,pax_headers={'SCHILY.xattr.user.k':'v',"
          "'comment':'c'}); add(t,'b',mtime=-1.5); t.close()",
          "f 0644 2147483648:0 0 1250000000 "
          "\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9"
@@ -57,7 +62,8 @@ static const struct {
         {"names are cleaned",
          "t=tar('gnu'); add(t,'./'  ,b'5'); add(t,'/abs/./x//y'); add(t,'./d/',b'5');"
          "add(t,'h',b'1',linkname='/abs/x/./y'); t.close()",
-         "d 0644 0:0 0 0 \nf 0644 0:0 0 0 abs/x/y\nd 0644 0:0 0 0 d\nl 0644 0:0 0 0 h -> abs/x/y\n"},
+         "d 0644 0:0 0 0 \nf 0644 0:0 0 0 abs/x/y\nd 0644 0:0 0 0 d\nl 0644 0:0 0 0 h -> "
+         "abs/x/y\n"},
         {"old folders, contiguous files",
          "t=tar('ustar'); add(t,'d/',b'\\0'); add(t,'c',b'7',b'xyz'); t.close()",
          "d 0644 0:0 0 0 d\nf 0644 0:0 3 0 c\n"},
@@ -67,7 +73,8 @@ static const struct {
          "add(t,'.wh..wh.aufs'); add(t,'n',b'3',devmajor=0,devminor=0); add(t,'a'); t.close()",
          "w 0644 0:0 0 0 d/x\nw 0644 0:0 0 0 y\no 0644 0:0 0 0 d\no 0644 0:0 0 0 \n"
          "w 0644 0:0 0 0 n\nf 0644 0:0 0 0 a\n"},
-        {"no trailer", "sys.stdout.buffer.write(tarfile.TarInfo('a').tobuf())", "f 0644 0:0 0 0 a\n"},
+        {"no trailer", "sys.stdout.buffer.write(tarfile.TarInfo('a').tobuf())",
+         "f 0644 0:0 0 0 a\n"},
         {"links with a size",
          "t=tar('gnu'); add(t,'a',b'0',b'x'); m=tarfile.TarInfo('b'); m.type=b'1'; m.linkname='a';"
          "m.size=700; t.addfile(m); add(t,'c'); t.close()",
@@ -134,7 +141,8 @@ static const struct {
          "b[148:156]=b' '*8; b[148:156]=b'%06o\\0 '%sum(b); sys.stdout.buffer.write(bytes(b))",
          BLD_E_CORRUPT},
         {"enormous size",
-         "m=tarfile.TarInfo('a'); m.size=2**62; sys.stdout.buffer.write(m.tobuf(tarfile.GNU_FORMAT))",
+         "m=tarfile.TarInfo('a'); m.size=2**62; "
+         "sys.stdout.buffer.write(m.tobuf(tarfile.GNU_FORMAT))",
          BLD_E_LIMIT},
         {"cut in a header", "sys.stdout.buffer.write(tarfile.TarInfo('a').tobuf()[:300])",
          BLD_E_CORRUPT},
@@ -145,7 +153,8 @@ static const struct {
          "b=tarfile.TarInfo('a').tobuf(); sys.stdout.buffer.write(b+b'\\0'*512+b)", BLD_E_CORRUPT},
         {"pax header at the end",
          "b=tarfile.TarInfo('a').create_pax_global_header({'x':'y'}).replace(b'g',b'x',1);"
-         "m=tarfile.TarInfo('e'*200).tobuf(tarfile.PAX_FORMAT); sys.stdout.buffer.write(m[:1536-512]"
+         "m=tarfile.TarInfo('e'*200).tobuf(tarfile.PAX_FORMAT); "
+         "sys.stdout.buffer.write(m[:1536-512]"
          "+b'\\0'*1024)",
          BLD_E_CORRUPT},
         {"pax length",

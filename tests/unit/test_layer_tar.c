@@ -127,7 +127,7 @@ static void test_python_reads(void **state)
 /* Every length around the field borders: name 100, prefix 155, and PAX beyond. */
 static void test_lengths(void **state)
 {
-        static const size_t lens[] = {1,   49,  50,  98,  99,  100, 101, 102,  150,  154, 155,
+        static const size_t lens[] = {1,   49,  50,  98,  99,  100, 101, 102, 150,  154, 155,
                                       156, 157, 200, 254, 255, 256, 257, 258, 1000, 4000};
 
         (void)state;
@@ -169,10 +169,8 @@ static void test_numbers(void **state)
                 uint32_t id;
                 int64_t mtime;
         } rows[] = {
-                {"octal", 07777777, 077777777777},
-                {"id beyond octal", 010000000, 0},
-                {"largest id", UINT32_MAX - 1, 1},
-                {"before the epoch", 0, -1},
+                {"octal", 07777777, 077777777777},         {"id beyond octal", 010000000, 0},
+                {"largest id", UINT32_MAX - 1, 1},         {"before the epoch", 0, -1},
                 {"far future", 0, INT64_C(0100000000000)},
         };
 
@@ -254,8 +252,8 @@ static void test_xattrs(void **state)
                     ovl[] = "trusted.overlay.opaque", own[] = "user.bld.o";
         static unsigned char v3[24] = {1, 0, 0, 3, 0, 4, [20] = 0xe8, 3}, v2[20] = {1, 0, 0, 2},
                              any[3] = {0, '\n', '='};
-        struct ly_xattr x[] = {{user, any, 3}, {cap, v3, 24}, {sel, any, 3}, {ovl, any, 1},
-                               {own, any, 1}};
+        struct ly_xattr x[] = {
+                {user, any, 3}, {cap, v3, 24}, {sel, any, 3}, {ovl, any, 1}, {own, any, 1}};
         struct ly_entry e = {.path = n_a, .type = LY_FILE, .mode = 0755, .xattrs = x, .nxattrs = 5};
         struct ly_writer_opts all = {.all_xattrs = true};
         struct sb b = SB_INIT(LF_MAX), out = SB_INIT(LF_MAX);

@@ -27,7 +27,8 @@ static int make_layer(const char *dir, enum bld_layer_codec codec, struct bld_la
 
 static void fill(const char *dir)
 {
-        lf_sh("umask 022; cd $1 && mkdir -p d/e && echo hello >d/f && ln d/f d/hard && ln -s ../x d/s &&"
+        lf_sh("umask 022; cd $1 && mkdir -p d/e && echo hello >d/f && ln d/f d/hard && ln -s ../x "
+              "d/s &&"
               "head -c 3000000 /dev/urandom >big && mkfifo p && chmod 640 d/f && "
               "find . -exec touch -h -d @1600000000 {} +",
               dir, NULL, 0, NULL);
@@ -260,8 +261,8 @@ static void test_refused(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_read),  cmocka_unit_test(test_compare),
-                cmocka_unit_test(test_chain), cmocka_unit_test(test_apply),
+                cmocka_unit_test(test_read),    cmocka_unit_test(test_compare),
+                cmocka_unit_test(test_chain),   cmocka_unit_test(test_apply),
                 cmocka_unit_test(test_refused),
         };
 
