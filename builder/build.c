@@ -319,6 +319,25 @@ static int check_without(struct session *s, const char *name, const struct img_p
         return 0;
 }
 
+static int plan_fetch(void *user, const char *url, const struct digest *want,
+                      struct copy_source *src, struct bld_err *err)
+{
+        struct session *s = user;
+        struct http_file f = {0};
+        int r = http_fetch(s->b.c, s->b.secrets, url, want, &f, err);
+
+        if (r < 0)
+                return r;
+        src->blob = f.digest;
+        src->len = f.size;
+        src->mtime_sec = f.mtime_sec;
+        src->path = TAKE_PTR(&f.name);
+        http_file_done(&f);
+        r = cas_lease_blob(s->b.record, &src->blob, err);
+        return r == 0 ? err_set(err, BLD_E_CORRUPT, "a download vanished from the store")
+                      : MIN(r, 0);
+}
+
 static int plan_resolve(void *user, const char *name, const struct img_platform *platform,
                         struct bd_image *ret, struct bld_err *err)
 {
@@ -346,6 +365,7 @@ static int plan_platform(struct session *s, const char *platform, struct bld_err
                                .have_context = s->src.context_path != NULL,
                                .resolve = plan_resolve,
                                .warn = plan_warning,
+                               .fetch = plan_fetch,
                                .user = s,
                                .find_named = plan_named,
                                .named = s->b.named,

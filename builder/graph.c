@@ -22,6 +22,7 @@ static void copy_done(struct vx_copy *c)
 {
         for (size_t i = 0; i < c->nsrc; i++) {
                 free(c->src[i].path);
+                free(c->src[i].shown);
                 free(c->src[i].data);
         }
         free(c->src);

@@ -15,12 +15,19 @@ enum vx_kind {
         VX_MKDIR, /* WORKDIR */
 };
 
-enum copy_source_kind { COPY_PATH, COPY_INLINE };
+enum copy_source_kind {
+        COPY_PATH,
+        COPY_INLINE, /* heredoc */
+        COPY_BLOB,   /* downloaded file */
+};
 struct copy_source {
         enum copy_source_kind kind;
-        char *path; /* as written, expanded; INLINE: file name */
+        char *path; /* as written, expanded; INLINE, BLOB: file name */
+        char *shown; /* BLOB: the URL */
         char *data; /* INLINE */
-        size_t len;
+        size_t len; /* INLINE, BLOB */
+        struct digest blob; /* BLOB */
+        int64_t mtime_sec;  /* BLOB */
         struct df_pos pos;
 };
 

@@ -25,6 +25,11 @@ static void params_copy(struct hasher *h, const struct vx_copy *c)
         for (size_t i = 0; i < c->nsrc; i++) {
                 hasher_field_u64(h, c->src[i].kind);
                 hasher_field_str(h, c->src[i].path);
+                if (c->src[i].kind == COPY_BLOB) {
+                        field_digest(h, &c->src[i].blob);
+                        hasher_field_u64(h, (uint64_t)c->src[i].mtime_sec);
+                        continue;
+                }
                 hasher_field(h, c->src[i].data ? c->src[i].data : "", c->src[i].len);
         }
         hasher_field_str(h, c->dest);

@@ -29,6 +29,8 @@ struct copy {
         char *dest;    /* resolved, relative */
         bool dest_dir; /* written with a trailing slash */
         size_t pick;   /* number of the pick at hand: hard links never cross picks */
+        int *blob_fds; /* downloads, until the layer is written */
+        size_t nblob_fds;
         int spool_fd;  /* bytes of unpacked archives */
         uint64_t spool_size;
 };
@@ -350,6 +352,40 @@ static int copy_inline(struct copy *k, const struct copy_source *s, struct bld_e
         return layout_put(k->l, path, &i, err);
 }
 
+/* A downloaded file: not an archive unless --unpack says so. */
+static int copy_blob(struct copy *k, const struct copy_source *s, struct bld_err *err)
+{
+        struct layout_item i = {.type = LY_FILE,
+                                .mode = 0600,
+                                .mtime_ns = s->mtime_sec * 1000000000,
+                                .size = s->len,
+                                .spool_fd = -1};
+        AUTO_FREE char *path = NULL;
+        int *fds, fd = -1, r = cas_blob_open(k->b->c->cas, &s->blob, &fd, err);
+
+        if (r < 0)
+                return r;
+        fds = mem_realloc(k->blob_fds, (k->nblob_fds + 1) * sizeof(*fds));
+        if (!fds) {
+                fd_close(&fd);
+                return err_nomem(err, "layer");
+        }
+        k->blob_fds = fds;
+        k->blob_fds[k->nblob_fds++] = fd; /* read when the layer is written */
+        if (k->c->unpack_set && k->c->unpack && s->len) {
+                r = ly_archive_sniff(fd, err);
+                if (r != 0)
+                        return r < 0 ? r : unpack_archive(k, fd, err);
+        }
+        path = k->dest_dir || is_dir_now(k, k->dest) ? join(k->dest, s->path)
+                                                     : mem_strdup(k->dest);
+        if (!path)
+                return err_nomem(err, "layer");
+        i.spool_fd = fd;
+        own(k, &i);
+        return layout_put(k->l, path, &i, err);
+}
+
 static int copy_sources(struct copy *k, struct bld_err *err)
 {
         struct fs_picks picks = {0};
@@ -367,6 +403,9 @@ static int copy_sources(struct copy *k, struct bld_err *err)
                 if (r == 0)
                         r = copy_pick(k, &picks.v[i], err);
         }
+        for (size_t i = 0; i < k->c->nsrc && r == 0; i++)
+                if (k->c->src[i].kind == COPY_BLOB)
+                        r = copy_blob(k, &k->c->src[i], err);
         for (size_t i = 0; i < k->c->nsrc && r == 0; i++)
                 if (k->c->src[i].kind == COPY_INLINE)
                         r = copy_inline(k, &k->c->src[i], err);
@@ -462,5 +501,8 @@ int op_copy(struct build *b, struct vertex *v, struct bld_err *err)
         ignore_free(k.excludes);
         free(k.dest);
         fd_close(&k.spool_fd);
+        for (size_t i = 0; i < k.nblob_fds; i++)
+                (void)close(k.blob_fds[i]);
+        free(k.blob_fds);
         return r;
 }

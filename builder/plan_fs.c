@@ -109,6 +109,38 @@ static bool is_remote(const char *s)
                (at && colon && at < colon && at > s && !memchr(s, '/', (size_t)(colon - s)));
 }
 
+/* http and https, unless the path says it is a git repository. */
+static bool is_http_file(const char *s)
+{
+        const char *path = strstr(s, "://");
+        size_t n;
+
+        if (strncasecmp(s, "http://", 7) != 0 && strncasecmp(s, "https://", 8) != 0)
+                return false;
+        path += 3 + strcspn(path + 3, "/?#");
+        n = strcspn(path, "?#");
+        return !(n >= 4 && strncmp(path + n - 4, ".git", 4) == 0);
+}
+
+static int remote_file(struct plan *p, const struct df_instr *in, struct copy_source *src,
+                       struct bld_err *err)
+{
+        const char *checksum = df_flag(in, "checksum");
+        struct digest want = {0};
+        int r = 0;
+
+        if (checksum && *checksum && in->nargs > 2)
+                return err_set(err, BLD_E_INVALID,
+                               "checksum can't be specified for multiple sources");
+        src->shown = TAKE_PTR(&src->path);
+        if (checksum && *checksum)
+                r = digest_parse(checksum, &want, err);
+        if (r == 0)
+                r = p->o->fetch(p->o->user, src->shown, &want, src, err);
+        src->kind = COPY_BLOB;
+        return r;
+}
+
 static int refuse_remote(const struct df_instr *in, const char *source, struct bld_err *err)
 {
         if (in->kind == DF_COPY)
@@ -138,7 +170,9 @@ static int copy_source(struct plan *p, struct stage *s, const struct df_instr *i
                 return r < 0 || out->path ? r : err_nomem(err, "heredoc");
         }
         r = plan_expand(p, s, a->text, &out->path, err);
-        if (r == 0 && is_remote(out->path))
+        if (r == 0 && in->kind == DF_ADD && is_http_file(out->path))
+                r = remote_file(p, in, out, err);
+        else if (r == 0 && is_remote(out->path))
                 r = refuse_remote(in, out->path, err);
         else if (r == 0 && (in->kind == DF_ADD || !df_flag(in, "from")))
                 lint_copy_source(p->o->lint, in, out->path);
@@ -192,8 +226,11 @@ static int copy_flags(struct plan *p, struct stage *s, const struct df_instr *in
                         r = strv_add(&c->excludes, in->flags[i].value) < 0
                                     ? err_nomem(err, "--exclude")
                                     : 0;
-        if (r == 0 && in->kind == DF_ADD && (df_flag(in, "checksum") || df_flag_bool(in, "keep-git-dir")))
-                r = err_set(err, BLD_E_INVALID, "checksum requires HTTP(S) or Git sources");
+        for (size_t i = 0; i + 1 < in->nargs && r == 0 && in->kind == DF_ADD; i++)
+                if (df_flag(in, "checksum") && *df_flag(in, "checksum") &&
+                    !strchr(in->args[i].text, '$') && !is_remote(in->args[i].text))
+                        r = err_set(err, BLD_E_INVALID,
+                                    "checksum requires HTTP(S) or Git sources");
         c->link = df_flag_bool(in, "link");
         c->parents = df_flag_bool(in, "parents");
         c->is_add = in->kind == DF_ADD;
@@ -213,8 +250,8 @@ static void copy_text(const struct df_instr *in, const struct vx_copy *c, const 
         if (c->chmod)
                 sb_fmt(out, " --chmod=%s", c->chmod);
         for (size_t i = 0; i < c->nsrc; i++)
-                if (c->src[i].kind == COPY_PATH)
-                        sb_fmt(out, " %s", c->src[i].path);
+                if (c->src[i].kind != COPY_INLINE)
+                        sb_fmt(out, " %s", c->src[i].shown ? c->src[i].shown : c->src[i].path);
         for (size_t i = 0; i < c->nsrc; i++)
                 if (c->src[i].kind == COPY_INLINE)
                         sb_fmt(out, " <<%s", c->src[i].path);

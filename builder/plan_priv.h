@@ -36,6 +36,9 @@ struct plan_opts {
         bool platform_given;
         plan_resolve_fn resolve;
         void *user;
+        /* Bring a file from the web into the store; fills blob, len, mtime_sec and path of src. */
+        int (*fetch)(void *user, const char *url, const struct digest *want,
+                     struct copy_source *src, struct bld_err *err);
         enum plan_named (*find_named)(const void *named, const char *name,
                                       const struct img_platform *pl, const char **ret_folder);
         const void *named;

@@ -22,6 +22,20 @@ void source_done(struct source *s);
 int source_archive(struct bd_ctx *c, const struct sb *head, int fd, struct source *s,
                    struct bld_err *err) MUST_CHECK;
 
+/* A file from the web, in the store as a blob (source_http.c). */
+struct http_file {
+        struct digest digest;
+        uint64_t size;
+        int64_t mtime_sec; /* Last-Modified, 0 without */
+        char *name;        /* last element of the URL's path */
+};
+bool http_is_url(const char *s);
+/* Fetch, or ask whether the copy at hand is still good. want: unset, or the digest it must have
+ * (INVALID otherwise). */
+int http_fetch(struct bd_ctx *c, const struct secrets *secrets, const char *url,
+               const struct digest *want, struct http_file *ret, struct bld_err *err) MUST_CHECK;
+void http_file_done(struct http_file *f);
+
 /* --build-context NAME=SOURCE (source_named.c). */
 enum named_kind { NAMED_NONE, NAMED_FOLDER, NAMED_IMAGE, NAMED_LAYOUT, NAMED_STORE, NAMED_EMPTY };
 struct named_contexts;
