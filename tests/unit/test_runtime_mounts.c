@@ -264,6 +264,18 @@ static void many_layers(void)
         sb_done(&out);
 }
 
+static void write_self(const char *name, const char *text)
+{
+        char path[64];
+        int fd;
+
+        (void)snprintf(path, sizeof(path), "/proc/self/%s", name);
+        fd = open(path, O_WRONLY | O_CLOEXEC);
+        if (fd < 0 || write(fd, text, strlen(text)) < 0)
+                _exit(4);
+        close(fd);
+}
+
 /* mount(2) as kernels before 6.5 need it, with more layers than a page of paths could name. */
 static void old_overlay(void **state)
 {
@@ -294,15 +306,18 @@ static void old_overlay(void **state)
                 struct bld_err err = BLD_ERR_INIT;
                 struct sb b = SB_INIT(100);
                 int ns = CLONE_NEWNS | (geteuid() ? CLONE_NEWUSER : 0);
+                const uid_t uid = geteuid();
+                const gid_t gid = getegid();
                 char map[32];
-                (void)snprintf(map, sizeof(map), "0 %u 1\n", geteuid());
                 if (fchdir(f.store_fd) < 0 || unshare(ns) < 0 ||
                     mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
                         _exit(2);
                 if (ns & CLONE_NEWUSER) {
-                        int fd = open("/proc/self/uid_map", O_WRONLY | O_CLOEXEC);
-                        if (write(fd, map, strlen(map)) < 0)
-                                _exit(2);
+                        write_self("setgroups", "deny");
+                        (void)snprintf(map, sizeof(map), "0 %u 1\n", uid);
+                        write_self("uid_map", map);
+                        (void)snprintf(map, sizeof(map), "0 %u 1\n", gid);
+                        write_self("gid_map", map);
                 }
                 int at = open("at", O_PATH | O_DIRECTORY | O_CLOEXEC);
                 if (ovl_mount_old(&o, at, &err) < 0) {
