@@ -503,8 +503,8 @@ static int start_image(struct plan *p, struct stage *s, struct bld_err *err)
         if (!s->platform_given)
                 s->platform = s->config.platform;
         s->fs->index = 1;
-        free(s->fs->step);
-        if (asprintf(&s->fs->step, "%s 1/%u", s->title, s->fs_total) < 0) {
+        /* A base that several stages share is shown where it is first used. */
+        if (!s->fs->step && asprintf(&s->fs->step, "%s 1/%u", s->title, s->fs_total) < 0) {
                 s->fs->step = NULL;
                 return err_nomem(err, "build graph");
         }
