@@ -488,7 +488,7 @@ static void raise_files(void)
         struct rlimit rl;
 
         if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < rl.rlim_max) {
-                rl.rlim_cur = MIN(rl.rlim_max, (rlim_t)65536);
+                rl.rlim_cur = MAX(rl.rlim_cur, MIN(rl.rlim_max, (rlim_t)65536));
                 (void)setrlimit(RLIMIT_NOFILE, &rl);
         }
 }
