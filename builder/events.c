@@ -373,7 +373,7 @@ void step_log_tail(struct step_log *l, size_t lines, struct sb *out, size_t *ret
                 at--;
         }
         /* Each line is shown cut, so that the newest ones always fit. */
-        while (at < end) {
+        for (bool more = l->recent_end > 0; more; at++) {
                 char line[90];
                 size_t n = 0;
 
@@ -382,7 +382,7 @@ void step_log_tail(struct step_log *l, size_t lines, struct sb *out, size_t *ret
                                 line[n++] = l->recent[at % cap];
                 sb_str(out, "\n     | ");
                 sb_escaped(out, line, n);
-                at++;
+                more = at < end;
         }
 }
 
