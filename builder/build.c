@@ -194,8 +194,6 @@ static int parse_options(struct session *s, struct bld_err *err)
 
         if (o->ssh.n)
                 return refuse("--ssh", err);
-        if (o->targets.n > 1)
-                return refuse("building several targets at once", err);
         r = outputs_parse(o, &out, err);
         if (r == 0)
                 r = parse_compression(&s->b, &out, err);

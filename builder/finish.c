@@ -323,7 +323,11 @@ int finish_build(struct build *b, struct graph *g, struct bld_build_result *ret,
         if (r == 0)
                 r = annotations(b->o, &out, &notes, err);
         for (size_t i = 0; i < g->targets.n && r == 0; i++) {
-                struct img_desc *d = img_descs_push(&manifests);
+                struct img_desc *d;
+
+                if (!g->targets.v[i].is_image)
+                        continue;
+                d = img_descs_push(&manifests);
 
                 r = d ? assemble(b, &g->targets.v[i], format, &notes, d, ret, err)
                       : err_nomem(err, "image");

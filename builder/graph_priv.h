@@ -135,6 +135,7 @@ struct plan_target {
         struct img_config config; /* without rootfs and the new history */
         struct plan_histories history;
         struct vertex *fs; /* NULL: empty */
+        bool is_image;     /* comes out of the build; else it is only made */
 };
 VEC_DEFINE(plan_targets, struct plan_target);
 

@@ -735,6 +735,7 @@ int plan_note(struct stage *s, char *created_by, struct bld_err *err)
 static int find_target(struct plan *p, const char *name, struct stage **ret, struct bld_err *err)
 {
         const char *names[256], *near;
+        uint64_t number;
         size_t n = 0;
 
         for (size_t i = p->nstages; i-- > 0;) {
@@ -744,6 +745,10 @@ static int find_target(struct plan *p, const char *name, struct stage **ret, str
                 }
                 if (p->stages[i].name && n < ARRAY_LEN(names))
                         names[n++] = p->stages[i].name;
+        }
+        if (parse_u64(name, 0, p->nstages - 1, &number)) {
+                *ret = &p->stages[number];
+                return 0;
         }
         near = near_match(name, names, n, 3);
         (void)err_set(err, BLD_E_NOT_FOUND, "target stage \"%s\" could not be found", name);
@@ -852,8 +857,12 @@ static int plan_all(struct plan *p, struct bld_err *err)
                 r = reach(p, &p->stages[i], err);
         if (r == 0)
                 r = plan_stages(p, p->nstages, err);
-        for (size_t i = 0; i < n && r == 0; i++)
+        for (size_t i = 0; i < n && r == 0; i++) {
                 r = add_target(p, wanted[i], err);
+                /* Of several stages asked for, the first is the image; the others get built. */
+                if (r == 0)
+                        p->g->targets.v[p->g->targets.n - 1].is_image = i == 0;
+        }
         if (r == 0)
                 warn_unused(p);
         return r;
