@@ -20,7 +20,7 @@ static const char frame[] =
         "cd $1 && mkdir l1 l2 upper work m flat && umask 022 && (%s) && "
         "find l1 l2 -exec touch -h -d @1600000000 {} + && "
         "unshare -m sh -e -c '"
-        "o=index=off,metacopy=off,redirect_dir=off; cd \"$0\";"
+        "o=%s; cd \"$0\";"
         "mount -t overlay -o $o,lowerdir=l2:l1,upperdir=upper,workdir=work overlay m;"
         "cp -a m/. flat/; cd m; (%s); cd ..; umount m;"
         "mount -t overlay -o $o,lowerdir=upper:l2:l1 overlay m; cd m;"
@@ -156,7 +156,10 @@ static void run_case(const char *step, const struct ly_diff_opts *o, struct sb *
                   path = SB_INIT(4096);
         char *dir = lf_tmpdir();
 
-        sb_fmt(&script, frame, LOWER, step);
+        sb_fmt(&script, frame, LOWER,
+               o->form == LY_TREE_OVERLAY_USER ? "userxattr"
+                                               : "index=off,metacopy=off,redirect_dir=off",
+               step);
         lf_sh(sb_text(&script), dir, NULL, 0, NULL);
         diff(dir, o, tar);
         apply_flat(dir, tar);
@@ -172,11 +175,10 @@ static void run_case(const char *step, const struct ly_diff_opts *o, struct sb *
         sb_done(&path);
 }
 
-static void test_cases(void **state)
+static void run_cases(enum ly_tree_form form)
 {
-        const struct ly_diff_opts o = {.form = LY_TREE_OVERLAY_TRUSTED};
+        const struct ly_diff_opts o = {.form = form};
 
-        (void)state;
         if (!mounts_work()) {
                 print_message("no overlay mounts here\n");
                 skip();
@@ -191,6 +193,19 @@ static void test_cases(void **state)
                 sb_done(&tar);
                 sb_done(&text);
         }
+}
+
+static void test_trusted(void **state)
+{
+        (void)state;
+        run_cases(LY_TREE_OVERLAY_TRUSTED);
+}
+
+/* What a user namespace has. */
+static void test_user(void **state)
+{
+        (void)state;
+        run_cases(LY_TREE_OVERLAY_USER);
 }
 
 /* Random steps; only the kernel's verdict counts. */
@@ -398,9 +413,10 @@ static void test_stubs(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_cases), cmocka_unit_test(test_random),
-                cmocka_unit_test(test_clamp), cmocka_unit_test(test_tree),
-                cmocka_unit_test(test_deep),  cmocka_unit_test(test_stubs),
+                cmocka_unit_test(test_trusted), cmocka_unit_test(test_user),
+                cmocka_unit_test(test_random),  cmocka_unit_test(test_clamp),
+                cmocka_unit_test(test_tree),    cmocka_unit_test(test_deep),
+                cmocka_unit_test(test_stubs),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
