@@ -61,7 +61,7 @@ static UNUSED void make_disk(const char *root, const struct disk *v, size_t n)
                 if (r < 0)
                         fail_msg("make %s: %m", path);
                 if (v[i].type != 'l' && v[i].type != 'h')
-                        assert_int_equal(chmod(path, v[i].mode               ? v[i].mode
+                        assert_int_equal(chmod(path, v[i].mode          ? v[i].mode
                                                      : v[i].type == 'd' ? 0755
                                                                         : 0644),
                                          0);

@@ -18,8 +18,9 @@ struct heard {
 
 static void hear(void *user, const struct bld_event *e)
 {
-        static const char *const names[] = {"start", "plan", "step", "cached", "status", "log",
-                                            "done",  "error", "warning", "transfer", "end"};
+        static const char *const names[] = {"start",   "plan",     "step", "cached",
+                                            "status",  "log",      "done", "error",
+                                            "warning", "transfer", "end"};
         struct heard *h = user;
 
         h->several = h->several || (h->thread && !pthread_equal(h->thread, pthread_self()));
@@ -101,7 +102,8 @@ static int down(void **state)
 
 static void begin(struct ctx *c, bool heard)
 {
-        OK(events_new(heard ? hear : NULL, &c->h, cas_build_dirfd(c->b), "Dockerfile", &c->ev, err));
+        OK(events_new(heard ? hear : NULL, &c->h, cas_build_dirfd(c->b), "Dockerfile", &c->ev,
+                      err));
 }
 
 static void in_order(void **state)
@@ -118,10 +120,11 @@ static void in_order(void **state)
         events_exit(c->ev, &c->step, 0);
         events_post(c->ev, BLD_EV_BUILD_END, NULL, NULL, 0, 0);
         events_free(c->ev);
-        assert_string_equal(sb_text(&c->h.text),
-                            "start id\nplan [deps 1/2]\nplan [deps 2/2] <- sha256:2d71164\n"
-                            "warning careful line 7\nstep [deps 2/2]\nstatus [deps 2/2] layer 5/10\n"
-                            "done [deps 2/2]\nend\n");
+        assert_string_equal(
+                sb_text(&c->h.text),
+                "start id\nplan [deps 1/2]\nplan [deps 2/2] <- sha256:2d71164\n"
+                "warning careful line 7\nstep [deps 2/2]\nstatus [deps 2/2] layer 5/10\n"
+                "done [deps 2/2]\nend\n");
         assert_false(c->h.several);
         assert_false(pthread_equal(c->h.thread, pthread_self()));
 }

@@ -142,11 +142,11 @@ static struct vertex *(*const makers[])(void) = {
 
 /* ---- one change each ---- */
 
-#define CHANGE(name, code)                   \
-        static void name(struct vertex *v)   \
-        {                                    \
-                code;                        \
-        }                                    \
+#define CHANGE(name, code)                 \
+        static void name(struct vertex *v) \
+        {                                  \
+                code;                      \
+        }                                  \
         struct bld_swallow_semicolon
 
 CHANGE(stage, set(&v->stage, "other"));
@@ -202,12 +202,12 @@ CHANGE(run_script, v->u.run.script[2] = '#');
 CHANGE(run_script_len, v->u.run.script_len = 9);
 CHANGE(run_fewer_mounts, mount_done(&v->u.run.mounts[--v->u.run.nmounts]));
 
-#define MOUNT(name, which, code)                                 \
-        static void name(struct vertex *v)                       \
-        {                                                        \
-                struct vx_mount *m = &v->u.run.mounts[which];    \
-                code;                                            \
-        }                                                        \
+#define MOUNT(name, which, code)                              \
+        static void name(struct vertex *v)                    \
+        {                                                     \
+                struct vx_mount *m = &v->u.run.mounts[which]; \
+                code;                                         \
+        }                                                     \
         struct bld_swallow_semicolon
 
 MOUNT(bind_target, M_BIND, set(&m->target, "/n"));
@@ -303,7 +303,7 @@ static const struct {
         const char *name;
         void (*change)(struct vertex *);
 } never[] = {
-        {"stage", stage},       {"step", step},     {"name", title}, {"line", line},
+        {"stage", stage},       {"step", step},     {"name", title},  {"line", line},
         {"position", position}, {"number", number}, {"times", times}, {"no_cache", fresh},
 };
 
@@ -387,9 +387,8 @@ static void words_key(const char *const *words, size_t n, struct digest *ret)
 
 static void framed(void **state)
 {
-        static const char *const lists[][3] = {{"ab", "c", NULL}, {"a", "bc", NULL},
-                                               {"abc", NULL},     {"ab", "c", ""},
-                                               {"a b", "c"},      {"a", "b c"},
+        static const char *const lists[][3] = {{"ab", "c", NULL}, {"a", "bc", NULL}, {"abc", NULL},
+                                               {"ab", "c", ""},   {"a b", "c"},      {"a", "b c"},
                                                {"", "abc"},       {"abc", ""}};
         struct digest d[ARRAY_LEN(lists)], e[2];
 

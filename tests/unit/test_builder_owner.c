@@ -145,8 +145,9 @@ static void modes(void **state)
 
 static void bad_modes(void **state)
 {
-        static const char *const rows[] = {"",   "8",    "10000", "0x7", "644 ", "u",    "u+",  "rwx",
-                                           "+q", "u+x,", ",u+x",  "u~x", "a+rw,x", "7+x", "-1a", "9999999999"};
+        static const char *const rows[] = {"",       "8",   "10000", "0x7",       "644 ", "u",
+                                           "u+",     "rwx", "+q",    "u+x,",      ",u+x", "u~x",
+                                           "a+rw,x", "7+x", "-1a",   "9999999999"};
 
         (void)state;
         for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

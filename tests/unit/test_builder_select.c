@@ -1,14 +1,15 @@
-/* What a COPY's sources pick, and the digest of a selection: what it follows and what it does not. */
+/* What a COPY's sources pick, and the digest of a selection: what it follows and what it does not.
+ */
 #include "tests/unit/builder_step.h"
 
 static const struct disk tree[] = {
-        {"a", 'f', "A", 0, 100},          {"b", 'f', "B", 0, 100},
-        {"d", 'd', NULL, 0, 100},         {"d/x", 'f', "X", 0, 100},
-        {"d/e", 'd', NULL, 0, 100},       {"d/e/y", 'f', "Y", 0, 100},
-        {"l", 'l', "a", 0, 0},            {"ld", 'l', "d/e", 0, 0},
-        {"up", 'l', "../../..", 0, 0},    {"abs", 'l', "/d/x", 0, 0},
-        {"l1", 'l', "l2", 0, 0},          {"l2", 'l', "l1", 0, 0},
-        {"[odd]*", 'f', "O", 0, 0},       {"d/dangling", 'l', "nope", 0, 0},
+        {"a", 'f', "A", 0, 100},       {"b", 'f', "B", 0, 100},
+        {"d", 'd', NULL, 0, 100},      {"d/x", 'f', "X", 0, 100},
+        {"d/e", 'd', NULL, 0, 100},    {"d/e/y", 'f', "Y", 0, 100},
+        {"l", 'l', "a", 0, 0},         {"ld", 'l', "d/e", 0, 0},
+        {"up", 'l', "../../..", 0, 0}, {"abs", 'l', "/d/x", 0, 0},
+        {"l1", 'l', "l2", 0, 0},       {"l2", 'l', "l1", 0, 0},
+        {"[odd]*", 'f', "O", 0, 0},    {"d/dangling", 'l', "nope", 0, 0},
 };
 
 static struct fs *open_tree(struct fix *f, const char *name)
@@ -166,7 +167,8 @@ static void digests(void **state)
                 {"below what is excluded", "d", "e", WRITE, "d/e/y", "Z", false},
                 {"beside what is excluded", "d", "x", WRITE, "d/e/y", "Z", true},
                 {"through a link", "l", NULL, WRITE, "a", "Z", true},
-                {"the link leads elsewhere, to the same bytes", "abs", NULL, SYMLINK, "abs", "d/../d/x", false},
+                {"the link leads elsewhere, to the same bytes", "abs", NULL, SYMLINK, "abs",
+                 "d/../d/x", false},
                 {"owner, which is root's either way", "d", NULL, OWN, "d/x", NULL, false},
         };
         struct fix *f = *state;
@@ -237,9 +239,10 @@ static void copied(void **state)
 /* A stage's files give the digest the same files of the context give: owners 0:0 in both. */
 static void layers_equal_folders(void **state)
 {
-        static const struct disk files[] = {{"d", 'd', NULL, 0, 0}, {"d/f", 'f', "data", 0640, 0},
-                                            {"d/l", 'l', "f", 0, 0}};
-        static const struct file layer[] = {{"d", LY_DIR, NULL, 0}, {"d/f", LY_FILE, "data", 0640},
+        static const struct disk files[] = {
+                {"d", 'd', NULL, 0, 0}, {"d/f", 'f', "data", 0640, 0}, {"d/l", 'l', "f", 0, 0}};
+        static const struct file layer[] = {{"d", LY_DIR, NULL, 0},
+                                            {"d/f", LY_FILE, "data", 0640},
                                             {"d/l", LY_SYMLINK, "f", 0777}};
         struct step *s = *state;
         struct vertex *base = step_base(s, layer, ARRAY_LEN(layer));

@@ -6,8 +6,14 @@
 
 #include "base/num.h"
 
-static const struct stat_key old_key = {.dev = 1, .ino = 2, .size = 3, .mtime_ns = 1000,
-                                        .ctime_ns = 2000, .mode = 0644, .uid = 5, .gid = 6};
+static const struct stat_key old_key = {.dev = 1,
+                                        .ino = 2,
+                                        .size = 3,
+                                        .mtime_ns = 1000,
+                                        .ctime_ns = 2000,
+                                        .mode = 0644,
+                                        .uid = 5,
+                                        .gid = 6};
 
 static void put(struct stat_index *x, const char *path, const struct stat_key *k)
 {
