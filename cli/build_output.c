@@ -132,7 +132,8 @@ static void record_line(const struct build_report *b, struct sb *out)
         const struct term *t = &b->c->err;
         const char *root = bld_root(b->c->b);
 
-        if (!b->result->id[0] || !root)
+        /* A build in which nothing ran leaves no record. */
+        if (!b->result->id[0] || !root || b->result->steps_cached == b->result->steps)
                 return;
         label(t, out, "record", S_BOLD);
         add_text(t, out, root, strlen(root));
