@@ -16,6 +16,8 @@ struct build_args {
         const char *isolation, *jobs, *network, *shm_size, *run_timeout;
         struct strv add_hosts, secrets, ssh, allow;
         bool exit_code_from_run;
+        bool check;
+        const char *call;
         /* cache */
         bool no_cache;
         struct strv no_cache_filter;

@@ -25,6 +25,10 @@ const struct opt build_opts[] = {
          NULL},
         {"ignorefile", 0, OPT_STR, A(ignorefile), "FILE", "instead of .dockerignore", NULL},
 
+        {"check", 0, OPT_BOOL, A(check), NULL, "only check the Dockerfile", NULL},
+        {"call", 0, OPT_STR, A(call), "WHAT",
+         "build, check, outline or targets[,format=json]", NULL},
+
         {"isolation", 0, OPT_STR, A(isolation), "LEVEL",
          "auto, root, userns, solo, chroot or none ($BLD_ISOLATION)", "Execution"},
         {"jobs", 'j', OPT_STR, A(jobs), "N", "steps at once (CPUs; $BLD_JOBS)", NULL},
@@ -130,8 +134,6 @@ const struct opt build_opts[] = {
         {"load", 0, OPT_REFUSE, 0, NULL,
          "images are kept in bld's store; bld save --format docker-archive NAME | docker load",
          NULL},
-        {"check", 0, OPT_REFUSE, 0, NULL, LATER, NULL},
-        {"call", 0, OPT_REFUSE, 0, "METHOD", LATER, NULL},
         {"image", 0, OPT_REFUSE, 0, "STAGE=REF", LATER, NULL},
         {"build-arg-file", 0, OPT_REFUSE, 0, "FILE", LATER, NULL},
         {"from", 0, OPT_REFUSE, 0, "REF", LATER, NULL},

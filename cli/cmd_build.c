@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "cli/build.h"
+#include "cli/check.h"
 #include "cli/exit.h"
 
 /* For the head line of the live area. */
@@ -87,7 +88,8 @@ static int run(struct cli *c, void *args, const struct strv *pos, struct bld_err
         r = build_input_read(c, a, pos->v[0], &in, err);
         c->quiet = r == 0 && in.view == VIEW_NONE;
         r = r < 0 ? r : cli_open(c, err);
-        r = r < 0 ? r : build(c, a, &in, err);
+        if (r == 0)
+                r = build_is_call(a) ? build_call(c, a, &in, err) : build(c, a, &in, err);
         build_input_done(&in);
         return r;
 }
