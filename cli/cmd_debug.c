@@ -48,6 +48,7 @@ const struct cli_cmd cmd_debug = {
                    "  words [--env K=V] -- WORD        the same, split; a JSON array\n"
                    "  ignore --file FILE -- PATH       PATH if the ignore file excludes it\n"
                    "  ref -- REF                       an image reference in its parts\n"
+                   "  giturl -- URL                    a git URL in its parts\n"
                    "FILE may be -. There is no promise that the output stays as it is.\n",
         .examples = "bld debug ast Dockerfile\nbld debug expand --env V=1 -- '${V:-2}'\n",
         .run_raw = run,

@@ -13,6 +13,7 @@
 
 /* After parser.h: expand.h uses its heredoc type. */
 #include "parser/expand.h"
+#include "parser/giturl.h"
 #include "parser/ignore.h"
 
 #define INPUT_MAX (32u << 20)
@@ -249,6 +250,25 @@ static int debug_ref(const struct debug_args *a, struct sb *out, struct bld_err 
         return r < 0 ? r : write_json(j, JS_COMPACT, out, err);
 }
 
+static int debug_giturl(const struct debug_args *a, struct sb *out, struct bld_err *err)
+{
+        AUTO(giturl_done) struct giturl g = {.remote = NULL};
+        AUTO_JS struct js *j = js_obj();
+        int r = giturl_parse(a->pos.v[0], &g, err);
+
+        if (r < 0)
+                return r;
+        if (r == 0)
+                return err_set(err, BLD_E_INVALID, "not a git URL: \"%.200s\"", a->pos.v[0]);
+        r = js_set_str(j, "remote", g.remote);
+        r = r < 0 ? r : js_set_str(j, "ref", g.ref);
+        r = r < 0 ? r : js_set_str(j, "subdir", g.subdir);
+        r = r < 0 ? r : js_set_str(j, "checksum", g.checksum);
+        r = r < 0 ? r : js_set_str(j, "mtime", g.mtime);
+        r = built(r, err);
+        return r < 0 ? r : write_json(j, JS_COMPACT, out, err);
+}
+
 struct debug_cmd {
         const char *name, *args;
         const struct opt *opts;
@@ -263,7 +283,7 @@ static const struct debug_cmd cmds[] = {
         {"words", "[--env K=V]... [--escape C] -- WORD", expand_opts, debug_words},
         {"ignore", "--file FILE -- PATH", ignore_opts, debug_ignore},
         {"ref", "-- REF", no_opts, debug_ref},
-        {"giturl", "-- URL", no_opts, NULL},
+        {"giturl", "-- URL", no_opts, debug_giturl},
         {"graph", "FILE", no_opts, NULL},
         {"key", "FILE", no_opts, NULL},
         {"config", "FILE", no_opts, NULL},
