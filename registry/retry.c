@@ -50,7 +50,7 @@ static int64_t jitter(int64_t limit)
 
         if (limit <= 0)
                 return 0;
-        (void)getrandom(&v, sizeof(v), 0); /* without it there is no jitter, which is allowed */
+        (void)!getrandom(&v, sizeof(v), 0); /* without it there is no jitter, which is allowed */
         return (int64_t)(v % (uint64_t)(limit + 1));
 }
 
