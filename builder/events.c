@@ -24,6 +24,7 @@ struct queued {
         uint64_t done, total;
         int64_t time_ns, elapsed_ms;
         int exit_status;
+        unsigned steps_total;
         /* LOG: a range of the step's file */
         int stream, fd;
         uint64_t off, len;
@@ -85,7 +86,7 @@ static void deliver(struct events *ev, const struct queued *q, const char *data,
                               .elapsed_ms = q->elapsed_ms,
                               .exit_status = q->exit_status,
                               .inputs = (const char *const *)q->inputs,
-                              .steps_total = ev->steps_total};
+                              .steps_total = q->steps_total};
 
         if (v) {
                 e.step = v->step;
@@ -209,6 +210,7 @@ static void post(struct events *ev, struct queued *q)
         (void)pthread_mutex_lock(&ev->lock);
         if (q->type == BLD_EV_STEP_PLAN)
                 ev->steps_total++;
+        q->steps_total = ev->steps_total;
         if (q->type == BLD_EV_STEP_LOG && q->len && ev->tail &&
             ev->tail->type == BLD_EV_STEP_LOG && ev->tail->fd == q->fd &&
             ev->tail->stream == q->stream && ev->tail->off + ev->tail->len == q->off) {

@@ -1,8 +1,13 @@
 /* A layer on its way into the store: tar bytes -> digests, compression, TOC -> blob. */
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/err.h"
+#include "base/fd.h"
 #include "base/num.h"
+#include "base/sys.h"
 #include "builder/op_priv.h"
 
 struct layer_out {
@@ -96,4 +101,30 @@ int layer_out_end(struct build *b, struct layer_out *lo, struct vertex *v, struc
         if (r == 0)
                 r = layer_out_append(b, lo, &v->result.layers, err);
         return r == 0 ? result_seal(&v->result, err) : r;
+}
+
+int layer_plain(struct build *b, const struct bd_layer *l, int *ret, struct bld_err *err)
+{
+        AUTO_FD int blob = -1, tar = -1;
+        struct ly_source in;
+        struct ly_sink out;
+        struct digest diff_id;
+        uint64_t size;
+        int r = cas_blob_open(b->c->cas, &l->desc.digest, &blob, err);
+
+        if (r < 0)
+                return r;
+        tar = sys_openat(cas_root_fd(b->c->cas), "tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        if (tar < 0)
+                return err_sys(err, errno, "make room for a layer");
+        in = ly_source_fd(blob);
+        out = ly_sink_fd(tar);
+        r = ly_unpack_stream(&in, &out, NULL, &diff_id, &size, NULL, err);
+        if (r == 0 && !digest_eq(&diff_id, &l->diff_id))
+                r = err_set(err, BLD_E_CORRUPT, "a layer in the store is damaged");
+        if (r == 0 && lseek(tar, 0, SEEK_SET) < 0)
+                r = err_sys(err, errno, "read a layer again");
+        if (r == 0)
+                *ret = take_fd(&tar);
+        return r;
 }

@@ -80,6 +80,8 @@ int layer_out_append(struct build *b, struct layer_out *lo, struct bd_layers *la
                      struct bld_err *err) MUST_CHECK;
 void layer_out_free(struct layer_out *lo);
 DEFINE_AUTO_PTR(struct layer_out, layer_out_free);
+/* A stored layer's tar, uncompressed, in a nameless file, at its beginning; caller closes. */
+int layer_plain(struct build *b, const struct bd_layer *l, int *ret, struct bld_err *err) MUST_CHECK;
 /* Start a result with the chain of the input below. */
 int result_begin(struct vertex *v, struct bld_err *err) MUST_CHECK;
 

@@ -1,13 +1,8 @@
 /* SOURCE_DATE_EPOCH reaches the files of new layers here, after the build: steps, their keys and
  * their snapshots know nothing of it, so another epoch costs a pass over the new layers and no
  * step. The bytes come from the engine that is the same on every machine. */
-#include <errno.h>
-#include <fcntl.h>
-#include <unistd.h>
-
 #include "base/err.h"
 #include "base/fd.h"
-#include "base/sys.h"
 #include "builder/finish_priv.h"
 
 static void rewrite_key(const struct build *b, const struct bd_layer *l, struct digest *ret)
@@ -67,39 +62,12 @@ static int rewrite_tar(struct build *b, int tar_fd, struct layer_out *out, struc
         return r == 0 ? copy_entries(b, &x, err) : r;
 }
 
-/* The layer's tar, uncompressed, in a nameless file. */
-static int plain(struct build *b, const struct bd_layer *l, int *ret, struct bld_err *err)
-{
-        AUTO_FD int blob = -1, tar = -1;
-        struct ly_source in;
-        struct ly_sink out;
-        struct digest diff_id;
-        uint64_t size;
-        int r = cas_blob_open(b->c->cas, &l->desc.digest, &blob, err);
-
-        if (r < 0)
-                return r;
-        tar = sys_openat(cas_root_fd(b->c->cas), "tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-        if (tar < 0)
-                return err_sys(err, errno, "make room for a layer");
-        in = ly_source_fd(blob);
-        out = ly_sink_fd(tar);
-        r = ly_unpack_stream(&in, &out, NULL, &diff_id, &size, NULL, err);
-        if (r == 0 && !digest_eq(&diff_id, &l->diff_id))
-                r = err_set(err, BLD_E_CORRUPT, "a layer in the store is damaged");
-        if (r == 0 && lseek(tar, 0, SEEK_SET) < 0)
-                r = err_sys(err, errno, "read a layer again");
-        if (r == 0)
-                *ret = take_fd(&tar);
-        return r;
-}
-
 static int rewrite_layer(struct build *b, const struct bd_layer *l, struct bd_layers *ret,
                          struct bld_err *err)
 {
         AUTO(layer_out_free_p) struct layer_out *out = NULL;
         AUTO_FD int tar = -1;
-        int r = plain(b, l, &tar, err);
+        int r = layer_plain(b, l, &tar, err);
 
         if (r == 0)
                 r = layer_out_new(b, true, &out, err);

@@ -126,7 +126,7 @@ struct layer_job {
         int r;
         struct bld_err err;
         /* for the producer */
-        const struct ly_toc *toc; /* set: folders it lacks come first, from below */
+        const struct ly_toc *toc; /* set: the layer is completed from those below */
         struct ly_toc *made;
         struct digest diff_id;
 };
@@ -138,54 +138,67 @@ static ssize_t read_blob(void *user, void *p, size_t n, struct bld_err *err)
         return s.read(s.user, p, n, err);
 }
 
-static int missing_parent(struct ly_writer *w, const struct ly_view *below, struct map *seen,
-                          const char *path, struct bld_err *err)
+static bool hides_all(const struct ly_toc *toc)
 {
-        for (const char *s = strchr(path, '/'); s; s = strchr(s + 1, '/')) {
-                AUTO_FREE char *dir = mem_strndup(path, (size_t)(s - path));
-                const struct ly_node *n;
-                int r;
-
-                if (!dir)
-                        return err_nomem(err, "layer");
-                if (map_get(seen, dir))
-                        continue;
-                if (map_set(seen, dir, seen) < 0)
-                        return err_nomem(err, "layer");
-                n = ly_view_get(below, dir);
-                if (!n || !n->e || n->e->type != LY_DIR)
-                        continue;
-                r = ly_writer_entry(w, n->e, err);
-                if (r < 0)
-                        return r;
-        }
-        return 0;
+        for (size_t i = 0; i < toc->n; i++)
+                if (toc->v[i].e.type == LY_OPAQUE && !*toc->v[i].e.path)
+                        return true;
+        return false;
 }
 
-/* A layer that leaves folders out must not make them 0755: they take the attributes they have
- * below. */
-static int produce_parents(struct layer_job *j, const struct ly_sink *tar, struct bld_err *err)
+static const struct ly_entry *top_entry(const struct ly_toc *toc, const char *name)
 {
-        const struct bd_layers below = {.v = j->layers->v, .n = j->index};
-        AUTO(bd_tree_free_p) struct bd_tree *tree = NULL;
+        for (size_t i = 0; i < toc->n; i++)
+                if (strcmp(toc->v[i].e.path, name) == 0)
+                        return &toc->v[i].e;
+        return NULL;
+}
+
+/* An opaque root cannot be said to an overlay: each name below is hidden by itself. */
+static int produce_hidden(const struct layer_job *j, const struct ly_view *below,
+                          const struct ly_sink *tar, struct bld_err *err)
+{
         AUTO(ly_writer_free_p) struct ly_writer *w = NULL;
         struct ly_writer_opts wo = {.all_xattrs = true};
-        struct map seen;
-        int r = bd_tree_open(j->b->c, &below, &tree, err);
+        size_t n = 0;
+        const struct ly_node *const *kids = ly_view_children(below, ly_view_root(below), &n);
+        int r = ly_writer_new(tar, &wo, &w, err);
+
+        for (size_t i = 0; i < n && r == 0; i++) {
+                AUTO_FREE char *name = mem_strdup(kids[i]->name);
+                const struct ly_entry *own = name ? top_entry(j->toc, name) : NULL;
+                struct ly_entry e = {.path = name, .type = own ? LY_OPAQUE : LY_WHITEOUT};
+
+                if (!name)
+                        return err_nomem(err, "layer");
+                if (!own || own->type == LY_DIR)
+                        r = ly_writer_entry(w, &e, err);
+        }
+        return r; /* no trailer: the layer's own entries follow */
+}
+
+/* A layer that does not stand alone: folders it leaves out take the attributes they have below. */
+static int produce_completed(struct layer_job *j, const struct ly_sink *tar, struct bld_err *err)
+{
+        const struct bd_layers below = {.v = j->layers->v, .n = j->index}, none = {0};
+        AUTO(bd_tree_free_p) struct bd_tree *lower = NULL, *empty = NULL;
+        const struct bd_layer *l = &j->layers->v[j->index];
+        bool all = hides_all(j->toc);
+        AUTO_FD int fd = -1;
+        struct ly_source in;
+        int r = bd_tree_open(j->b->c, &below, &lower, err);
 
         if (r == 0)
-                r = ly_writer_new(tar, &wo, &w, err);
-        map_init(&seen, NULL);
-        for (size_t i = 0; i < j->toc->n && r == 0; i++) {
-                const struct ly_entry *e = &j->toc->v[i].e;
-
-                if (e->type == LY_DIR && map_set(&seen, e->path, &seen) < 0)
-                        r = err_nomem(err, "layer");
-        }
-        for (size_t i = 0; i < j->toc->n && r == 0; i++)
-                r = missing_parent(w, bd_tree_view(tree), &seen, j->toc->v[i].e.path, err);
-        map_done(&seen);
-        return r; /* no trailer: the layer's own entries follow */
+                r = bd_tree_open(j->b->c, &none, &empty, err);
+        if (r == 0)
+                r = layer_plain(j->b, l, &fd, err);
+        if (r == 0 && all)
+                r = produce_hidden(j, bd_tree_view(lower), tar, err);
+        if (r < 0)
+                return r;
+        j->diff_id = l->diff_id; /* layer_plain() has looked */
+        in = ly_source_fd(fd);
+        return ly_complete(&in, bd_tree_view(all ? empty : lower), tar, err);
 }
 
 static int produce_layer(void *user, const struct ly_sink *tar, struct bld_err *err)
@@ -194,14 +207,15 @@ static int produce_layer(void *user, const struct ly_sink *tar, struct bld_err *
         const struct bd_layer *l = &j->layers->v[j->index];
         AUTO_FD int fd = -1;
         uint64_t size;
-        int r = cas_blob_open(j->b->c->cas, &l->desc.digest, &fd, err);
+        int r;
 
-        if (r == 0 && j->toc)
-                r = produce_parents(j, tar, err);
+        if (j->toc)
+                return produce_completed(j, tar, err);
+        r = cas_blob_open(j->b->c->cas, &l->desc.digest, &fd, err);
         if (r < 0)
                 return r;
         return ly_unpack_stream(&(struct ly_source){read_blob, &fd}, tar, NULL, &j->diff_id, &size,
-                                j->toc ? NULL : &j->made, err);
+                                &j->made, err);
 }
 
 static int unpack_once(struct layer_job *j, struct bld_err *err)
@@ -218,8 +232,9 @@ static int unpack_once(struct layer_job *j, struct bld_err *err)
                 r = err_set(err, BLD_E_CORRUPT,
                             "layer %zu does not unpack to the content its image promises",
                             j->index + 1);
-        if (r == 0 && !j->toc && j->made->missing_parents && j->index > 0)
-                r = 1; /* once more, with its parents */
+        if (r == 0 && !j->toc && j->index > 0 &&
+            (j->made->missing_parents || hides_all(j->made)))
+                r = 1; /* once more, with what is below in view */
         if (r == 0)
                 r = cas_snapshot_publish(b->c->cas, cas_tmp_path(tmp),
                                          rt_keeper_env(b->keeper)->view, j->id, st.bytes,

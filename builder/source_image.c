@@ -131,6 +131,13 @@ static int in_store(struct resolver *x, const char *full, const struct img_platf
         return r < 0 ? r : 1;
 }
 
+/* Where this build found it is where its layers are asked for. */
+static int set_source(const struct img_ref *ref, struct bd_image *im, struct bld_err *err)
+{
+        img_ref_done(&im->source);
+        return img_ref_copy(ref, &im->source, err);
+}
+
 static int resolve(struct resolver *x, const struct img_ref *ref, const char *full, const char *id,
                    const struct img_platform *platform, struct bd_image *ret, struct bld_err *err)
 {
@@ -140,7 +147,7 @@ static int resolve(struct resolver *x, const struct img_ref *ref, const char *fu
                 r = in_store(x, full, platform, ret, err);
                 if (r == 0) {
                         r = recall(x, id, full, platform, ret, err);
-                        if (r == 1 && img_ref_copy(ref, &ret->source, err) < 0)
+                        if (r == 1 && set_source(ref, ret, err) < 0)
                                 return BLD_E_NOMEM;
                 }
         }
@@ -205,7 +212,7 @@ int resolver_image(void *resolver, const char *name, const struct img_platform *
         seen = map_get(&x->seen, id);
         if (seen) {
                 r = bd_image_load(x->c, seen, platform, ret, err);
-                return r == 0 && img_ref_copy(&ref, &ret->source, err) < 0 ? BLD_E_NOMEM : r;
+                return r == 0 ? set_source(&ref, ret, err) : r;
         }
         r = resolve(x, &ref, full, id, platform, ret, err);
         if (r < 0)
