@@ -76,7 +76,7 @@ t() {
 	) >"$log" 2>&1 </dev/null
 	status=$?
 	if compgen -G "$T/logs/san*" >/dev/null; then
-		cat "$T"/logs/san* >>"$log"
+		head -qn 40 "$T"/logs/san* >>"$log" # what happened and where comes first
 		mv "$T"/logs/san* "$D/"
 		[ $status -ne 0 ] && [ $status -ne 77 ] || status=1
 	fi

@@ -65,7 +65,8 @@ kernel_view() {
 	RUN echo "ns: $(readlink /proc/self/ns/pid)"; ps | wc -l
 	RUN (echo x >/proc/sys/kernel/hostname) 2>&1 | head -1; head -c 1 /proc/kcore 2>/dev/null | wc -c | sed s/^/kcore=/
 	RUN touch /sys/x 2>/dev/null && echo "sys writable"; mount -t tmpfs t /mnt 2>/dev/null && echo "mounted"; \
-	    mknod /tmp/disk b 254 0 && (head -c 1 /tmp/disk >/dev/null 2>&1 && echo "disk readable"); rm -f /tmp/disk; true
+	    mknod /tmp/disk b 254 0 && (head -c 1 /tmp/disk >/dev/null 2>&1 && echo "disk readable"); rm -f /tmp/disk; \
+	    for d in /dev /dev/shm /dev/mqueue; do mknod $d/mine c 1 3 && (echo x >$d/mine) 2>/dev/null && echo "device made in $d"; done; true
 	RUN unshare -U true 2>/dev/null && echo "userns made"; true
 	RUN df -k /dev/shm | tail -1 | awk '{print "shm", $2}'; cat /etc/hosts | tr '\n' ';'; test -s /etc/resolv.conf && echo resolv
 	X
@@ -80,7 +81,7 @@ kernel_view() {
 	has "$D/err" '\| / overlay'
 	has "$D/err" '\| /proc proc'
 	has "$D/err" '\| /dev tmpfs'
-	hasnt "$D/err" '\| (sys writable|disk readable|mounted|userns made)'
+	hasnt "$D/err" '\| (sys writable|disk readable|device made|mounted|userns made)'
 	has "$D/err" 'kcore=0'
 	has "$D/err" 'shm 65536'
 	has "$D/err" '127.0.0.1.*localhost'
