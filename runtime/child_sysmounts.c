@@ -132,6 +132,16 @@ static const struct {
              {"stderr", "/proc/self/fd/2"},
              {"ptmx", "pts/ptmx"}};
 
+/* A mount of its own for a node, on itself: it goes on working when /dev becomes nodev. */
+static int dev_keep(int dev, const char *name, struct bld_err *err)
+{
+        AUTO_FD int fd = sys_openat(dev, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+
+        if (fd < 0)
+                return err_sys(err, errno, "open /dev/%s", name);
+        return bind_at(fd, "", fd, 0, name, err);
+}
+
 /* A node of our own where that is allowed; else the host's, on a placeholder. */
 static int dev_node(int dev, size_t i, struct bld_err *err)
 {
@@ -139,7 +149,7 @@ static int dev_node(int dev, size_t i, struct bld_err *err)
         int fd;
 
         if (mknodat(dev, nodes[i].name, S_IFCHR | 0666, makedev(nodes[i].maj, nodes[i].min)) == 0)
-                return 0;
+                return dev_keep(dev, nodes[i].name, err);
         if (errno != EPERM)
                 return err_sys(err, errno, "make /dev/%s", nodes[i].name);
         fd = sys_openat(dev, nodes[i].name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC,
@@ -215,7 +225,6 @@ static int mount_dev(struct init *in, struct bld_err *err)
         mode_t mask;
         int r = own_place(in, "/dev", &at, err);
 
-        /* The only mount of a step without nodev; all that is in it is ours. */
         if (r == 0)
                 r = mnt_new("tmpfs", opts,
                             MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_STRICTATIME, &fd,
@@ -227,6 +236,10 @@ static int mount_dev(struct init *in, struct bld_err *err)
         mask = umask(0);
         r = fill_dev(in, fd, err);
         (void)umask(mask);
+        /* A step may hold CAP_MKNOD, and no device cgroup stands behind it: a block node it could open
+         * would be the host's disk. So nodes work only in the mounts made for them above. */
+        if (r == 0 && !in->step.insecure)
+                r = mnt_attr(fd, false, MOUNT_ATTR_NODEV, err);
         return r;
 }
 
