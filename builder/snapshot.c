@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/json.h"
+#include "base/path.h"
 #include "builder/op_priv.h"
 
 enum ly_tree_form snapshot_form(const struct build *b)
@@ -22,7 +23,9 @@ enum ly_tree_form snapshot_form(const struct build *b)
 
 void snapshot_discard(struct build *b, const char *path)
 {
-        (void)!rt_remove_tree(b->keeper, path, NULL);
+        /* Mostly there is nothing, or only what is ours: then no child has to be forked for it. */
+        if (path_remove_tree(cas_root_fd(b->c->cas), path, NULL) < 0)
+                (void)!rt_remove_tree(b->keeper, path, NULL);
 }
 
 /* ---- a tar stream from this thread into a child of the keeper ---- */
