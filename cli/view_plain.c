@@ -184,8 +184,6 @@ static void transfer_line(struct view *v, struct plain *p, const struct bld_even
 static void warning_line(struct view *v, struct plain *p, const struct step *st,
                          const struct bld_event *ev)
 {
-        const char *file = ev->file ? ev->file : view_options(v)->file;
-
         if (st) {
                 head(v, p, st->id);
                 seconds(p, steps_elapsed_ms(st));
@@ -195,11 +193,8 @@ static void warning_line(struct view *v, struct plain *p, const struct step *st,
                 sb_str(&p->out, "warning: ");
         }
         text(v, p, ev->text ? ev->text : "");
-        if (ev->line && file) {
-                sb_str(&p->out, " (");
-                text(v, p, file);
-                sb_fmt(&p->out, ":%u)", ev->line);
-        }
+        if (ev->line)
+                sb_fmt(&p->out, " (line %u)", ev->line);
         sb_char(&p->out, '\n');
 }
 

@@ -163,12 +163,11 @@ static void permanent_step(struct view *v, const struct step *st)
 static void permanent_warning(struct view *v, const struct bld_event *ev)
 {
         struct tty *t = tty_of(v);
-        const char *file = ev->file ? ev->file : view_options(v)->file;
-        AUTO_SB struct sb text = SB_INIT(1u << 16);
+        AUTO_SB struct sb text = SB_INIT(4u << 20);
 
         sb_str(&text, ev->text ? ev->text : "");
-        if (ev->line && file)
-                sb_fmt(&text, " (%s:%u)", file, ev->line);
+        if (ev->line)
+                sb_fmt(&text, " (line %u)", ev->line);
         view_note_line(term_of(v), &t->permanent, "warning", sb_text(&text));
 }
 

@@ -88,7 +88,7 @@ static void plain_lines(void **state)
                 have, "deps 4/4       start   RUN make                            Dockerfile:9\n"
                       "deps 4/4   0.0 | Compiling serde\n"
                       "final 1/3      cached  FROM debian:12-slim                 Dockerfile:12\n"
-                      "warning: watch out (Dockerfile:3)\n"
+                      "warning: watch out (line 3)\n"
                       "deps 4/4   0.0 : pull x 18.2/28.1 MB\n"
                       "deps 4/4   0.0 | 20%\n"
                       "deps 4/4  39.0 done    exit 0\n"
@@ -404,7 +404,7 @@ static void tty_push_and_notes(void **state)
         screen_init(&s, 80, 24);
         screen_feed(&s, bytes);
         text = screen_text(&s);
-        assert_string_equal(text, "warning: slow link\nwarning: StageNameCasing (Dockerfile:7)\n");
+        assert_string_equal(text, "warning: slow link\nwarning: StageNameCasing (line 7)\n");
         free(text);
         free(bytes);
 }
