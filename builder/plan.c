@@ -735,7 +735,6 @@ int plan_note(struct stage *s, char *created_by, struct bld_err *err)
 static int find_target(struct plan *p, const char *name, struct stage **ret, struct bld_err *err)
 {
         const char *names[256], *near;
-        uint64_t number;
         size_t n = 0;
 
         for (size_t i = p->nstages; i-- > 0;) {
@@ -745,10 +744,6 @@ static int find_target(struct plan *p, const char *name, struct stage **ret, str
                 }
                 if (p->stages[i].name && n < ARRAY_LEN(names))
                         names[n++] = p->stages[i].name;
-        }
-        if (parse_u64(name, 0, p->nstages - 1, &number)) {
-                *ret = &p->stages[number];
-                return 0;
         }
         near = near_match(name, names, n, 3);
         (void)err_set(err, BLD_E_NOT_FOUND, "target stage \"%s\" could not be found", name);
