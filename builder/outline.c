@@ -4,6 +4,7 @@
 #include <strings.h>
 
 #include "base/err.h"
+#include "base/num.h"
 
 /* ---- collecting ---- */
 
@@ -187,8 +188,17 @@ static int by_line(const void *a, const void *b)
         return strcmp(x->name, y->name);
 }
 
+/* By name, else by number; NULL is the last stage. */
 static const struct df_instr *find_stage(const struct df_file *f, const char *name)
 {
+        const struct df_instr *numbered = NULL;
+        uint64_t want = UINT64_MAX, number = 0;
+
+        if (name && !parse_u64(name, 0, UINT32_MAX, &want))
+                want = UINT64_MAX;
+        for (size_t i = 0; i < f->n; i++)
+                if (f->v[i].kind == DF_FROM && number++ == want)
+                        numbered = &f->v[i];
         for (size_t i = f->n; i-- > 0;) {
                 const struct df_instr *in = &f->v[i];
 
@@ -196,7 +206,7 @@ static const struct df_instr *find_stage(const struct df_file *f, const char *na
                     (!name || (in->as_name && strcasecmp(in->as_name, name) == 0)))
                         return in;
         }
-        return NULL;
+        return numbered;
 }
 
 static int write_doc(const struct js *j, int r, struct sb *out, struct bld_err *err)
