@@ -493,9 +493,14 @@ static void describe(struct session *s, const struct solve_stats *st)
         }
         if (s->b.keeper)
                 (void)str_copy(r->isolation, sizeof(r->isolation), rt_keeper_env(s->b.keeper)->why);
-        for (size_t i = 0; i < s->g.v.n; i++)
-                if (s->g.v.v[i]->ended_ns && !s->g.v.v[i]->cached && s->g.v.v[i]->kind != VX_IMAGE)
-                        explain_store(&s->b, s->g.v.v[i]);
+        /* What is done now, or stands below a hit, is what the next miss is compared with. */
+        for (size_t i = 0; i < s->g.v.n && st->steps; i++) {
+                const struct vertex *v = s->g.v.v[i];
+
+                if (v->planned && v->kind != VX_IMAGE && v->kind != VX_LOCAL &&
+                    (v->state == VX_DONE || v->state == VX_IDLE))
+                        explain_store(&s->b, v);
+        }
 }
 
 static void failed_step(struct session *s, const struct solve_stats *st)

@@ -1,4 +1,6 @@
-/* "Why was this step not a hit": what a step was made of last time, against now. */
+/* "Why was this step not a hit": what a step was made of last time, against now. Two kinds of
+ * record: the last word on a step, a few digests, said again only when it changes; and the list of
+ * files behind a content digest, written once. */
 #include <stdio.h>
 #include <string.h>
 
@@ -9,16 +11,28 @@
 #define EXPLAIN_KIND "expl"
 #define FILES_MAX 4000u
 
-/* The same step of the same Dockerfile in the same context. */
-static void explain_key(const struct build *b, const struct vertex *v, struct digest *ret)
+/* The same step of the same Dockerfile in the same context; or in any, for a context that was all
+ * hits so far. */
+static void explain_key(const struct build *b, const struct vertex *v, bool any,
+                        struct digest *ret)
 {
         struct hasher h;
 
         hasher_init(&h, DIGEST_SHA256);
         hasher_field_str(&h, "bld-explain-v1");
-        hasher_field_str(&h, b->context_path);
+        hasher_field_str(&h, any ? NULL : b->context_path);
         hasher_field_str(&h, b->o->dockerfile);
         hasher_field_str(&h, v->step);
+        hasher_end(&h, ret);
+}
+
+static void files_key(const struct vertex *v, struct digest *ret)
+{
+        struct hasher h;
+
+        hasher_init(&h, DIGEST_SHA256);
+        hasher_field_str(&h, "bld-explain-files-v1");
+        hasher_field(&h, v->content.b, digest_len(v->content.algo));
         hasher_end(&h, ret);
 }
 
@@ -113,10 +127,49 @@ static bool same(const struct js *old, const char *key, const struct digest *d)
         return str_eq(js_get_str(old, key), text);
 }
 
-void explain_miss(struct build *b, const struct vertex *v, char *out, size_t size)
+/* The record of that key; NULL when there is none. */
+static struct js *recall(struct build *b, const struct digest *key)
 {
         AUTO_SB struct sb text = SB_INIT(CAS_RECORD_MAX);
-        AUTO_JS struct js *old = NULL, *files = NULL;
+        struct js *j = NULL;
+
+        if (cas_result_get(b->c->cas, key, EXPLAIN_KIND, &text, NULL) != 1 ||
+            js_parse(sb_text(&text), text.len, &j, NULL) < 0)
+                return NULL;
+        return j;
+}
+
+static void remember(struct build *b, const struct digest *key, const struct js *j)
+{
+        AUTO_SB struct sb text = SB_INIT(CAS_RECORD_MAX);
+
+        if (js_write(j, JS_COMPACT, &text, NULL) == 0)
+                (void)!cas_result_put(b->c->cas, key, EXPLAIN_KIND, sb_text(&text), text.len, NULL,
+                                      0, NULL);
+}
+
+static void explain_files(struct build *b, const struct vertex *v, const struct js *old, char *out,
+                          size_t size)
+{
+        AUTO_JS struct js *had = NULL, *files = NULL;
+        struct vertex then = {.kind = v->kind};
+        const char *content = js_get_str(old, "content");
+        struct digest key;
+
+        if (content && digest_parse(content, &then.content, NULL) == 0) {
+                files_key(&then, &key);
+                had = recall(b, &key);
+        }
+        files = had ? list_files(b, v) : NULL;
+        if (!files)
+                (void)snprintf(out, size, "a file it selects changed");
+        else if (!differing_file(had, files, out, size))
+                (void)snprintf(out, size, "the mode or type of a file changed");
+}
+
+void explain_miss(struct build *b, const struct vertex *v, char *out, size_t size)
+{
+        AUTO_JS struct js *old = NULL;
         const struct vertex *in = v->ninputs ? v->inputs[0] : NULL;
         struct digest key;
 
@@ -125,41 +178,54 @@ void explain_miss(struct build *b, const struct vertex *v, char *out, size_t siz
                 return;
         }
         explain_key(b, v, &key);
-        if (cas_result_get(b->c->cas, &key, EXPLAIN_KIND, &text, NULL) != 1 ||
-            js_parse(sb_text(&text), text.len, &old, NULL) < 0) {
+        old = recall(b, &key);
+        if (!old)
                 (void)snprintf(out, size, "it was never built here");
-                return;
-        }
-        if (!same(old, "params", &v->params)) {
+        else if (!same(old, "params", &v->params))
                 (void)snprintf(out, size, "the instruction, or a variable it sees, changed");
-        } else if (in && !same(old, "below", &in->key)) {
+        else if (in && !same(old, "below", &in->key))
                 (void)snprintf(out, size, "%s changed",
                                in->kind == VX_IMAGE ? "the base image" : "the step before it");
-        } else if (!same(old, "content", &v->content)) {
-                files = list_files(b, v);
-                if (!files || !differing_file(js_get(old, "files"), files, out, size))
-                        (void)snprintf(out, size, "the mode or type of a file changed");
-        } else {
+        else if (!same(old, "content", &v->content))
+                explain_files(b, v, old, out, size);
+        else
                 (void)snprintf(out, size, "its result is no longer in the store");
-        }
+}
+
+static void store_files(struct build *b, const struct vertex *v)
+{
+        AUTO_JS struct js *files = NULL;
+        struct digest key;
+        int64_t when;
+
+        if (!digest_is_set(&v->content))
+                return;
+        files_key(v, &key);
+        if (cas_result_time(b->c->cas, &key, &when) == 1)
+                return;
+        files = list_files(b, v);
+        if (files)
+                remember(b, &key, files);
 }
 
 void explain_store(struct build *b, const struct vertex *v)
 {
-        AUTO_SB struct sb text = SB_INIT(CAS_RECORD_MAX);
-        AUTO_JS struct js *j = js_obj();
+        AUTO_JS struct js *j = NULL, *old = NULL;
         const struct vertex *in = v->ninputs ? v->inputs[0] : NULL;
-        struct js *files = list_files(b, v);
         struct digest key;
-        int r = js_set(j, "params", hex(&v->params)) | js_set(j, "content", hex(&v->content));
+        int r;
 
+        explain_key(b, v, &key);
+        old = recall(b, &key);
+        if (old && same(old, "params", &v->params) && same(old, "content", &v->content) &&
+            (!in || same(old, "below", &in->key)))
+                return;
+        j = js_obj();
+        r = js_set(j, "params", hex(&v->params)) | js_set(j, "content", hex(&v->content));
         if (in)
                 r |= js_set(j, "below", hex(&in->key));
-        if (files)
-                r |= js_set(j, "files", files);
-        if (r < 0 || js_write(j, JS_COMPACT, &text, NULL) < 0)
+        if (r < 0)
                 return;
-        explain_key(b, v, &key);
-        (void)!cas_result_put(b->c->cas, &key, EXPLAIN_KIND, sb_text(&text), text.len, NULL, 0,
-                              NULL);
+        remember(b, &key, j);
+        store_files(b, v);
 }
