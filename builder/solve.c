@@ -72,7 +72,7 @@ static int local_content(struct contexts *x, struct vertex *v, struct bld_err *e
         if (v->kind == VX_COPY && v->ninputs > 1 && v->inputs[1] &&
             v->inputs[1]->kind == VX_LOCAL) {
                 r = open_context(x, v->inputs[1], &f, err);
-                return r == 0 ? op_copy_content(x->b, v, f, &v->content, err) : r;
+                return r == 0 ? op_copy_content(v, 1, f, &v->content, err) : r;
         }
         for (size_t i = 0; v->kind == VX_RUN && i < v->u.run.nmounts && r == 0; i++) {
                 const struct vx_mount *m = &v->u.run.mounts[i];
@@ -83,7 +83,8 @@ static int local_content(struct contexts *x, struct vertex *v, struct bld_err *e
                 r = open_context(x, v->inputs[m->input], &f, err);
                 if (r == 0)
                         r = op_bind_content(x->b, v, m, f, &d, err);
-                hasher_field(&h, d.b, sizeof(d.b));
+                if (r == 0)
+                        hasher_field(&h, d.b, sizeof(d.b));
                 any = true;
         }
         if (r == 0 && any)
@@ -141,7 +142,7 @@ static int result_contents(struct build *b, struct vertex *v, struct digest *con
                         continue;
                 r = fs_open_layers(b->c, &in->result.layers, &f, err);
                 if (r == 0 && v->kind == VX_COPY)
-                        r = op_copy_content(b, v, f, &contents[i], err);
+                        r = op_copy_content(v, i, f, &contents[i], err);
                 for (size_t k = 0; v->kind == VX_RUN && k < v->u.run.nmounts && r == 0; k++)
                         if (v->u.run.mounts[k].input == (int)i &&
                             v->u.run.mounts[k].type == MT_BIND)
@@ -166,6 +167,8 @@ static int run_op(struct job *j, struct bld_err *err)
                 return op_run(b, j->v, &j->status, err);
         case VX_MKDIR:
                 return op_mkdir(b, j->v, err);
+        case VX_GIT:
+                return op_git(b, j->v, err);
         case VX_LOCAL:
                 break;
         }
@@ -188,14 +191,15 @@ static int wait_for_key(struct job *j, const struct digest *key, struct cas_lock
                             err);
 }
 
-/* With --link the layer does not depend on what is below; the chain does. */
-static int rebase_link(struct vertex *v, struct bld_err *err)
+/* A result found by its inputs' content stands on this build's chain: the one it was recorded with
+ * may hold the same trees in other blobs (another compression), and with --link other trees. */
+static int rebase(struct vertex *v, struct bld_err *err)
 {
         struct vx_result own = v->result;
         struct bd_layer *top, *l;
         int r;
 
-        if (v->kind != VX_COPY || !v->u.copy.link || own.layers.n == 0)
+        if (own.layers.n == 0)
                 return 0;
         memset(&v->result, 0, sizeof(v->result));
         r = result_begin(v, err);
@@ -245,7 +249,7 @@ static int op_with_cache(struct job *j, struct bld_err *err)
                 if (r == 0)
                         r = record_put(b->c, &key, v, err);
         } else {
-                r = rebase_link(v, err);
+                r = rebase(v, err);
         }
         return r < 0 ? r : record_put(b->c, &v->key, v, err);
 }
@@ -381,6 +385,10 @@ static void finish_ok(struct solve *s, struct job *j)
         v->cached = j->hit;
         if (v->kind == VX_IMAGE)
                 return;
+        if (v->kind == VX_GIT) { /* a source, no step of the Dockerfile */
+                events_exit(s->b->events, v, 0);
+                return;
+        }
         if (j->hit) {
                 events_post(s->b->events, BLD_EV_STEP_CACHED, v, NULL, 0, 0);
                 return;
