@@ -11,16 +11,14 @@
 #define EXPLAIN_KIND "expl"
 #define FILES_MAX 4000u
 
-/* The same step of the same Dockerfile in the same context; or in any, for a context that was all
- * hits so far. */
-static void explain_key(const struct build *b, const struct vertex *v, bool any,
-                        struct digest *ret)
+/* The same step of the same Dockerfile in the same context. */
+static void explain_key(const struct build *b, const struct vertex *v, struct digest *ret)
 {
         struct hasher h;
 
         hasher_init(&h, DIGEST_SHA256);
         hasher_field_str(&h, "bld-explain-v1");
-        hasher_field_str(&h, any ? NULL : b->context_path);
+        hasher_field_str(&h, b->context_path);
         hasher_field_str(&h, b->o->dockerfile);
         hasher_field_str(&h, v->step);
         hasher_end(&h, ret);
