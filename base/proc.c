@@ -157,9 +157,9 @@ static int make_pipe(int ends[2], struct bld_err *err)
         return pipe2(ends, O_CLOEXEC) < 0 ? err_sys(err, errno, "pipe") : 0;
 }
 
-int proc_run(const char *path, char *const argv[], const void *input, size_t input_len,
-             struct sb *out, struct sb *errout, int64_t timeout_ms, const struct cancel *cancel,
-             int *ret_status, struct bld_err *err)
+int proc_run_env(const char *path, char *const argv[], char *const envp[], const void *input,
+                 size_t input_len, struct sb *out, struct sb *errout, int64_t timeout_ms,
+                 const struct cancel *cancel, int *ret_status, struct bld_err *err)
 {
         int pin[2] = {-1, -1}, pout[2] = {-1, -1}, perr[2] = {-1, -1};
         struct pump p = {.in = -1, .out = -1, .errout = -1, .input = input,
@@ -176,7 +176,7 @@ int proc_run(const char *path, char *const argv[], const void *input, size_t inp
         if (r == 0) {
                 const struct proc_fd fds[] = {{pin[0], 0}, {pout[1], 1}, {perr[1], 2}};
 
-                r = proc_spawn(path, argv, NULL, fds, ARRAY_LEN(fds), &pid, err);
+                r = proc_spawn(path, argv, envp, fds, ARRAY_LEN(fds), &pid, err);
         }
         fd_close(&pin[0]);
         fd_close(&pout[1]);
@@ -209,4 +209,12 @@ int proc_run(const char *path, char *const argv[], const void *input, size_t inp
         fd_close(&p.out);
         fd_close(&p.errout);
         return r < 0 ? r : w;
+}
+
+int proc_run(const char *path, char *const argv[], const void *input, size_t input_len,
+             struct sb *out, struct sb *errout, int64_t timeout_ms, const struct cancel *cancel,
+             int *ret_status, struct bld_err *err)
+{
+        return proc_run_env(path, argv, NULL, input, input_len, out, errout, timeout_ms, cancel,
+                            ret_status, err);
 }

@@ -26,5 +26,9 @@ int proc_wait(pid_t pid, int *ret_status, struct bld_err *err) MUST_CHECK;
 int proc_run(const char *path, char *const argv[], const void *input, size_t input_len,
              struct sb *out, struct sb *errout, int64_t timeout_ms, const struct cancel *cancel,
              int *ret_status, struct bld_err *err) MUST_CHECK;
+/* The same in another environment. */
+int proc_run_env(const char *path, char *const argv[], char *const envp[], const void *input,
+                 size_t input_len, struct sb *out, struct sb *errout, int64_t timeout_ms,
+                 const struct cancel *cancel, int *ret_status, struct bld_err *err) MUST_CHECK;
 
 #endif

@@ -8,12 +8,14 @@
 #include "base/num.h"
 #include "builder/check.h"
 #include "builder/finish_priv.h"
+#include "builder/git_priv.h"
 #include "builder/plan_priv.h"
 #include "builder/source_priv.h"
 
 struct session {
         struct build b;
         struct source src;
+        struct remote_auth auth;
         struct df_file *file;
         struct graph g;
         struct resolver *resolver;
@@ -181,19 +183,12 @@ static int parse_hosts(struct build *b, struct bld_err *err)
         return 0;
 }
 
-static int refuse(const char *what, struct bld_err *err)
-{
-        return err_set(err, BLD_E_UNSUPPORTED, "%s is not supported yet", what);
-}
-
 static int parse_options(struct session *s, struct bld_err *err)
 {
         const struct bld_build_opts *o = s->b.o;
         struct outputs out;
         int r;
 
-        if (o->ssh.n)
-                return refuse("--ssh", err);
         r = outputs_parse(o, &out, err);
         if (r == 0)
                 r = parse_compression(&s->b, &out, err);
@@ -208,6 +203,9 @@ static int parse_options(struct session *s, struct bld_err *err)
                 r = rt_level_parse(o->isolation, &s->b.isolation, err);
         if (r == 0)
                 r = secrets_new(&o->secrets, &s->b.secrets, err);
+        if (r == 0)
+                r = ssh_agents_new(&o->ssh, &s->b.ssh, err);
+        s->auth = (struct remote_auth){.secrets = s->b.secrets, .ssh = s->b.ssh};
         return r;
 }
 
@@ -282,6 +280,10 @@ static enum plan_named plan_named(const void *named, const char *name,
                 return PLAN_NAMED_FOLDER;
         case NAMED_EMPTY:
                 return PLAN_NAMED_EMPTY;
+        case NAMED_GIT:
+                return PLAN_NAMED_GIT;
+        case NAMED_HTTP:
+                return PLAN_NAMED_HTTP;
         case NAMED_IMAGE:
         case NAMED_LAYOUT:
         case NAMED_STORE:
@@ -336,6 +338,13 @@ static int plan_fetch(void *user, const char *url, const struct digest *want,
                       : MIN(r, 0);
 }
 
+static int plan_git_url(void *user, const struct giturl *u, struct vx_git *ret, struct bld_err *err)
+{
+        struct session *s = user;
+
+        return git_resolve(s->b.c, &s->auth, u, ret, err);
+}
+
 static int plan_resolve(void *user, const char *name, const struct img_platform *platform,
                         struct bd_image *ret, struct bld_err *err)
 {
@@ -364,6 +373,7 @@ static int plan_platform(struct session *s, const char *platform, struct bld_err
                                .resolve = plan_resolve,
                                .warn = plan_warning,
                                .fetch = plan_fetch,
+                               .git = plan_git_url,
                                .user = s,
                                .find_named = plan_named,
                                .named = s->b.named,
@@ -498,6 +508,7 @@ static void describe(struct session *s, const struct solve_stats *st)
                 const struct vertex *v = s->g.v.v[i];
 
                 if (v->planned && v->kind != VX_IMAGE && v->kind != VX_LOCAL &&
+                    v->kind != VX_GIT &&
                     (v->state == VX_DONE || v->state == VX_IDLE))
                         explain_store(&s->b, v);
         }
@@ -511,7 +522,9 @@ static void failed_step(struct session *s, const struct solve_stats *st)
                 return;
         place_vertex(s, st->failed);
         p->run_status = st->run_status;
-        if (st->log_path[0])
+        /* A step that failed before it ran has written none. */
+        if (st->log_path[0] &&
+            faccessat(cas_build_dirfd(s->b.record), st->log_path, F_OK, 0) == 0)
                 (void)snprintf(p->log_path, sizeof(p->log_path), "%s/builds/%s/%s",
                                cas_root(s->b.c->cas), cas_build_id(s->b.record), st->log_path);
 }
@@ -521,7 +534,7 @@ static void failed_step(struct session *s, const struct solve_stats *st)
 static int open_sources(struct session *s, struct bld_err *err)
 {
         struct build *b = &s->b;
-        int r = source_open(b->c, b->o, &s->src, err);
+        int r = source_open(b->c, b->o, &s->auth, &s->src, err);
 
         if (r < 0)
                 return r;
@@ -597,6 +610,7 @@ static void session_done(struct session *s, bool keep)
         stat_index_free(b->index);
         source_done(&s->src);
         secrets_free(b->secrets);
+        ssh_agents_free(b->ssh);
         named_free(b->named);
         strv_done(&b->host_names);
         strv_done(&b->host_ips);
@@ -611,7 +625,7 @@ static int look(struct session *s, struct bld_err *err)
         int r = parse_options(s, err);
 
         if (r == 0)
-                r = source_open(b->c, b->o, &s->src, err);
+                r = source_open(b->c, b->o, &s->auth, &s->src, err);
         b->context_path = s->src.context_path;
         b->ignore = s->src.ignore;
         if (r == 0)

@@ -68,6 +68,9 @@ void vertex_free(struct vertex *v)
                 free(v->u.mkdir.path);
                 free(v->u.mkdir.user);
                 break;
+        case VX_GIT:
+                vx_git_done(&v->u.git);
+                break;
         }
         free(v->inputs);
         free(v->stage);

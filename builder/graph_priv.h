@@ -13,21 +13,24 @@ enum vx_kind {
         VX_COPY,  /* COPY and ADD */
         VX_RUN,
         VX_MKDIR, /* WORKDIR */
+        VX_GIT,   /* a commit of a repository */
 };
 
 enum copy_source_kind {
         COPY_PATH,
         COPY_INLINE, /* heredoc */
         COPY_BLOB,   /* downloaded file */
+        COPY_GIT,    /* all files of a VX_GIT input */
 };
 struct copy_source {
         enum copy_source_kind kind;
         char *path; /* as written, expanded; INLINE, BLOB: file name */
-        char *shown; /* BLOB: the URL */
+        char *shown; /* BLOB, GIT: the URL */
         char *data; /* INLINE */
         size_t len; /* INLINE, BLOB */
         struct digest blob; /* BLOB */
         int64_t mtime_sec;  /* BLOB */
+        size_t input;       /* GIT: index into the vertex' inputs */
         struct df_pos pos;
 };
 
@@ -77,6 +80,20 @@ struct vx_mkdir {
         char *user;
 };
 
+/* A commit, with what of it is wanted. */
+#define GIT_COMMIT_MAX 65
+struct vx_git {
+        char *remote;   /* for git, without a password */
+        char *userinfo; /* what stood before '@' in an http URL, or "" */
+        char *full_ref; /* what the remote calls it; NULL: a commit was asked for */
+        char *subdir;   /* clean, relative; "": all */
+        char commit[GIT_COMMIT_MAX];
+        bool keep_git_dir, submodules, mtime_commit;
+};
+void vx_git_done(struct vx_git *g);
+/* What the files depend on. */
+void git_params(struct hasher *h, const struct vx_git *g);
+
 enum vx_state { VX_IDLE, VX_NEEDED, VX_RUNNING, VX_DONE, VX_FAILED };
 
 /* A result: the whole chain of layers up to this vertex, bottom first. */
@@ -88,7 +105,9 @@ struct vx_result {
 struct vertex {
         enum vx_kind kind;
         unsigned id;
-        struct vertex **inputs; /* [0]: the file system below, or NULL (scratch); then sources */
+        /* [0]: the file system below, or NULL (scratch); then sources. A copy's [1] is the tree its
+         * paths are selected from (NULL: scratch, or it has no paths). */
+        struct vertex **inputs;
         size_t ninputs;
         struct img_platform platform;
         union {
@@ -97,6 +116,7 @@ struct vertex {
                 struct vx_copy copy;
                 struct vx_run run;
                 struct vx_mkdir mkdir;
+                struct vx_git git;
         } u;
 
         /* For people. */

@@ -30,6 +30,10 @@ static void params_copy(struct hasher *h, const struct vx_copy *c)
                         hasher_field_u64(h, (uint64_t)c->src[i].mtime_sec);
                         continue;
                 }
+                if (c->src[i].kind == COPY_GIT) {
+                        hasher_field_u64(h, c->src[i].input);
+                        continue;
+                }
                 hasher_field(h, c->src[i].data ? c->src[i].data : "", c->src[i].len);
         }
         hasher_field_str(h, c->dest);
@@ -111,6 +115,9 @@ void key_params(struct vertex *v)
         case VX_MKDIR:
                 hasher_field_str(&h, v->u.mkdir.path);
                 hasher_field_str(&h, v->u.mkdir.user);
+                break;
+        case VX_GIT:
+                git_params(&h, &v->u.git);
                 break;
         }
         hasher_end(&h, &v->params);

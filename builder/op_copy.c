@@ -20,7 +20,8 @@ struct copy {
         struct vertex *v;
         const struct vx_copy *c;
         struct layout *l;
-        struct fs *fs; /* the source tree */
+        struct fs *fs; /* the source tree at hand */
+        struct fs **gits; /* trees of repositories, until the layer is written; one per input */
         struct ignore *excludes;
         bool has_owner, has_mode;
         uint32_t uid, gid;
@@ -48,18 +49,19 @@ static int select_all(const struct vx_copy *c, struct fs *f, struct fs_picks *ou
         return r;
 }
 
-int op_copy_content(struct build *b, struct vertex *v, struct fs *f, struct digest *ret,
+int op_copy_content(struct vertex *v, size_t input, struct fs *f, struct digest *ret,
                     struct bld_err *err)
 {
         AUTO(ignore_free_p) struct ignore *excludes = NULL;
         struct fs_picks picks = {0};
         int r = 0;
 
-        (void)b;
         if (v->u.copy.excludes.n)
                 r = ignore_from_patterns(&v->u.copy.excludes, &excludes, err);
-        if (r == 0)
+        if (r == 0 && input == 1)
                 r = select_all(&v->u.copy, f, &picks, err);
+        else if (r == 0) /* a repository: all of it */
+                r = fs_select(f, ".", input, false, &picks, err);
         if (r == 0)
                 r = fs_picks_digest(f, &picks, excludes, ret, err);
         fs_picks_free(&picks);
@@ -128,10 +130,11 @@ static int put_node(struct copy *k, struct fs_node *n, const char *path, struct 
 static int put_below(struct copy *k, struct fs_node *dir, const char *dest, struct sb *rel,
                      int depth, struct bld_err *err)
 {
-        int r = fs_children(k->fs, dir, err);
+        int r;
 
         if (depth > COPY_DEPTH_MAX)
                 return err_set(err, BLD_E_LIMIT, "folders nested deeper than %d", COPY_DEPTH_MAX);
+        r = fs_children(k->fs, dir, err);
         for (size_t i = 0; i < dir->nchildren && r == 0; i++) {
                 struct fs_node *n = dir->children[i];
                 AUTO_FREE char *path = join(dest, n->name);
@@ -386,6 +389,56 @@ static int copy_blob(struct copy *k, const struct copy_source *s, struct bld_err
         return layout_put(k->l, path, &i, err);
 }
 
+/* All files of a repository. Its root has no entry of its own; all that is in it is of one time. */
+static int copy_git(struct copy *k, const struct copy_source *s, struct bld_err *err)
+{
+        AUTO_SB struct sb rel = SB_INIT(65536);
+        struct fs *before = k->fs;
+        struct fs_node *root;
+        int r = fs_open_layers(k->b->c, &k->v->inputs[s->input]->result.layers,
+                               &k->gits[s->input], err);
+
+        if (r < 0)
+                return r;
+        k->fs = k->gits[s->input];
+        root = fs_root(k->fs);
+        r = fs_children(k->fs, root, err);
+        if (r == 0 && root->nchildren)
+                root->mtime_ns = root->children[0]->mtime_ns;
+        if (r == 0)
+                r = put_top(k, root, k->dest, err);
+        if (r == 0)
+                r = put_below(k, root, k->dest, &rel, 0, err);
+        k->fs = before;
+        return r;
+}
+
+static int copy_source(struct copy *k, size_t i, const struct fs_picks *picks, struct bld_err *err)
+{
+        const struct copy_source *s = &k->c->src[i];
+        int r = 0;
+
+        switch (s->kind) {
+        case COPY_PATH:
+                for (size_t n = 0; n < picks->n && r == 0; n++) {
+                        if (picks->v[n].src != i)
+                                continue;
+                        k->pick = n;
+                        r = cancel_check(&k->b->cancel, err);
+                        if (r == 0)
+                                r = copy_pick(k, &picks->v[n], err);
+                }
+                return r;
+        case COPY_BLOB:
+                return copy_blob(k, s, err);
+        case COPY_GIT:
+                return copy_git(k, s, err);
+        case COPY_INLINE: /* after all others */
+                break;
+        }
+        return 0;
+}
+
 static int copy_sources(struct copy *k, struct bld_err *err)
 {
         struct fs_picks picks = {0};
@@ -397,15 +450,8 @@ static int copy_sources(struct copy *k, struct bld_err *err)
                 r = select_all(k->c, k->fs, &picks, err);
         if (r == 0 && k->c->parents)
                 r = layout_dir(k->l, k->dest, &top, &made, err);
-        for (size_t i = 0; i < picks.n && r == 0; i++) {
-                k->pick = i;
-                r = cancel_check(&k->b->cancel, err);
-                if (r == 0)
-                        r = copy_pick(k, &picks.v[i], err);
-        }
         for (size_t i = 0; i < k->c->nsrc && r == 0; i++)
-                if (k->c->src[i].kind == COPY_BLOB)
-                        r = copy_blob(k, &k->c->src[i], err);
+                r = copy_source(k, i, &picks, err);
         for (size_t i = 0; i < k->c->nsrc && r == 0; i++)
                 if (k->c->src[i].kind == COPY_INLINE)
                         r = copy_inline(k, &k->c->src[i], err);
@@ -486,7 +532,10 @@ int op_copy(struct build *b, struct vertex *v, struct bld_err *err)
         struct copy k = {.b = b, .v = v, .c = &v->u.copy, .spool_fd = -1};
         int r = 0;
 
-        if (!v->u.copy.link && v->inputs[0])
+        k.gits = mem_zalloc(v->ninputs, sizeof(struct fs *));
+        if (!k.gits)
+                r = err_nomem(err, "layer");
+        if (r == 0 && !v->u.copy.link && v->inputs[0])
                 r = bd_tree_open(b->c, &v->inputs[0]->result.layers, &below, err);
         if (r == 0)
                 r = open_source(b, v, &source, err);
@@ -498,6 +547,9 @@ int op_copy(struct build *b, struct vertex *v, struct bld_err *err)
                 build_close_local(b, from, source);
         else
                 fs_free(source);
+        for (size_t i = 0; k.gits && i < v->ninputs; i++)
+                fs_free(k.gits[i]);
+        free(k.gits);
         ignore_free(k.excludes);
         free(k.dest);
         fd_close(&k.spool_fd);

@@ -37,6 +37,7 @@ struct build {
         enum rt_level isolation;
 
         struct secrets *secrets;
+        struct ssh_agents *ssh;
         struct strv host_names, host_ips; /* --add-host */
 };
 
@@ -53,13 +54,21 @@ int secrets_new(const struct bld_list *specs, struct secrets **ret, struct bld_e
 int secrets_get(const struct secrets *s, const char *id, const void **ret, size_t *ret_len);
 void secrets_free(struct secrets *s); /* wipes the values */
 
+/* Agents given by --ssh (ssh.c). NULL when there is none of that id. */
+struct ssh_agents;
+int ssh_agents_new(const struct bld_list *specs, struct ssh_agents **ret,
+                   struct bld_err *err) MUST_CHECK;
+const char *ssh_agents_get(const struct ssh_agents *a, const char *id);
+void ssh_agents_free(struct ssh_agents *a);
+
+int op_git(struct build *b, struct vertex *v, struct bld_err *err) MUST_CHECK;
 int op_image(struct build *b, struct vertex *v, struct bld_err *err) MUST_CHECK;
 int op_copy(struct build *b, struct vertex *v, struct bld_err *err) MUST_CHECK;
 int op_run(struct build *b, struct vertex *v, int *ret_status, struct bld_err *err) MUST_CHECK;
 int op_mkdir(struct build *b, struct vertex *v, struct bld_err *err) MUST_CHECK;
 
 /* What a copy's (or a bind mount's) sources pick from an input, as one digest: for content keys. */
-int op_copy_content(struct build *b, struct vertex *v, struct fs *f, struct digest *ret,
+int op_copy_content(struct vertex *v, size_t input, struct fs *f, struct digest *ret,
                     struct bld_err *err) MUST_CHECK;
 int op_bind_content(struct build *b, struct vertex *v, const struct vx_mount *m, struct fs *f,
                     struct digest *ret, struct bld_err *err) MUST_CHECK;

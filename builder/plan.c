@@ -371,6 +371,81 @@ static int add_local(struct plan *p, const char *folder, struct vertex **ret, st
         return graph_add(p->g, v, ret, err);
 }
 
+int plan_git(struct plan *p, struct stage *s, const struct giturl *u, const char *shown,
+             struct vertex **ret, struct bld_err *err)
+{
+        struct vertex *v = mem_zalloc(1, sizeof(*v));
+        int r;
+
+        if (!v)
+                return err_nomem(err, "build graph");
+        v->kind = VX_GIT;
+        r = p->o->git(p->o->user, u, &v->u.git, err);
+        v->stage = mem_strdup(s->title);
+        v->line = s->from->line;
+        if (asprintf(&v->name, "git %s", shown) < 0)
+                v->name = NULL;
+        if (r == 0 && (!v->stage || !v->name))
+                r = err_nomem(err, "build graph");
+        if (r < 0) {
+                vertex_free(v);
+                return r;
+        }
+        return graph_add(p->g, v, ret, err);
+}
+
+/* A named context that is a repository. */
+static int named_git(struct plan *p, struct stage *s, const char *url, struct vertex **ret,
+                     struct bld_err *err)
+{
+        AUTO(giturl_done) struct giturl u = {0};
+        int r = giturl_parse(url, &u, err);
+
+        if (r == 0)
+                r = err_set(err, BLD_E_BUG, "not a repository: %.200s", url);
+        return r < 0 ? r : plan_git(p, s, &u, u.remote, ret, err);
+}
+
+/* A named context that is a file from the web: a tree with nothing in it but that file, "context".
+ */
+static int named_http(struct plan *p, struct stage *s, const char *url, struct vertex **ret,
+                      struct bld_err *err)
+{
+        const struct digest any = {0};
+        struct vertex *v = mem_zalloc(1, sizeof(*v));
+        struct copy_source *src = v ? mem_zalloc(1, sizeof(*src)) : NULL;
+        int r = 0;
+
+        if (!v || !src) {
+                free(v);
+                return err_nomem(err, "build graph");
+        }
+        v->kind = VX_COPY;
+        v->u.copy.src = src;
+        v->u.copy.nsrc = 1;
+        v->ninputs = 1;
+        v->inputs = mem_zalloc(1, sizeof(struct vertex *));
+        v->stage = mem_strdup(s->title);
+        v->line = s->from->line;
+        v->u.copy.dest = mem_strdup("/");
+        if (asprintf(&v->name, "ADD %s", url) < 0)
+                v->name = NULL;
+        if (!v->inputs || !v->stage || !v->name || !v->u.copy.dest)
+                r = err_nomem(err, "build graph");
+        if (r == 0)
+                r = p->o->fetch(p->o->user, url, &any, src, err);
+        src->kind = COPY_BLOB;
+        free(src->path);
+        src->path = mem_strdup("context");
+        if (r == 0 && !src->path)
+                r = err_nomem(err, "build graph");
+        if (r < 0) {
+                vertex_free(v);
+                return r;
+        }
+        return graph_add(p->g, v, ret, err);
+}
+
 /* FROM a named folder: its files, and no config. */
 static int start_folder(struct plan *p, struct stage *s, struct vertex *local, struct bld_err *err)
 {
@@ -439,6 +514,10 @@ int plan_input_image(struct plan *p, struct stage *s, const char *name, struct v
                 return 0;
         if (named == PLAN_NAMED_FOLDER)
                 return add_local(p, folder, ret, err);
+        if (named == PLAN_NAMED_GIT)
+                return named_git(p, s, folder, ret, err);
+        if (named == PLAN_NAMED_HTTP)
+                return named_http(p, s, folder, ret, err);
         v = mem_zalloc(1, sizeof(*v));
         if (!v)
                 return err_nomem(err, "build graph");
@@ -485,7 +564,7 @@ static int start_image(struct plan *p, struct stage *s, struct bld_err *err)
                 s->config.working_dir = mem_strdup("/");
                 return s->config.working_dir ? 0 : err_nomem(err, "image config");
         }
-        if (s->fs->kind == VX_LOCAL) {
+        if (s->fs->kind != VX_IMAGE) {
                 local = s->fs;
                 s->fs = NULL;
                 return start_folder(p, s, local, err);

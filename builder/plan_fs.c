@@ -64,9 +64,11 @@ int plan_check_from(struct plan *p, const char *from, struct bld_err *err)
         struct strv none = {0};
         struct df_env env = {.get = df_env_strv, .user = &none};
         AUTO_FREE char *out = NULL;
+        int r = df_expand_word(from, p->o->file->escape, &env, &out, NULL);
 
-        if (df_expand_word(from, p->o->file->escape, &env, &out, NULL) < 0 ||
-            strcmp(out, from) != 0)
+        if (r == BLD_E_NOMEM)
+                return err_nomem(err, "--from");
+        if (r < 0 || strcmp(out, from) != 0)
                 return err_set(err, BLD_E_INVALID,
                                "variable expansion is not supported for --from, define a new "
                                "stage with FROM using ARG from global scope as a workaround");
@@ -85,7 +87,7 @@ static int copy_from(struct plan *p, struct stage *s, const struct df_instr *in,
                 paths = paths || v->u.copy.src[i].kind == COPY_PATH;
         if (!paths)
                 return 0;
-        v->ninputs = 2;
+        v->ninputs = MAX(v->ninputs, (size_t)2);
         if (!from || !*from)
                 return plan_context(p, &v->inputs[1], err);
         r = plan_check_from(p, from, err);
@@ -109,19 +111,6 @@ static bool is_remote(const char *s)
                (at && colon && at < colon && at > s && !memchr(s, '/', (size_t)(colon - s)));
 }
 
-/* http and https, unless the path says it is a git repository. */
-static bool is_http_file(const char *s)
-{
-        const char *path = strstr(s, "://");
-        size_t n;
-
-        if (strncasecmp(s, "http://", 7) != 0 && strncasecmp(s, "https://", 8) != 0)
-                return false;
-        path += 3 + strcspn(path + 3, "/?#");
-        n = strcspn(path, "?#");
-        return !(n >= 4 && strncmp(path + n - 4, ".git", 4) == 0);
-}
-
 static int remote_file(struct plan *p, const struct df_instr *in, struct copy_source *src,
                        struct bld_err *err)
 {
@@ -129,9 +118,6 @@ static int remote_file(struct plan *p, const struct df_instr *in, struct copy_so
         struct digest want = {0};
         int r = 0;
 
-        if (checksum && *checksum && in->nargs > 2)
-                return err_set(err, BLD_E_INVALID,
-                               "checksum can't be specified for multiple sources");
         src->shown = TAKE_PTR(&src->path);
         if (checksum && *checksum)
                 r = digest_parse(checksum, &want, err);
@@ -141,17 +127,93 @@ static int remote_file(struct plan *p, const struct df_instr *in, struct copy_so
         return r;
 }
 
-static int refuse_remote(const struct df_instr *in, const char *source, struct bld_err *err)
+/* --checksum and --keep-git-dir say the same as the URL, or the URL says nothing. */
+static int git_flags(const struct df_instr *in, struct giturl *u, struct bld_err *err)
 {
+        const char *checksum = df_flag(in, "checksum");
+        bool keep = df_flag_bool(in, "keep-git-dir");
+
+        if (df_flag(in, "keep-git-dir") && u->keep_git_dir >= 0 && (u->keep_git_dir == 1) != keep)
+                return err_set(err, BLD_E_INVALID, "inconsistent keep-git-dir configuration");
+        if (df_flag(in, "keep-git-dir"))
+                u->keep_git_dir = keep;
+        if (!checksum || !*checksum)
+                return 0;
+        if (*u->checksum && strcmp(u->checksum, checksum) != 0)
+                return err_set(err, BLD_E_INVALID, "checksum mismatch \"%.100s\" != \"%.100s\"",
+                               checksum, u->checksum);
+        free(u->checksum);
+        u->checksum = mem_strdup(checksum);
+        return u->checksum ? 0 : err_nomem(err, "--checksum");
+}
+
+/* A password of the URL is no business of the image's history. */
+static char *without_password(const char *url)
+{
+        const char *host = strstr(url, "://"), *at, *colon;
+        char *out = NULL;
+        size_t n;
+
+        if (!host)
+                return mem_strdup(url);
+        host += 3;
+        n = strcspn(host, "/?#");
+        at = memrchr(host, '@', n);
+        colon = at ? memchr(host, ':', (size_t)(at - host)) : NULL;
+        if (!colon)
+                return mem_strdup(url);
+        return asprintf(&out, "%.*s:xxxxx%s", (int)(colon - url), url, at) < 0 ? NULL : out;
+}
+
+/* Behind the inputs of all copies, [0] and [1]. */
+static int git_source(struct plan *p, struct stage *s, const struct df_instr *in,
+                      struct giturl *u, struct copy_source *src, struct vertex *v,
+                      struct bld_err *err)
+{
+        int r = git_flags(in, u, err);
+
+        src->kind = COPY_GIT;
+        src->shown = without_password(src->path);
+        free(src->path);
+        src->path = mem_strdup("");
+        if (r == 0 && (!src->shown || !src->path))
+                r = err_nomem(err, "git URL");
+        v->ninputs = MAX(v->ninputs, (size_t)2);
+        src->input = v->ninputs;
+        if (r == 0)
+                r = plan_git(p, s, u, src->shown, &v->inputs[src->input], err);
+        if (r == 0)
+                v->ninputs++;
+        return r;
+}
+
+/* Some place that is not the context: a repository, or a file of the web. 1: neither. */
+static int remote_source(struct plan *p, struct stage *s, const struct df_instr *in,
+                         struct copy_source *src, struct vertex *v, struct bld_err *err)
+{
+        AUTO(giturl_done) struct giturl u = {0};
+        const char *checksum = df_flag(in, "checksum");
+        int git = giturl_parse(src->path, &u, err);
+        bool http = strncasecmp(src->path, "http://", 7) == 0 ||
+                    strncasecmp(src->path, "https://", 8) == 0;
+
+        if (git < 0)
+                return git;
+        git = git && !u.like_path; /* which would be a context's form */
+        if (!git && !http)
+                return 1;
         if (in->kind == DF_COPY)
-                return err_set(err, BLD_E_INVALID, "source can't be a URL for COPY: %s", source);
-        (void)err_set(err, BLD_E_UNSUPPORTED, "ADD of a remote source is not supported yet: %s",
-                      source);
-        return err_try(err, BLD_E_UNSUPPORTED, "download it in a RUN step, or into the context");
+                return err_set(err, BLD_E_INVALID, "source can't be a %s for COPY: %.300s",
+                               git ? "git ref" : "URL", src->path);
+        if (checksum && *checksum && in->nargs > 2)
+                return err_set(err, BLD_E_INVALID,
+                               "checksum can't be specified for multiple sources");
+        return git ? git_source(p, s, in, &u, src, v, err) : remote_file(p, in, src, err);
 }
 
 static int copy_source(struct plan *p, struct stage *s, const struct df_instr *in,
-                       const struct df_arg *a, struct copy_source *out, struct bld_err *err)
+                       const struct df_arg *a, struct vertex *v, struct copy_source *out,
+                       struct bld_err *err)
 {
         const struct df_heredoc *h = NULL;
         struct lint_env e;
@@ -170,12 +232,11 @@ static int copy_source(struct plan *p, struct stage *s, const struct df_instr *i
                 return r < 0 || out->path ? r : err_nomem(err, "heredoc");
         }
         r = plan_expand(p, s, a->text, &out->path, err);
-        if (r == 0 && in->kind == DF_ADD && is_http_file(out->path))
-                r = remote_file(p, in, out, err);
-        else if (r == 0 && is_remote(out->path))
-                r = refuse_remote(in, out->path, err);
-        else if (r == 0 && (in->kind == DF_ADD || !df_flag(in, "from")))
+        if (r == 0)
+                r = remote_source(p, s, in, out, v, err);
+        if (r == 1 && (in->kind == DF_ADD || !df_flag(in, "from")))
                 lint_copy_source(p->o->lint, in, out->path);
+        r = MIN(r, 0);
         return plan_fail(p, &a->pos, r);
 }
 
@@ -264,7 +325,7 @@ int plan_copy(struct plan *p, struct stage *s, const struct df_instr *in, struct
         AUTO_FREE char *written = NULL;
         struct vx_copy *c;
         struct vertex *v;
-        int r = plan_vertex(p, s, in, VX_COPY, 2, &v, err);
+        int r = plan_vertex(p, s, in, VX_COPY, 2 + in->nargs, &v, err);
 
         if (r < 0)
                 return r;
@@ -276,7 +337,7 @@ int plan_copy(struct plan *p, struct stage *s, const struct df_instr *in, struct
                 r = copy_flags(p, s, in, c, err);
         for (size_t i = 0; i + 1 < in->nargs && r == 0; i++) {
                 c->nsrc = i + 1;
-                r = copy_source(p, s, in, &in->args[i], &c->src[i], err);
+                r = copy_source(p, s, in, &in->args[i], v, &c->src[i], err);
         }
         if (r == 0)
                 r = copy_dest(p, s, in, c, &written, err);

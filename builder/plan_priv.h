@@ -6,6 +6,7 @@
 #include "builder/graph_priv.h"
 #include "builder/lint_priv.h"
 #include "builder/outline_priv.h"
+#include "parser/giturl.h"
 
 struct build;
 
@@ -19,6 +20,8 @@ enum plan_named {
         PLAN_NAMED_FOLDER, /* of this machine */
         PLAN_NAMED_IMAGE,  /* the resolver knows which */
         PLAN_NAMED_EMPTY,
+        PLAN_NAMED_GIT,    /* a repository's URL */
+        PLAN_NAMED_HTTP,   /* a file's URL */
 };
 
 struct plan_opts {
@@ -39,6 +42,8 @@ struct plan_opts {
         /* Bring a file from the web into the store; fills blob, len, mtime_sec and path of src. */
         int (*fetch)(void *user, const char *url, const struct digest *want,
                      struct copy_source *src, struct bld_err *err);
+        /* Which commit a repository's URL stands for. */
+        int (*git)(void *user, const struct giturl *u, struct vx_git *ret, struct bld_err *err);
         enum plan_named (*find_named)(const void *named, const char *name,
                                       const struct img_platform *pl, const char **ret_folder);
         const void *named;
@@ -104,6 +109,9 @@ int plan_near_stage(struct plan *p, struct stage *s, const char *what, const cha
 int plan_check_from(struct plan *p, const char *from, struct bld_err *err) MUST_CHECK;
 int plan_input_image(struct plan *p, struct stage *s, const char *name, struct vertex **ret,
                      struct bld_err *err) MUST_CHECK;
+/* A commit as a vertex; shown: what people know it as. */
+int plan_git(struct plan *p, struct stage *s, const struct giturl *u, const char *shown,
+             struct vertex **ret, struct bld_err *err) MUST_CHECK;
 /* The main context as a vertex. */
 int plan_context(struct plan *p, struct vertex **ret, struct bld_err *err) MUST_CHECK;
 /* A vertex for this instruction, with what people see filled in; inputs has room for n. */

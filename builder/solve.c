@@ -386,7 +386,10 @@ static void finish_ok(struct solve *s, struct job *j)
         if (v->kind == VX_IMAGE)
                 return;
         if (v->kind == VX_GIT) { /* a source, no step of the Dockerfile */
-                events_exit(s->b->events, v, 0);
+                if (j->hit)
+                        events_post(s->b->events, BLD_EV_STEP_CACHED, v, NULL, 0, 0);
+                else
+                        events_exit(s->b->events, v, 0);
                 return;
         }
         if (j->hit) {

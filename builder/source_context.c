@@ -227,9 +227,10 @@ static int open_context(struct bd_ctx *c, const struct bld_build_opts *o, struct
         return source_archive(c, &none, fd, s, err);
 }
 
-int source_open(struct bd_ctx *c, const struct bld_build_opts *o, struct source *ret,
-                struct bld_err *err)
+int source_open(struct bd_ctx *c, const struct bld_build_opts *o, const struct remote_auth *auth,
+                struct source *ret, struct bld_err *err)
 {
+        (void)auth;
         struct source s = {.text = SB_INIT(DOCKERFILE_MAX)};
         int r = open_context(c, o, &s, err);
 

@@ -182,6 +182,8 @@ static int named_image(struct resolver *x, const char **name, const struct img_p
                 return r < 0 ? err_wrap(err, r, "build context %s", *name) : 1;
         case NAMED_NONE:
         case NAMED_FOLDER:
+        case NAMED_GIT:
+        case NAMED_HTTP:
         case NAMED_EMPTY: /* the plan takes care of these */
                 break;
         }

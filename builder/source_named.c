@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/path.h"
+#include "builder/git_priv.h"
 #include "builder/load_priv.h"
 #include "builder/source_priv.h"
 
@@ -96,6 +97,8 @@ static const struct {
 static int parse_one(struct named *x, const char *spec, struct bld_err *err)
 {
         const char *eq = strchr(spec, '='), *at;
+        struct giturl u = {0};
+        int r;
         AUTO_FREE char *name = eq ? mem_strndup(spec, (size_t)(eq - spec)) : NULL;
 
         if (!name || !*name || !eq[1])
@@ -120,9 +123,18 @@ static int parse_one(struct named *x, const char *spec, struct bld_err *err)
                 x->value = mem_strdup(eq + 1 + strlen(schemes[i].prefix));
                 return x->value ? 0 : err_nomem(err, "build context");
         }
+        r = git_url(eq + 1, true, &u, err);
+        if (r < 0)
+                return r;
+        if (r == 1 || http_is_url(eq + 1)) {
+                x->kind = r == 1 ? NAMED_GIT : NAMED_HTTP;
+                giturl_done(&u);
+                x->value = mem_strdup(eq + 1);
+                return x->value ? 0 : err_nomem(err, "build context");
+        }
         if (strstr(eq + 1, "://"))
-                return err_set(err, BLD_E_UNSUPPORTED,
-                               "remote build contexts are not supported yet: %.200s", eq + 1);
+                return err_set(err, BLD_E_USAGE, "unsupported context source %.200s for %s", eq + 1,
+                               x->name);
         x->kind = NAMED_FOLDER;
         return open_folder(x, eq + 1, err);
 }

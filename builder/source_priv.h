@@ -5,6 +5,12 @@
 #include "builder/op_priv.h"
 #include "parser/parser.h"
 
+/* What opens doors elsewhere. Members may be NULL. */
+struct remote_auth {
+        const struct secrets *secrets;
+        const struct ssh_agents *ssh;
+};
+
 /* The Dockerfile's text and what it is called; the context folder (NULL: none) and its ignore
  * file. */
 struct source {
@@ -14,8 +20,8 @@ struct source {
         struct ignore *ignore;
         struct cas_tmp *tmp; /* a context that came as an archive */
 };
-int source_open(struct bd_ctx *c, const struct bld_build_opts *o, struct source *ret,
-                struct bld_err *err) MUST_CHECK;
+int source_open(struct bd_ctx *c, const struct bld_build_opts *o, const struct remote_auth *auth,
+                struct source *ret, struct bld_err *err) MUST_CHECK;
 void source_done(struct source *s);
 /* The context as an archive from fd, of which `head` was read already (source_archive.c): plain or
  * compressed tar, by content. */
@@ -37,7 +43,8 @@ int http_fetch(struct bd_ctx *c, const struct secrets *secrets, const char *url,
 void http_file_done(struct http_file *f);
 
 /* --build-context NAME=SOURCE (source_named.c). */
-enum named_kind { NAMED_NONE, NAMED_FOLDER, NAMED_IMAGE, NAMED_LAYOUT, NAMED_STORE, NAMED_EMPTY };
+enum named_kind { NAMED_NONE, NAMED_FOLDER, NAMED_IMAGE, NAMED_LAYOUT, NAMED_STORE, NAMED_EMPTY,
+                  NAMED_GIT, NAMED_HTTP };
 struct named_contexts;
 int named_parse(const struct bld_list *specs, struct named_contexts **ret,
                 struct bld_err *err) MUST_CHECK;

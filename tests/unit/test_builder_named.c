@@ -274,7 +274,7 @@ static void dockerfile(void **state)
                         (void)snprintf(file, sizeof(file), "%s/%s", o.context, rows[i].dockerfile);
                         o.dockerfile = file;
                 }
-                r = source_open(&f->c[0], &o, &s, NULL);
+                r = source_open(&f->c[0], &o, NULL, &s, NULL);
                 assert_int_equal(r, rows[i].code);
                 if (r < 0)
                         continue;
