@@ -1,6 +1,6 @@
 /* String builder. Invariants: buf is NULL (and len 0) or NUL-terminated at buf[len]; len never
  * exceeds max; after the first failure (`failed`) every append is a no-op, so callers check once,
- * at the end, with sb_done_ok(). */
+ * at the end, with sb_check(). */
 #ifndef BASE_SB_H
 #define BASE_SB_H
 

@@ -531,7 +531,10 @@ static int not_found(const struct cas_refs *refs, const char *name, const char *
         for (size_t i = 0; i < refs->n; i++)
                 if (refs->v[i].name && strv_add(&names, refs->v[i].name) < 0)
                         return r;
-        near = full ? near_match(full, (const char *const *)names.v, names.n, 4) : NULL;
+        /* Of a short name three wrong letters are another name. */
+        near = full ? near_match(full, (const char *const *)names.v, names.n,
+                                 MIN(strlen(name) / 3 + 1, (size_t)4))
+                    : NULL;
         if (near)
                 return err_try(err, r, "did you mean %s?", near);
         if (names.n)

@@ -14,7 +14,6 @@
 #include "base/sys.h"
 #include "builder/op_priv.h"
 
-
 struct run {
         struct build *b;
         struct vertex *v;
@@ -251,16 +250,19 @@ static int pack(struct run *run, struct layer_out *out, const char *adopt, struc
         int ends[2], r = pack_args(run, adopt, &c.args, err);
         pthread_t t;
 
-        if (r < 0)
+        if (r == 0 && pipe2(ends, O_CLOEXEC) < 0)
+                r = err_sys(err, errno, "pipe");
+        if (r < 0) {
+                sb_done(&c.args);
                 return r;
-        if (pipe2(ends, O_CLOEXEC) < 0)
-                return err_sys(err, errno, "pipe");
+        }
         (void)fcntl(ends[1], F_SETPIPE_SZ, 1 << 20); /* refused is fine */
         in = ends[0];
         c.pipe_write = ends[1];
         r = pthread_create(&t, NULL, call_pack, &c);
         if (r) {
                 fd_close(&c.pipe_write);
+                sb_done(&c.args);
                 return err_sys(err, r, "start a thread");
         }
         r = pump_tar(in, &tar, &own);

@@ -16,6 +16,8 @@
 #include "builder/layout_priv.h"
 #include "builder/op_priv.h"
 
+#define BIND_DEPTH_MAX 250
+
 static struct rt_mount *push(struct run_mounts *m)
 {
         void *v = m->v;
@@ -55,15 +57,17 @@ static int bind_put(struct layout *l, struct fs *fs, struct fs_node *n, const ch
                                 .fs = fs,
                                 .node = n->type == LY_FILE ? n : NULL,
                                 .spool_fd = -1};
+        int r;
 
         if (n->type == LY_SYMLINK) {
                 i.link = mem_strdup(n->link);
                 if (!i.link)
                         return err_nomem(err, "bind mount");
         }
-        if (fs_capability(fs, n, &i.cap, &i.cap_len, err) < 0) {
+        r = fs_capability(fs, n, &i.cap, &i.cap_len, err);
+        if (r < 0) {
                 free(i.link);
-                return BLD_E_NOMEM;
+                return r;
         }
         return layout_put(l, path, &i, err);
 }
@@ -71,10 +75,12 @@ static int bind_put(struct layout *l, struct fs *fs, struct fs_node *n, const ch
 static int bind_below(struct layout *l, struct fs *fs, struct fs_node *dir, const char *path,
                       int depth, struct bld_err *err)
 {
-        int r = fs_children(fs, dir, err);
+        int r;
 
-        if (depth > 250)
-                return err_set(err, BLD_E_LIMIT, "folders nested too deeply in a bind mount");
+        if (depth > BIND_DEPTH_MAX)
+                return err_set(err, BLD_E_LIMIT, "folders nested deeper than %d in a bind mount",
+                               BIND_DEPTH_MAX);
+        r = fs_children(fs, dir, err);
         for (size_t i = 0; i < dir->nchildren && r == 0; i++) {
                 struct fs_node *n = dir->children[i];
                 AUTO_FREE char *p = NULL;

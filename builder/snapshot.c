@@ -85,10 +85,12 @@ int snapshot_unpack(struct build *b, const char *dest, enum ly_tree_form form,
         pthread_t t;
 
         r = unpack_args(dest, form, &u.args, err);
-        if (r < 0)
+        if (r == 0 && pipe2(ends, O_CLOEXEC) < 0)
+                r = err_sys(err, errno, "pipe");
+        if (r < 0) {
+                sb_done(&u.args);
                 return r;
-        if (pipe2(ends, O_CLOEXEC) < 0)
-                return err_sys(err, errno, "pipe");
+        }
         (void)fcntl(ends[1], F_SETPIPE_SZ, 1 << 20); /* fewer switches; refused is fine */
         u.pipe_read = ends[0];
         out = ends[1];
@@ -103,8 +105,11 @@ int snapshot_unpack(struct build *b, const char *dest, enum ly_tree_form form,
         r = produce(user, &sink, &own);
         fd_close(&out); /* end of the stream */
         (void)pthread_join(t, NULL);
-        /* A child that failed breaks the pipe: its reason is the one to tell. */
-        if (u.r < 0) {
+        /* The first cause: a child that failed breaks the producer's pipe, a producer that failed
+         * leaves the child half a stream. */
+        if (r < 0 && own.sys != EPIPE) {
+                err_copy(err, &own);
+        } else if (u.r < 0) {
                 err_copy(err, &u.err);
                 r = u.r;
         } else if (r < 0) {
@@ -283,6 +288,18 @@ static int look(struct layer_job *j, struct bld_err *err)
         return 0;
 }
 
+/* Damaged since it was stored: out of the way, so that the next build can fetch it anew. */
+static int blame_blob(const struct layer_job *j, int r, struct bld_err *err)
+{
+        struct bld_err why = BLD_ERR_INIT;
+
+        if (r != BLD_E_CORRUPT || cas_blob_verify(j->b->c->cas, &j->layers->v[j->index].desc.digest,
+                                                  &why) != BLD_E_CORRUPT)
+                return r;
+        err_copy(err, &why);
+        return err_try(err, r, "build again: what a registry has is fetched anew");
+}
+
 static int make_layer(struct layer_job *j, struct bld_err *err)
 {
         const struct bd_layer *l = &j->layers->v[j->index];
@@ -310,6 +327,7 @@ static int make_layer(struct layer_job *j, struct bld_err *err)
                 j->toc = j->made;
                 r = unpack_once(j, err);
         }
+        r = blame_blob(j, r, err);
         if (r == 0)
                 r = bd_toc_put(j->b->c, &l->diff_id, j->made, err);
         if (r == 0 && cas_lease_snapshot(j->b->record, rt_keeper_env(j->b->keeper)->view, j->id,

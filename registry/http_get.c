@@ -98,7 +98,8 @@ int reg_http_get(struct reg_client *c, const struct reg_http *o, const struct re
                 return r;
         sb_fmt(&authority, "%s:%u", u.host, u.port);
         /* A query may be a signature: it is not for messages. */
-        sb_fmt(&what, "download of %s://%s%.*s", u.https ? "https" : "http", u.host,
+        sb_fmt(&what, "download of %s://%s%.*s", u.https ? "https" : "http",
+               u.port == (u.https ? 443 : 80) ? u.host : sb_text(&authority),
                (int)MIN(strcspn(u.rest, "?"), (size_t)1000), u.rest);
         r = reg_repo_of_host(c, sb_text(&authority), &repo, err);
         if (r < 0)

@@ -24,7 +24,7 @@ static bool env_wanted(const char *e)
         size_t n = eq ? (size_t)(eq - e) : 0;
 
         return str_has_prefix(e, "GCOV_") || str_has_prefix(e, "LD_LIBRARY_PATH=") ||
-               (n > 8 && strncmp(e + n - 8, "_OPTIONS", 8) == 0 &&
+               (n >= 11 && strncmp(e + n - 8, "_OPTIONS", 8) == 0 &&
                 strncmp(e + n - 11, "SAN", 3) == 0);
 }
 
