@@ -195,6 +195,9 @@ static const char *vertex_what(const struct vertex *v)
                 (void)snprintf(buf, sizeof(buf), "mkdir %s by %s", v->u.mkdir.path,
                                v->u.mkdir.user);
                 break;
+        case VX_GIT:
+                (void)snprintf(buf, sizeof(buf), "git %s", v->u.git.remote);
+                break;
         }
         return buf;
 }

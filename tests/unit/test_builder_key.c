@@ -68,19 +68,40 @@ static struct vertex *mkdir_vertex(void)
         return v;
 }
 
+static struct vertex *git_vertex(void)
+{
+        struct vertex *v = new_vertex(VX_GIT);
+        struct vx_git *g = &v->u.git;
+
+        g->remote = copy("https://host/r.git");
+        g->userinfo = copy("me");
+        g->full_ref = copy("refs/heads/main");
+        g->subdir = copy("sub");
+        (void)str_copy(g->commit, sizeof(g->commit), "0123");
+        return v;
+}
+
 static struct vertex *copy_vertex(void)
 {
         struct vertex *v = new_vertex(VX_COPY);
         struct vx_copy *c = &v->u.copy;
 
-        c->src = mem_zalloc(3, sizeof(*c->src));
+        c->src = mem_zalloc(4, sizeof(*c->src));
         assert_non_null(c->src);
-        c->nsrc = 2;
+        c->nsrc = 4;
         c->src[0].path = copy("a");
         c->src[1].kind = COPY_INLINE;
         c->src[1].path = copy("EOF");
         c->src[1].data = copy("text\n");
         c->src[1].len = 5;
+        c->src[2].kind = COPY_BLOB;
+        c->src[2].path = copy("f.txt");
+        c->src[2].shown = copy("http://x/f.txt");
+        digest_of("blob", 4, &c->src[2].blob);
+        c->src[2].mtime_sec = 7;
+        c->src[3].kind = COPY_GIT;
+        c->src[3].path = copy("g");
+        c->src[3].input = 1;
         c->dest = copy("/d/");
         c->chown = copy("1:2");
         c->chmod = copy("644");
@@ -137,7 +158,7 @@ static struct vertex *run_vertex(void)
 
 static struct vertex *(*const makers[])(void) = {
         [VX_IMAGE] = image_vertex, [VX_LOCAL] = local_vertex, [VX_COPY] = copy_vertex,
-        [VX_RUN] = run_vertex,     [VX_MKDIR] = mkdir_vertex,
+        [VX_RUN] = run_vertex,     [VX_MKDIR] = mkdir_vertex, [VX_GIT] = git_vertex,
 };
 
 /* ---- one change each ---- */
@@ -176,6 +197,18 @@ CHANGE(copy_kind, v->u.copy.src[0].kind = COPY_INLINE);
 CHANGE(copy_data, v->u.copy.src[1].data[0] = 'T');
 CHANGE(copy_len, v->u.copy.src[1].len = 4);
 CHANGE(copy_src_line, v->u.copy.src[0].pos.line = 9);
+CHANGE(copy_blob, digest_of("blub", 4, &v->u.copy.src[2].blob));
+CHANGE(copy_blob_time, v->u.copy.src[2].mtime_sec = 8);
+CHANGE(copy_blob_name, set(&v->u.copy.src[2].path, "e.txt"));
+CHANGE(copy_blob_url, set(&v->u.copy.src[2].shown, "http://mirror/f.txt"));
+CHANGE(copy_git_input, v->u.copy.src[3].input = 2);
+CHANGE(git_commit, v->u.git.commit[0] = '1');
+CHANGE(git_subdir, set(&v->u.git.subdir, ""));
+CHANGE(git_keep, v->u.git.keep_git_dir = true);
+CHANGE(git_submodules, v->u.git.submodules = true);
+CHANGE(git_mtime, v->u.git.mtime_commit = true);
+CHANGE(git_remote, set(&v->u.git.remote, "https://mirror/r.git"));
+CHANGE(git_user, set(&v->u.git.userinfo, "you"));
 CHANGE(copy_dest, set(&v->u.copy.dest, "/d"));
 CHANGE(copy_chown, set(&v->u.copy.chown, "1:3"));
 CHANGE(copy_no_chown, set(&v->u.copy.chown, NULL));
@@ -251,6 +284,18 @@ static const struct {
         {"copy: heredoc text", VX_COPY, copy_data, true},
         {"copy: heredoc length", VX_COPY, copy_len, true},
         {"copy: where the source stands", VX_COPY, copy_src_line, false},
+        {"copy: downloaded file", VX_COPY, copy_blob, true},
+        {"copy: its time", VX_COPY, copy_blob_time, true},
+        {"copy: its name", VX_COPY, copy_blob_name, true},
+        {"copy: where it came from", VX_COPY, copy_blob_url, false},
+        {"copy: which repository", VX_COPY, copy_git_input, true},
+        {"git: commit", VX_GIT, git_commit, true},
+        {"git: folder", VX_GIT, git_subdir, true},
+        {"git: .git kept", VX_GIT, git_keep, true},
+        {"git: submodules", VX_GIT, git_submodules, true},
+        {"git: times", VX_GIT, git_mtime, true},
+        {"git: from where", VX_GIT, git_remote, false},
+        {"git: who asks", VX_GIT, git_user, false},
         {"copy: destination slash", VX_COPY, copy_dest, true},
         {"copy: chown", VX_COPY, copy_chown, true},
         {"copy: no chown", VX_COPY, copy_no_chown, true},
@@ -336,7 +381,7 @@ static void each_parameter(void **state)
 static void nothing_else(void **state)
 {
         (void)state;
-        for (enum vx_kind k = VX_IMAGE; k <= VX_MKDIR; k++) {
+        for (enum vx_kind k = VX_IMAGE; k <= VX_GIT; k++) {
                 for (size_t i = 0; i < ARRAY_LEN(never); i++) {
                         print_message("kind %d: %s\n", (int)k, never[i].name);
                         one_change(k, never[i].change, false);
@@ -351,7 +396,7 @@ static void all_different(void **state)
         size_t n = 0;
 
         (void)state;
-        for (enum vx_kind k = VX_IMAGE; k <= VX_MKDIR; k++) {
+        for (enum vx_kind k = VX_IMAGE; k <= VX_GIT; k++) {
                 struct vertex *v = makers[k]();
 
                 key_params(v);
