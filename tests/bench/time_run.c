@@ -4,7 +4,8 @@
  * shell and not timed (may be empty); the command is split at blanks and executed as it is, so that no
  * shell is part of the time. All commands are run once in turn, then again, REPEATS times: whatever
  * disturbs the machine disturbs all of them. Prints LABEL, the median, minimum and maximum in
- * milliseconds, and the largest resident set in KiB. A command that fails ends everything. */
+ * milliseconds, the median of the CPU time (user and system, children included) in milliseconds, and the
+ * largest resident set in KiB. A command that fails ends everything. */
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
@@ -29,6 +30,7 @@ struct command {
         char *text; /* as in the file, for messages */
         char *argv[MAX_ARGS + 1];
         double *ms;
+        double *cpu_ms;
         long rss_kib;
 };
 
@@ -46,7 +48,12 @@ static double now_ms(void)
         return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
 }
 
-static double run(char *const argv[], const char *text, long *rss_kib)
+static double seconds_ms(struct timeval t)
+{
+        return (double)t.tv_sec * 1e3 + (double)t.tv_usec / 1e3;
+}
+
+static double run(char *const argv[], const char *text, double *cpu_ms, long *rss_kib)
 {
         posix_spawn_file_actions_t fa;
         struct rusage ru;
@@ -69,7 +76,8 @@ static double run(char *const argv[], const char *text, long *rss_kib)
         posix_spawn_file_actions_destroy(&fa);
         if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
                 die("failed", text);
-        if (rss_kib && ru.ru_maxrss > *rss_kib)
+        *cpu_ms = seconds_ms(ru.ru_utime) + seconds_ms(ru.ru_stime);
+        if (ru.ru_maxrss > *rss_kib)
                 *rss_kib = ru.ru_maxrss;
         return end - start;
 }
@@ -90,7 +98,8 @@ static void parse(char *line, struct command *c, size_t repeats)
                 c->argv[n++] = w;
         }
         c->ms = calloc(repeats, sizeof(*c->ms));
-        if (n == 0 || !c->ms || !c->text)
+        c->cpu_ms = calloc(repeats, sizeof(*c->cpu_ms));
+        if (n == 0 || !c->ms || !c->cpu_ms || !c->text)
                 die("no command", c->label);
 }
 
@@ -128,15 +137,19 @@ int main(int argc, char **argv)
                 for (size_t i = 0; i < n; i++) {
                         char *const prepare[] = {"/bin/sh", "-ec", c[i].prepare, NULL};
 
+                        double unused_ms;
+                        long unused_kib = 0;
+
                         if (c[i].prepare[0])
-                                (void)run(prepare, c[i].prepare, NULL);
-                        c[i].ms[r] = run(c[i].argv, c[i].text, &c[i].rss_kib);
+                                (void)run(prepare, c[i].prepare, &unused_ms, &unused_kib);
+                        c[i].ms[r] = run(c[i].argv, c[i].text, &c[i].cpu_ms[r], &c[i].rss_kib);
                 }
         }
         for (size_t i = 0; i < n; i++) {
                 qsort(c[i].ms, repeats, sizeof(*c[i].ms), compare);
-                printf("%s %.3f %.3f %.3f %ld\n", c[i].label, c[i].ms[repeats / 2], c[i].ms[0],
-                       c[i].ms[repeats - 1], c[i].rss_kib);
+                qsort(c[i].cpu_ms, repeats, sizeof(*c[i].cpu_ms), compare);
+                printf("%s %.3f %.3f %.3f %.3f %ld\n", c[i].label, c[i].ms[repeats / 2], c[i].ms[0],
+                       c[i].ms[repeats - 1], c[i].cpu_ms[repeats / 2], c[i].rss_kib);
         }
         return 0;
 }
