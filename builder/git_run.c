@@ -329,7 +329,7 @@ static int failed(struct git_run *x, const char *verb, const struct sb *said, st
                 r = err_why(err, r, "%s", sb_text(&text));
         if (code == BLD_E_DENIED && http_is_url(x->remote))
                 r = err_try(err, r, "--secret id=GIT_AUTH_TOKEN,src=FILE");
-        else if (code == BLD_E_DENIED)
+        else if (code == BLD_E_DENIED && strncasecmp(x->remote, "git://", 6) != 0)
                 r = err_try(err, r, "--ssh default, with the key in the agent");
         return r;
 }

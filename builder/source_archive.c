@@ -84,41 +84,55 @@ static int plain_tar(struct bd_ctx *c, int archive, int *ret, struct bld_err *er
         return r;
 }
 
-static int apply(struct bd_ctx *c, int tar, struct source *s, struct bld_err *err)
+int source_folder(struct bd_ctx *c, struct source *s, struct bld_err *err)
 {
-        struct ly_apply_opts o = {.form = LY_TREE_PLAIN, .tolerate_dev = true};
-        struct ly_apply_stats st;
-        struct ly_source in = ly_source_fd(tar);
-        AUTO_FD int dir = -1;
         int r = cas_tmp_new(c->cas, &s->tmp, err);
 
         if (r < 0)
                 return r;
         if (sys_mkdirat(cas_tmp_dirfd(s->tmp), "context", 0755) < 0)
                 return err_sys(err, errno, "make room for the build context");
-        dir = sys_openat(cas_tmp_dirfd(s->tmp), "context", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+        if (asprintf(&s->context_path, "%s/%s/context", cas_root(c->cas), cas_tmp_path(s->tmp)) <
+            0) {
+                s->context_path = NULL;
+                return err_nomem(err, "build context");
+        }
+        return 0;
+}
+
+int source_tar(struct bd_ctx *c, int tar, struct source *s, struct bld_err *err)
+{
+        struct ly_apply_opts o = {.form = LY_TREE_PLAIN, .tolerate_dev = true};
+        struct ly_apply_stats st;
+        struct ly_source in = ly_source_fd(tar);
+        AUTO_FD int dir = -1;
+        int r = source_folder(c, s, err);
+
+        if (r < 0)
+                return r;
+        dir = sys_openat(AT_FDCWD, s->context_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
         if (dir < 0)
                 return err_sys(err, errno, "make room for the build context");
-        r = ly_apply(&in, dir, &o, &st, err);
-        if (r == 0 && asprintf(&s->context_path, "%s/%s/context", cas_root(c->cas),
-                               cas_tmp_path(s->tmp)) < 0) {
-                s->context_path = NULL;
-                r = err_nomem(err, "build context");
-        }
-        return r;
+        return ly_apply(&in, dir, &o, &st, err);
+}
+
+int source_archive_file(struct bd_ctx *c, int file, struct source *s, struct bld_err *err)
+{
+        AUTO_FD int tar = -1;
+        int r = plain_tar(c, file, &tar, err);
+
+        if (r == 0)
+                r = source_tar(c, tar, s, err);
+        if (r == BLD_E_CORRUPT || r == BLD_E_LIMIT)
+                r = err_recode(err, BLD_E_INVALID);
+        return r < 0 ? err_wrap(err, r, "build context") : 0;
 }
 
 int source_archive(struct bd_ctx *c, const struct sb *head, int fd, struct source *s,
                    struct bld_err *err)
 {
-        AUTO_FD int file = -1, tar = -1;
+        AUTO_FD int file = -1;
         int r = spool(c, head, fd, &file, err);
 
-        if (r == 0)
-                r = plain_tar(c, file, &tar, err);
-        if (r == 0)
-                r = apply(c, tar, s, err);
-        if (r == BLD_E_CORRUPT || r == BLD_E_LIMIT)
-                r = err_recode(err, BLD_E_INVALID);
-        return r < 0 ? err_wrap(err, r, "build context") : 0;
+        return r < 0 ? err_wrap(err, r, "build context") : source_archive_file(c, file, s, err);
 }

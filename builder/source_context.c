@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,7 +11,7 @@
 #include "base/fd.h"
 #include "base/path.h"
 #include "base/sys.h"
-#include "builder/source_priv.h"
+#include "builder/git_priv.h"
 
 #define DOCKERFILE_MAX (16u << 20)
 #define IGNORE_MAX (4u << 20)
@@ -24,22 +25,19 @@ void source_done(struct source *s)
         cas_tmp_free(s->tmp);
 }
 
-static bool looks_remote(const char *s)
-{
-        return strstr(s, "://") || str_has_prefix(s, "git@") ||
-               (str_has_prefix(s, "github.com/") && access(s, F_OK) != 0);
-}
-
 static int open_folder(const char *path, struct source *s, struct bld_err *err)
 {
         char full[PATH_MAX];
         struct stat st;
 
-        if (looks_remote(path))
+        if (strstr(path, "://") && stat(path, &st) < 0)
                 return err_try(err,
-                               err_set(err, BLD_E_UNSUPPORTED,
-                                       "remote build contexts are not supported yet: %s", path),
-                               "clone or download it, and give the folder");
+                               err_set(err, BLD_E_INVALID,
+                                       "unable to prepare context: \"%.300s\" is no URL of a "
+                                       "repository or a file",
+                                       path),
+                               "a folder, an archive, a git URL (over http its path ends in .git), "
+                               "or http(s)://...");
         if (!realpath(path, full) || stat(full, &st) < 0) {
                 if (errno == ENOENT)
                         return err_set(err, BLD_E_INVALID,
@@ -64,6 +62,28 @@ static int read_named(struct source *s, const char *path, const char *shown, str
         return s->dockerfile_name ? 0 : err_nomem(err, "Dockerfile");
 }
 
+/* Below a context that came from elsewhere, whose links are not to be believed. */
+static int read_inside(struct source *s, const char *name, struct bld_err *err)
+{
+        const struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
+                                     .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+        AUTO_FD int dir = sys_openat(AT_FDCWD, s->context_path,
+                                     O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+        AUTO_FD int fd = dir < 0 ? -1 : sys_openat2(dir, name, &how);
+        int r;
+
+        if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+                return err_set(err, BLD_E_NOT_FOUND, "there is no \"%.300s\" in the build context",
+                               name);
+        if (fd < 0)
+                return err_sys(err, errno, "open \"%.300s\" of the build context", name);
+        r = fd_read_all(fd, &s->text, name, err);
+        if (r < 0)
+                return r;
+        s->dockerfile_name = mem_strdup(name);
+        return s->dockerfile_name ? 0 : err_nomem(err, "Dockerfile");
+}
+
 static int find_dockerfile(struct source *s, struct bld_err *err)
 {
         static const char *const names[] = {"Dockerfile", "dockerfile", "Containerfile"};
@@ -71,7 +91,9 @@ static int find_dockerfile(struct source *s, struct bld_err *err)
         for (size_t i = 0; i < ARRAY_LEN(names); i++) {
                 AUTO_FREE char *path = path_join(s->context_path, names[i]);
                 struct bld_err own = BLD_ERR_INIT;
-                int r = path ? read_named(s, path, names[i], &own) : err_nomem(&own, "path");
+                int r = !path    ? err_nomem(&own, "path")
+                        : s->tmp ? read_inside(s, names[i], &own)
+                                 : read_named(s, path, names[i], &own);
 
                 if (r == BLD_E_NOT_FOUND)
                         continue;
@@ -79,12 +101,16 @@ static int find_dockerfile(struct source *s, struct bld_err *err)
                         err_copy(err, &own);
                 return r;
         }
-        (void)err_set(err, BLD_E_INVALID, "there is no Dockerfile in \"%s\"", s->context_path);
+        if (s->tmp)
+                (void)err_set(err, BLD_E_INVALID, "there is no Dockerfile in the build context");
+        else
+                (void)err_set(err, BLD_E_INVALID, "there is no Dockerfile in \"%s\"",
+                              s->context_path);
         return err_try(err, BLD_E_INVALID, "name it with -f FILE");
 }
 
 /* Is this the beginning of an archive? */
-static bool is_archive(const struct sb *head)
+bool source_is_archive(const void *head, size_t n)
 {
         static const struct {
                 const char *magic;
@@ -98,8 +124,8 @@ static bool is_archive(const struct sb *head)
                      {"ustar", 5, 257}};
 
         for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
-                if (head->len >= kinds[i].at + kinds[i].len &&
-                    memcmp(head->buf + kinds[i].at, kinds[i].magic, kinds[i].len) == 0)
+                if (n >= kinds[i].at + kinds[i].len &&
+                    memcmp((const char *)head + kinds[i].at, kinds[i].magic, kinds[i].len) == 0)
                         return true;
         return false;
 }
@@ -123,7 +149,7 @@ static int read_stdin(struct bd_ctx *c, const struct bld_build_opts *o, struct s
         AUTO_SB struct sb head = SB_INIT(4096);
         int r = read_head(o->stdin_fd, &head, err);
 
-        if (r == 0 && may_be_context && is_archive(&head))
+        if (r == 0 && may_be_context && source_is_archive(sb_text(&head), head.len))
                 return source_archive(c, &head, o->stdin_fd, s, err);
         if (r == 0 && may_be_context && o->dockerfile)
                 return err_set(err, BLD_E_USAGE,
@@ -136,10 +162,9 @@ static int read_stdin(struct bd_ctx *c, const struct bld_build_opts *o, struct s
         return r < 0 || s->dockerfile_name ? r : err_nomem(err, "Dockerfile");
 }
 
-static int read_dockerfile(struct bd_ctx *c, const struct bld_build_opts *o, struct source *s,
-                           struct bld_err *err)
+static int read_dockerfile(struct bd_ctx *c, const struct bld_build_opts *o,
+                           const struct remote_auth *auth, struct source *s, struct bld_err *err)
 {
-        AUTO_FREE char *inside = NULL;
         int r;
 
         if (s->dockerfile_name) /* it was on standard input */
@@ -148,12 +173,12 @@ static int read_dockerfile(struct bd_ctx *c, const struct bld_build_opts *o, str
                 return read_stdin(c, o, s, false, err);
         if (!o->dockerfile)
                 return find_dockerfile(s, err);
-        if (strstr(o->dockerfile, "://"))
-                return err_set(err, BLD_E_UNSUPPORTED,
-                               "a Dockerfile from a URL is not supported yet: %s", o->dockerfile);
+        if (http_is_url(o->dockerfile))
+                return source_dockerfile(c, auth, o->dockerfile, s, err);
         if (s->tmp && o->dockerfile[0] != '/') /* relative to a context that is no folder here */
-                inside = path_join(s->context_path, o->dockerfile);
-        r = read_named(s, inside ? inside : o->dockerfile, o->dockerfile, err);
+                r = read_inside(s, o->dockerfile, err);
+        else
+                r = read_named(s, o->dockerfile, o->dockerfile, err);
         return r == BLD_E_NOT_FOUND ? err_recode(err, BLD_E_INVALID) : r;
 }
 
@@ -187,6 +212,8 @@ static int find_ignore(const struct bld_build_opts *o, struct source *s, struct 
 
                 if (strcmp(s->dockerfile_name, "-") == 0)
                         break;
+                if (o->dockerfile && http_is_url(o->dockerfile))
+                        break;
                 full = o->dockerfile ? mem_strdup(o->dockerfile)
                                      : path_join(s->context_path, s->dockerfile_name);
                 if (!full || asprintf(&beside, "%s%s", full, suffixes[i]) < 0) {
@@ -203,12 +230,30 @@ static int find_ignore(const struct bld_build_opts *o, struct source *s, struct 
         return r < 0 ? r : 0;
 }
 
-static int open_context(struct bd_ctx *c, const struct bld_build_opts *o, struct source *s,
-                        struct bld_err *err)
+/* The forms that are folders or files of no machine of ours. 1: neither. */
+static int open_remote(struct bd_ctx *c, const struct bld_build_opts *o,
+                       const struct remote_auth *auth, struct source *s, struct bld_err *err)
+{
+        struct giturl u;
+        int r = git_url(o->context, true, &u, err);
+
+        if (r < 0)
+                return err_wrap(err, r, "build context");
+        if (r == 1) {
+                r = source_git(c, o, auth, &u, s, err);
+                giturl_done(&u);
+                return r;
+        }
+        return http_is_url(o->context) ? source_http(c, o, auth, o->context, s, err) : 1;
+}
+
+static int open_context(struct bd_ctx *c, const struct bld_build_opts *o,
+                        const struct remote_auth *auth, struct source *s, struct bld_err *err)
 {
         AUTO_SB struct sb none = SB_INIT(16);
         AUTO_FD int fd = -1;
         struct stat st;
+        int r;
 
         if (!o->context)
                 return err_set(err, BLD_E_USAGE,
@@ -219,7 +264,10 @@ static int open_context(struct bd_ctx *c, const struct bld_build_opts *o, struct
                                "dockerfile");
         if (strcmp(o->context, "-") == 0)
                 return read_stdin(c, o, s, true, err);
-        if (looks_remote(o->context) || stat(o->context, &st) < 0 || !S_ISREG(st.st_mode))
+        r = open_remote(c, o, auth, s, err);
+        if (r <= 0)
+                return r;
+        if (stat(o->context, &st) < 0 || !S_ISREG(st.st_mode))
                 return open_folder(o->context, s, err);
         fd = sys_openat(AT_FDCWD, o->context, O_RDONLY | O_CLOEXEC, 0);
         if (fd < 0)
@@ -230,12 +278,11 @@ static int open_context(struct bd_ctx *c, const struct bld_build_opts *o, struct
 int source_open(struct bd_ctx *c, const struct bld_build_opts *o, const struct remote_auth *auth,
                 struct source *ret, struct bld_err *err)
 {
-        (void)auth;
         struct source s = {.text = SB_INIT(DOCKERFILE_MAX)};
-        int r = open_context(c, o, &s, err);
+        int r = open_context(c, o, auth, &s, err);
 
         if (r == 0)
-                r = read_dockerfile(c, o, &s, err);
+                r = read_dockerfile(c, o, auth, &s, err);
         if (r == 0 && s.context_path && !s.tmp) /* an archive was filtered by who made it */
                 r = find_ignore(o, &s, err);
         if (r < 0) {

@@ -27,6 +27,23 @@ void source_done(struct source *s);
  * compressed tar, by content. */
 int source_archive(struct bd_ctx *c, const struct sb *head, int fd, struct source *s,
                    struct bld_err *err) MUST_CHECK;
+/* The same of a file that can be read twice; of a plain tar that is bld's own. */
+int source_archive_file(struct bd_ctx *c, int file, struct source *s, struct bld_err *err) MUST_CHECK;
+int source_tar(struct bd_ctx *c, int tar, struct source *s, struct bld_err *err) MUST_CHECK;
+/* An empty folder as the context. */
+int source_folder(struct bd_ctx *c, struct source *s, struct bld_err *err) MUST_CHECK;
+/* Is this the beginning of an archive? */
+bool source_is_archive(const void *head, size_t n);
+
+/* Contexts that are elsewhere (source_remote.c). auth may be NULL. */
+struct giturl;
+int source_git(struct bd_ctx *c, const struct bld_build_opts *o, const struct remote_auth *auth,
+               struct giturl *u, struct source *s, struct bld_err *err) MUST_CHECK;
+int source_http(struct bd_ctx *c, const struct bld_build_opts *o, const struct remote_auth *auth,
+                const char *url, struct source *s, struct bld_err *err) MUST_CHECK;
+/* The Dockerfile alone, from a URL. */
+int source_dockerfile(struct bd_ctx *c, const struct remote_auth *auth, const char *url,
+                      struct source *s, struct bld_err *err) MUST_CHECK;
 
 /* A file from the web, in the store as a blob (source_http.c). */
 struct http_file {
