@@ -211,6 +211,29 @@ no_place_for_a_blob() {
 	umount "$T/mnt/full2"
 }
 
+# A layer damaged on the disk is named, moved aside, and taken anew where it is to be had.
+damaged_layer() {
+	local layer blob
+	"$BLD" save base:latest -o base.tar
+	layer=$(layers base:latest | head -1)
+	blob=$(blob "$layer")
+	chmod u+w "$blob"
+	printf 'damage!!' | dd of="$blob" bs=1 seek=$(($(stat -c %s "$blob") / 2)) conv=notrunc status=none
+	rm -rf "$BLD_ROOT"/snapshots/*/*
+	dockerfile <<-'X'
+	FROM base:latest
+	RUN echo mended
+	X
+	want 7 "$BLD" build --progress=plain ctx
+	one_error
+	has "$D/err" "^error: .*blob $layer was damaged"
+	hasnt "$D/err" '^  log:' # there is none
+	[ ! -e "$blob" ] || fail "the damaged blob is still there"
+	bld load -i base.tar
+	build ctx
+	store_whole
+}
+
 streams() {
 	dockerfile <<-'X'
 	FROM base:latest
@@ -236,5 +259,6 @@ t "image commands: exit 6, 3, 7" image_commands
 t "a newer store is refused with exit 9" newer_store
 t "disk full in a RUN: exit 8, the store whole, then it goes on" no_place
 t "disk full while packing and exporting" no_place_for_a_blob
+t "a layer damaged on the disk" damaged_layer
 t "closed and piped streams keep the exit code" streams
 t_end
