@@ -236,6 +236,11 @@ static int mount_dev(struct init *in, struct bld_err *err)
         mask = umask(0);
         r = fill_dev(in, fd, err);
         (void)umask(mask);
+        if (r == 0) {
+                in->null_fd = sys_openat(fd, "null", O_RDONLY | O_NOFOLLOW | O_CLOEXEC, 0);
+                if (in->null_fd < 0)
+                        return err_sys(err, errno, "open /dev/null");
+        }
         /* A step may hold CAP_MKNOD, and no device cgroup stands behind it: a block node it could open
          * would be the host's disk. So nodes work only in the mounts made for them above. */
         if (r == 0 && !in->step.insecure)
@@ -368,7 +373,9 @@ static int mask(struct init *in, const char *path, struct bld_err *err)
                 return err_sys(err, errno, "look at %s", path);
         if (S_ISDIR(st.st_mode))
                 return bind_at(in->files_fd, "empty", at, NSDE | MOUNT_ATTR_RDONLY, path, err);
-        return bind_at(in->root.fd, "dev/null", at, 0, path, err);
+        /* By handle: RUN --mount may have put a tree of the image over /dev, and a link named null
+         * in it would be followed in the host's root. */
+        return bind_at(in->null_fd, "", at, 0, path, err);
 }
 
 static int mask_cpus(struct init *in, struct bld_err *err)

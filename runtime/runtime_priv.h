@@ -256,6 +256,7 @@ struct init {
         struct root root;
         int scratch_fd;
         int files_fd; /* the private tmpfs: hosts, resolv.conf, secrets, an empty folder */
+        int null_fd;  /* our own /dev/null, whatever RUN --mount puts over its name later */
         struct ident id;
         struct strv env;
         pid_t pid;                /* of the step */

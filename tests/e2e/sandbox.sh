@@ -54,6 +54,24 @@ users() {
 	has "$D/err" '1000 +33 .*/f'
 }
 
+# A tree of the image over /dev: a link named null in it must not be followed in the host's root.
+dev_covered() {
+	echo "of the host" >"$T/host-file"
+	dockerfile <<-X
+	FROM base:latest AS evil
+	RUN ln -s $T/host-file /null && mkfifo /tty
+	FROM base:latest
+	RUN mkdir -p $T && touch $T/host-file
+	RUN --mount=type=bind,from=evil,source=/,target=/dev cat /proc/interrupts; echo mine >/proc/interrupts; echo ran
+	RUN --mount=type=tmpfs,target=/dev cat /proc/interrupts; echo ran too
+	X
+	build ctx
+	has "$D/err" '\| ran$'
+	has "$D/err" '\| ran too$'
+	hasnt "$D/err" '\| of the host'
+	same "of the host" "$(cat "$T/host-file")" "a file of the host"
+}
+
 kernel_view() {
 	run_says <<-'X'
 	FROM base:latest
@@ -235,6 +253,7 @@ t "base image" base
 t "folder, environment, shell and exec form, descriptors" environment
 t "USER: names, numbers, supplementary groups, HOME" users
 t "capabilities, seccomp, /dev, /proc, /sys, masks" kernel_view
+t "a tree of the image over /dev" dev_covered
 t "--network none, host, default" network
 t "bld's own mounts leave no trace in the layer" no_trace
 t "deleted and re-created folders become whiteouts" whiteouts
