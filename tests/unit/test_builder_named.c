@@ -36,6 +36,8 @@ static void named(void **state)
                                "multi=docker-image://first",
                                "multi=docker-image://second",
                                "multi::linux/amd64=docker-image://amd",
+                               "repo=https://example.com/r.git#main",
+                               "web=https://example.com/a.txt",
                                NULL};
         static const struct {
                 const char *name;
@@ -54,6 +56,8 @@ static void named(void **state)
                 {"st", NAMED_STORE, "app:v1"},
                 {"only", NAMED_NONE, NULL}, /* that one is for arm64 */
                 {"multi", NAMED_IMAGE, "amd"},
+                {"repo", NAMED_GIT, "https://example.com/r.git#main"},
+                {"web", NAMED_HTTP, "https://example.com/a.txt"},
                 {"nope", NAMED_NONE, NULL},
                 {"scratch", NAMED_NONE, NULL},
                 {"context", NAMED_NONE, NULL},
@@ -74,9 +78,9 @@ static void named(void **state)
                 if (rows[i].value)
                         assert_string_equal(value, rows[i].value);
                 if (rows[i].kind == NAMED_FOLDER) {
-                        char full[300];
+                        AUTO_FREE char *full = realpath(at(f, "dir"), NULL);
 
-                        assert_non_null(realpath(at(f, "dir"), full));
+                        assert_non_null(full);
                         assert_string_equal(value, full);
                         (void)str_copy(ignored, sizeof(ignored), value);
                 }
@@ -96,8 +100,8 @@ static void named_bad(void **state)
                 {"noequals", BLD_E_USAGE},
                 {"=x", BLD_E_USAGE},
                 {"x=", BLD_E_USAGE},
-                {"x=https://example.com/a.tar", BLD_E_UNSUPPORTED},
-                {"x=git://example.com/a", BLD_E_UNSUPPORTED},
+                {"x=ftp://example.com/a.tar", BLD_E_USAGE},
+                {"x=target:other://", BLD_E_USAGE},
                 {"x=/nowhere/at/all", BLD_E_INVALID},
         };
 
