@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "base/num.h"
+#include "base/path.h"
 #include "base/opt.h"
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -577,6 +578,14 @@ static int start_image(struct plan *p, struct stage *s, struct bld_err *err)
         r = img_config_copy(&im->config, &s->config, err);
         if (r < 0)
                 return r;
+        if (s->config.working_dir && *s->config.working_dir && *s->config.working_dir != '/') {
+                char *full = path_join("/", s->config.working_dir);
+
+                if (!full)
+                        return err_nomem(err, "image config");
+                free(s->config.working_dir);
+                s->config.working_dir = full;
+        }
         free(s->config.created);
         s->config.created = NULL;
         if (!s->platform_given)

@@ -165,6 +165,22 @@ prune_during_builds() {
 	store_whole
 }
 
+# A base whose config is odd but harmless: BuildKit's rule is that a relative WorkingDir is below /.
+relative_workdir() {
+	local id
+	id=$(sha256sum <"$BASE_TAR" | cut -d' ' -f1)
+	mkdir a ctx
+	cp "$BASE_TAR" a/l.tar
+	echo '{"architecture":"amd64","os":"linux","config":{"WorkingDir":"../srv/./x"},"rootfs":{"type":"layers","diff_ids":["sha256:'"$id"'"]}}' >a/c.json
+	echo '[{"Config":"c.json","RepoTags":["odd:1"],"Layers":["l.tar"]}]' >a/manifest.json
+	tar -C a -cf odd.tar .
+	bld load -i odd.tar
+	printf 'FROM odd:1\nRUN echo "in $(pwd)"\n' >ctx/Dockerfile
+	build -t odd:2 ctx
+	has "$D/err" '\| in /srv/x$'
+	same /srv/x "$(config odd:2 | jq -r .config.WorkingDir)"
+}
+
 t "base image" base
 t "images: table, json, template, filter" list
 t "tag, rmi, references by digest" tags
@@ -172,6 +188,7 @@ t "inspect: docker's shape, raw bytes, templates" inspect
 t "history" history_of
 t "save and load: three formats, pipe, gzip" save_and_load
 t "archives that lie are refused with exit 3" hostile_archives
+t "a base whose working folder is relative" relative_workdir
 t "du agrees with du; prune keeps what is named" space
 t "prune beside running builds" prune_during_builds
 t_end
