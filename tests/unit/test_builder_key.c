@@ -740,8 +740,8 @@ static void record_damaged(void **state)
                 "{\"v\":1,\"layers\":[1]}",
                 "{\"v\":1,\"layers\":[{}]}",
                 "{\"v\":1,\"layers\":[{\"diffID\":\"sha256:00\"}]}",
-                "{\"v\":1,\"layers\":[{\"diffID\":\"sha256:"
-                "0000000000000000000000000000000000000000000000000000000000000000\"}]}",
+                ("{\"v\":1,\"layers\":[{\"diffID\":\"sha256:"
+                 "0000000000000000000000000000000000000000000000000000000000000000\"}]}"),
         };
         struct fix *f = *state;
         struct vx_result got = {.chain_id = {.algo = DIGEST_NONE}};
