@@ -70,12 +70,13 @@ int bd_check_take(struct bd_check *c, struct lint *l, const char *file, const st
         for (; ret->n < l->found.n; ret->n++) {
                 struct lint_finding *f = &l->found.v[ret->n];
 
-                ret->v[ret->n] = (struct bld_finding){.rule = lint_rules[f->rule].name,
-                                                      .description = lint_rules[f->rule].description,
-                                                      .url = lint_rules[f->rule].url,
-                                                      .detail = TAKE_PTR(&f->text),
-                                                      .line = f->line,
-                                                      .end_line = f->end_line};
+                ret->v[ret->n] =
+                        (struct bld_finding){.rule = lint_rules[f->rule].name,
+                                             .description = lint_rules[f->rule].description,
+                                             .url = lint_rules[f->rule].url,
+                                             .detail = TAKE_PTR(&f->text),
+                                             .line = f->line,
+                                             .end_line = f->end_line};
         }
         return 0;
 }
@@ -97,7 +98,8 @@ static int push_warning(struct js *list, const struct bld_finding *f)
 
 static void put_base64(struct sb *out, const char *s, size_t n)
 {
-        static const char abc[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        static const char abc[] =
+                "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
         for (size_t i = 0; i < n; i += 3) {
                 uint32_t v = 0;

@@ -10,7 +10,7 @@
 #include "base/num.h"
 
 #define FINDINGS_MAX 100000u /* as many as a file may have instructions */
-#define TEXT_MAX (2u << 20) /* the longest word is 1 MiB */
+#define TEXT_MAX (2u << 20)  /* the longest word is 1 MiB */
 #define PAGE(name) "https://docs.docker.com/go/dockerfile/rule/" name "/"
 #define ALL_RULES ((1u << LINT_RULES) - 1)
 

@@ -7,6 +7,7 @@
 #include "builder/lint_priv.h"
 
 #define QUOTED_MAX (4u << 20)
+#define NAMES_MAX 1000u /* noted of one word; and among how many a near one is looked for */
 
 static struct sb quoted(const char *s)
 {
@@ -21,7 +22,7 @@ static struct sb quoted(const char *s)
 static void note_name(struct strv *names, const char *name)
 {
         /* Without memory a check is lost, not the build. */
-        if (!strv_has(names, name) && strv_add(names, name) < 0)
+        if (names->n < NAMES_MAX && !strv_has(names, name) && strv_add(names, name) < 0)
                 return;
 }
 
@@ -65,7 +66,7 @@ static char *suggest(const char *name, const struct strv *vars)
         AUTO_STRV struct strv keys = {0};
         const char *near;
 
-        for (size_t i = 0; i < vars->n; i++)
+        for (size_t i = 0; i < MIN(vars->n, NAMES_MAX); i++)
                 if (strv_addn(&keys, vars->v[i], strcspn(vars->v[i], "=")) < 0)
                         return NULL;
         near = df_suggest(name, (const char *const *)keys.v, keys.n, false);
@@ -154,25 +155,39 @@ void lint_default_args(struct lint *l, const struct strv *automatic)
         }
 }
 
+static bool is_declared(const struct df_file *f, const char *name)
+{
+        for (size_t i = 0; i < f->n && f->v[i].kind == DF_ARG; i++)
+                for (size_t k = 0; k < f->v[i].npairs; k++)
+                        if (strcmp(f->v[i].pairs[k].key, name) == 0)
+                                return true;
+        return false;
+}
+
+/* What there is to choose from, declared without a value included. */
+static bool global_names(const struct df_file *f, const struct strv *global, struct strv *out)
+{
+        if (strv_copy(out, global) < 0)
+                return false;
+        for (size_t i = 0; i < f->n && f->v[i].kind == DF_ARG && out->n < NAMES_MAX; i++)
+                for (size_t k = 0; k < f->v[i].npairs && out->n < NAMES_MAX; k++)
+                        if (strv_add(out, f->v[i].pairs[k].key) < 0)
+                                return false;
+        return true;
+}
+
 /* Names that neither the environment nor an ARG before the first FROM knows. */
 static void undeclared_in_from(struct lint *l, const struct lint_env *e, const struct strv *global)
 {
-        AUTO_STRV struct strv known = {0};
-        const struct df_file *f = l->file;
-
-        if (e->unset.n == 0 || strv_copy(&known, global) < 0)
-                return;
-        for (size_t i = 0; i < f->n && f->v[i].kind == DF_ARG; i++)
-                for (size_t k = 0; k < f->v[i].npairs; k++)
-                        if (strv_add(&known, f->v[i].pairs[k].key) < 0)
-                                return;
         for (size_t i = 0; i < e->unset.n; i++) {
                 const char *name = e->unset.v[i];
+                AUTO_STRV struct strv known = {0};
                 AUTO_FREE char *near = NULL;
 
-                if (strv_has(&known, name))
+                if (is_declared(l->file, name))
                         continue;
-                near = suggest(name, &known);
+                if (global_names(l->file, global, &known))
+                        near = suggest(name, &known);
                 if (near)
                         lint_add(l, LINT_UNDEFINED_ARG_IN_FROM,
                                  "FROM argument '%s' is not declared (did you mean %s?)", name,

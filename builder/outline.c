@@ -76,8 +76,8 @@ static struct outline_item *place_arg(struct outline *o, const struct df_instr *
 {
         struct outline_item *it = place(o, OUTLINE_ARG, name, in);
 
-        if (it && (!set_text(&it->value, value) ||
-                   !set_text(&it->description, description(in, name))))
+        if (it &&
+            (!set_text(&it->value, value) || !set_text(&it->description, description(in, name))))
                 o->failed = BLD_E_NOMEM;
         return it;
 }

@@ -128,8 +128,7 @@ static void add_command_text(struct sb *out, const char *s, size_t n, bool prope
 
         add_clean(&clean, s, n);
         for (const char *p = sb_text(&clean); *p; p++) {
-                if (*p == '%' || *p == '\r' || *p == '\n' ||
-                    (property && (*p == ':' || *p == ',')))
+                if (*p == '%' || *p == '\r' || *p == '\n' || (property && (*p == ':' || *p == ',')))
                         sb_fmt(out, "%%%02X", (unsigned char)*p);
                 else
                         sb_char(out, *p);
@@ -185,12 +184,12 @@ static int row_get(const struct bld_check_result *r, size_t i, struct row *ret)
         AUTO_SB struct sb clean = SB_INIT(OUT_MAX);
 
         if (i < r->n) {
-                *ret = (struct row){r->v[i].rule, "warning", r->v[i].url, NULL, r->v[i].line,
-                                    r->v[i].end_line};
+                *ret = (struct row){r->v[i].rule, "warning",    r->v[i].url,
+                                    NULL,         r->v[i].line, r->v[i].end_line};
                 add_text(&clean, r->v[i].detail);
         } else {
-                *ret = (struct row){"bld/build-error", "error", NULL, NULL, r->place.line,
-                                    r->place.line};
+                *ret = (struct row){"bld/build-error", "error",      NULL, NULL,
+                                    r->place.line,     r->place.line};
                 add_clean(&clean, r->error.msg, report_what(&r->error));
         }
         ret->detail = sb_take(&clean);
@@ -361,9 +360,12 @@ static int write_checkstyle(const struct bld_check_result *c, struct sb *out, st
 /* ---- the formats ---- */
 
 static const struct check_format formats[] = {
-        {"text", false, write_text},       {"json", true, write_json},
-        {"github", true, write_github},    {"sarif", true, write_sarif},
-        {"codequality", true, write_codequality}, {"checkstyle", true, write_checkstyle},
+        {"text", false, write_text},
+        {"json", true, write_json},
+        {"github", true, write_github},
+        {"sarif", true, write_sarif},
+        {"codequality", true, write_codequality},
+        {"checkstyle", true, write_checkstyle},
 };
 
 int check_format_find(const char *name, const struct check_format **ret, struct bld_err *err)
@@ -392,7 +394,8 @@ int check_print(const struct check_format *f, const struct bld_check_result *r, 
 void check_print_error(struct cli *c, const struct check_format *f,
                        const struct bld_check_result *r)
 {
-        const struct report rep = {.err = &r->error, .place = &r->place, .debug = c->level <= LOG_DEBUG};
+        const struct report rep = {
+                .err = &r->error, .place = &r->place, .debug = c->level <= LOG_DEBUG};
         AUTO_SB struct sb out = SB_INIT(1u << 20);
 
         if (!r->failed || f->has_error)

@@ -31,8 +31,8 @@ static const struct opt check_opts[] = {
 
         {"format", 0, OPT_STR, A(format), "F",
          "text, json, github, sarif, codequality or checkstyle", "Output"},
-        {"fail-on", 0, OPT_STR, A(fail_on), "WHAT",
-         "exit 1 on: warning, error or none (warning)", NULL},
+        {"fail-on", 0, OPT_STR, A(fail_on), "WHAT", "exit 1 on: warning, error or none (warning)",
+         NULL},
         {"fix", 0, OPT_REFUSE, 0, NULL, "not available yet", NULL},
         {0},
 };

@@ -84,7 +84,8 @@ static void split_tail(const char *s, const char *from, struct parts *p)
 /* user@host:path, without a scheme. */
 static bool is_scp(const char *s, const char **ret_path)
 {
-        static const char name[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-";
+        static const char name[] =
+                "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-";
         size_t user = strspn(s, name), host;
 
         while (s[user] == '_') {
@@ -247,8 +248,7 @@ static int read_field(struct giturl *g, struct query *q, const char *s, size_t n
         return set_key(g, q, key, value, err);
 }
 
-static int set_prefixed(struct giturl *g, const char *prefix, const char *name,
-                        struct bld_err *err)
+static int set_prefixed(struct giturl *g, const char *prefix, const char *name, struct bld_err *err)
 {
         AUTO_FREE char *full = NULL;
 
