@@ -328,9 +328,19 @@ bool parse_rfc3339(const char *s, int64_t *ret_sec, int64_t *ret_nsec)
         return true;
 }
 
+int64_t time_ns(int64_t sec, int64_t nsec)
+{
+        const int64_t per_sec = 1000000000, first = INT64_MIN / per_sec * per_sec;
+        int64_t ns;
+
+        if (MUL_OVERFLOWS(sec, per_sec, &ns) || ADD_OVERFLOWS(ns, nsec, &ns))
+                return sec < 0 ? first : INT64_MAX;
+        return MAX(ns, first);
+}
+
 int64_t timespec_ns(struct timespec ts)
 {
-        return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+        return time_ns(ts.tv_sec, ts.tv_nsec);
 }
 
 int64_t time_now_ns(void)

@@ -24,6 +24,9 @@ bool parse_rfc3339(const char *s, int64_t *ret_sec, int64_t *ret_nsec);
 
 int64_t time_now_ns(void);  /* CLOCK_REALTIME */
 int64_t time_mono_ns(void); /* CLOCK_MONOTONIC */
+/* Nanoseconds since the epoch; what is before 1677 or after 2262 becomes the first or last whole
+ * second that fits. */
+int64_t time_ns(int64_t sec, int64_t nsec);
 int64_t timespec_ns(struct timespec ts);
 
 #endif

@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/map.h"
+#include "base/num.h"
 #include "base/path.h"
 #include "base/sys.h"
 #include "builder/move_priv.h"
@@ -418,7 +419,7 @@ static int save_archive(struct bd_ctx *c, const struct bd_saved *v, size_t n,
         AUTO(ly_writer_free_p) struct ly_writer *w = NULL;
         AUTO_FREE char *buf = mem_alloc(COPY_BYTES);
         AUTO(bd_dest_done) struct bd_dest dest = {.fd = -1};
-        struct archive a = {.c = c, .mtime_ns = o->mtime_sec * 1000000000, .buf = buf};
+        struct archive a = {.c = c, .mtime_ns = time_ns(o->mtime_sec, 0), .buf = buf};
         struct ly_sink sink;
         int r;
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -28,9 +29,14 @@ struct fs {
         struct stat_index *index;
         const struct fs_node *open_dir; /* whose fd is dir_fd: files are read folder by folder */
         int dir_fd;
+        bool borrowed;       /* nodes and root_fd are another handle's */
+        const char *changed; /* name of a node whose file is another one now */
         /* chain of layers */
         struct bd_tree *tree;
 };
+
+/* A folder that a shared tree has not loaded yet; there should be none. */
+static pthread_mutex_t load_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void node_free(struct fs_node *n)
 {
@@ -63,12 +69,35 @@ void fs_free(struct fs *f)
 {
         if (!f)
                 return;
+        fd_close(&f->dir_fd);
+        if (f->borrowed) {
+                free(f);
+                return;
+        }
         node_free(f->root);
         fd_close(&f->root_fd);
-        fd_close(&f->dir_fd);
         free(f->path);
         bd_tree_free(f->tree);
         free(f);
+}
+
+int fs_share(struct fs *f, struct fs **ret, struct bld_err *err)
+{
+        struct fs *s = mem_dup(f, sizeof(*f));
+
+        if (!s)
+                return err_nomem(err, "build context");
+        s->borrowed = true;
+        s->open_dir = NULL;
+        s->dir_fd = -1;
+        s->changed = NULL;
+        *ret = s;
+        return 0;
+}
+
+const char *fs_changed(const struct fs *f)
+{
+        return f->changed;
 }
 
 struct fs_node *fs_root(struct fs *f)
@@ -136,8 +165,8 @@ static int local_stat(struct fs_node *n, int dirfd, const char *name, struct bld
         }
         n->mode = sx.stx_mode & 07777;
         n->size = S_ISREG(sx.stx_mode) ? sx.stx_size : 0;
-        n->mtime_ns = sx.stx_mtime.tv_sec * 1000000000 + sx.stx_mtime.tv_nsec;
-        n->ctime_ns = sx.stx_ctime.tv_sec * 1000000000 + sx.stx_ctime.tv_nsec;
+        n->mtime_ns = time_ns(sx.stx_mtime.tv_sec, sx.stx_mtime.tv_nsec);
+        n->ctime_ns = time_ns(sx.stx_ctime.tv_sec, sx.stx_ctime.tv_nsec);
         n->dev_major = sx.stx_rdev_major;
         n->dev_minor = sx.stx_rdev_minor;
         n->inode = sx.stx_ino;
@@ -381,9 +410,16 @@ int fs_open_layers(struct bd_ctx *c, const struct bd_layers *layers, struct fs *
 
 int fs_children(struct fs *f, struct fs_node *dir, struct bld_err *err)
 {
+        int r;
+
         if (dir->type != LY_DIR)
                 return 0;
-        return f->tree ? view_load(f, dir, err) : local_load(f, dir, err);
+        if (f->tree || !f->borrowed || dir->loaded)
+                return f->tree ? view_load(f, dir, err) : local_load(f, dir, err);
+        (void)pthread_mutex_lock(&load_lock);
+        r = local_load(f, dir, err);
+        (void)pthread_mutex_unlock(&load_lock);
+        return r;
 }
 
 int fs_child(struct fs *f, struct fs_node *dir, const char *name, size_t len, struct fs_node **ret,
@@ -549,6 +585,15 @@ int fs_digest(struct fs *f, struct fs_node *n, struct bld_err *err)
         return 0;
 }
 
+/* Is the open file what the walk saw? */
+static bool unchanged(const struct fs_node *n, int fd)
+{
+        struct stat st;
+
+        return fstat(fd, &st) == 0 && st.st_ino == n->inode && (uint64_t)st.st_size == n->size &&
+               timespec_ns(st.st_mtim) == n->mtime_ns && timespec_ns(st.st_ctim) == n->ctime_ns;
+}
+
 int fs_read(struct fs *f, struct fs_node *n, const struct ly_sink *out, struct bld_err *err)
 {
         AUTO_FD int fd = -1;
@@ -576,6 +621,8 @@ int fs_read(struct fs *f, struct fs_node *n, const struct ly_sink *out, struct b
                 left -= (uint64_t)k;
                 r = out->write(out->user, buf, (size_t)k, err);
         }
+        if (r == 0 && !unchanged(n, fd))
+                f->changed = n->name;
         return r;
 }
 

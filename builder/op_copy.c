@@ -360,7 +360,7 @@ static int copy_blob(struct copy *k, const struct copy_source *s, struct bld_err
 {
         struct layout_item i = {.type = LY_FILE,
                                 .mode = 0600,
-                                .mtime_ns = s->mtime_sec * 1000000000,
+                                .mtime_ns = time_ns(s->mtime_sec, 0),
                                 .size = s->len,
                                 .spool_fd = -1};
         AUTO_FREE char *path = NULL;
@@ -543,10 +543,8 @@ int op_copy(struct build *b, struct vertex *v, struct bld_err *err)
         if (r == 0)
                 r = run_copy(&k, below, err);
         layout_free(k.l);
-        if (from && from->kind == VX_LOCAL)
-                build_close_local(b, from, source);
-        else
-                fs_free(source);
+        v->unrepeatable = r == 0 && source && fs_changed(source);
+        fs_free(source);
         for (size_t i = 0; k.gits && i < v->ninputs; i++)
                 fs_free(k.gits[i]);
         free(k.gits);

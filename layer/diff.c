@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/num.h"
 #include "base/sys.h"
 #include "layer/diff_priv.h"
 
@@ -18,11 +19,6 @@
 #define TICK_NS 20000000
 #define CAP_NAME "security.capability"
 #define CAP_MAX 64
-
-static int64_t ts_ns(struct timespec ts)
-{
-        return (int64_t)ts.tv_sec * NS_PER_SEC + ts.tv_nsec;
-}
 
 /* ---- entries ---- */
 
@@ -48,7 +44,7 @@ static void from_stat(struct ly_entry *e, const struct stat *st, enum ly_type ty
         e->uid = st->st_uid;
         e->gid = st->st_gid;
         e->size = type == LY_FILE ? (uint64_t)st->st_size : 0;
-        e->mtime_ns = ts_ns(st->st_mtim);
+        e->mtime_ns = timespec_ns(st->st_mtim);
         e->dev_major = major(st->st_rdev);
         e->dev_minor = minor(st->st_rdev);
 }
@@ -377,7 +373,7 @@ static int64_t birth_ns(int dir, const char *name)
         if (statx(dir, name, AT_SYMLINK_NOFOLLOW, STATX_BTIME, &sx) < 0 ||
             !(sx.stx_mask & STATX_BTIME))
                 return INT64_MAX;
-        return (int64_t)sx.stx_btime.tv_sec * NS_PER_SEC + sx.stx_btime.tv_nsec;
+        return time_ns(sx.stx_btime.tv_sec, sx.stx_btime.tv_nsec);
 }
 
 /* The making of stubs changed their folder's time. It is put back when nothing else came or went

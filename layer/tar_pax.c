@@ -42,7 +42,7 @@ static bool parse_time(const char *s, int64_t *ret_ns)
 {
         bool negative = *s == '-';
         uint64_t sec = 0;
-        int64_t frac = 0, unit = NS_PER_SEC, ns;
+        int64_t frac = 0, unit = NS_PER_SEC;
         size_t i = negative;
 
         if (s[i] < '0' || s[i] > '9')
@@ -57,10 +57,9 @@ static bool parse_time(const char *s, int64_t *ret_ns)
                         unit /= 10;
                         frac += unit * (s[i] - '0');
                 }
-        if (s[i] || sec >= INT64_MAX / NS_PER_SEC)
+        if (s[i] || sec > INT64_MAX / NS_PER_SEC)
                 return false;
-        ns = (int64_t)sec * NS_PER_SEC + frac;
-        *ret_ns = negative ? -ns : ns;
+        *ret_ns = negative ? time_ns(-(int64_t)sec, -frac) : time_ns((int64_t)sec, frac);
         return true;
 }
 

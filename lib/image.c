@@ -88,7 +88,7 @@ static int describe(struct bld *b, const struct img_desc *root, struct row *row)
         if (r == 0)
                 r = js_set_i64(j, "layers", (int64_t)im.manifest.layers.n);
         if (im.config.created && parse_rfc3339(im.config.created, &sec, &nsec))
-                row->created_ns = sec * 1000000000 + nsec;
+                row->created_ns = time_ns(sec, nsec);
         return r;
 }
 

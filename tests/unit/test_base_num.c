@@ -235,6 +235,32 @@ static void formats(void **state)
         }
 }
 
+/* Any time a file system or a config can hold, without overflow. */
+static void nanoseconds(void **state)
+{
+        static const struct {
+                const char *name;
+                int64_t sec, nsec, want;
+        } rows[] = {
+                {"epoch", 0, 0, 0},
+                {"before it", -1, 500000000, -500000000},
+                {"last whole second", 9223372036, 0, 9223372036000000000},
+                {"last", 9223372036, 854775807, INT64_MAX},
+                {"one more", 9223372036, 854775808, INT64_MAX},
+                {"year 2300", 10413792000, 0, INT64_MAX},
+                {"end of time", INT64_MAX, 999999999, INT64_MAX},
+                {"first", -9223372036, 0, -9223372036000000000},
+                {"too early", -9223372037, 999999999, -9223372036000000000},
+                {"beginning of time", INT64_MIN, 0, -9223372036000000000},
+        };
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                print_message("  %s\n", rows[i].name);
+                assert_int_equal(time_ns(rows[i].sec, rows[i].nsec), rows[i].want);
+        }
+}
+
 static void times(void **state)
 {
         static const struct {
@@ -286,6 +312,7 @@ int main(void)
                 cmocka_unit_test(octal),    cmocka_unit_test(sizes),
                 cmocka_unit_test(booleans), cmocka_unit_test(durations),
                 cmocka_unit_test(formats),  cmocka_unit_test(times),
+                cmocka_unit_test(nanoseconds),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
