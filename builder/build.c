@@ -441,31 +441,6 @@ static int plan_all(struct session *s, struct bld_err *err)
         return r;
 }
 
-/* A tree belongs to one thread at a time; walking the context once is enough where steps that read
- * it follow each other. */
-void build_close_local(struct build *b, const struct vertex *v, struct fs *f)
-{
-        if (f && !*v->u.local) {
-                (void)pthread_mutex_lock(&b->context_lock);
-                if (!b->context_spare) {
-                        b->context_spare = f;
-                        f = NULL;
-                }
-                (void)pthread_mutex_unlock(&b->context_lock);
-        }
-        fs_free(f);
-}
-
-static struct fs *take_spare(struct build *b)
-{
-        struct fs *f;
-
-        (void)pthread_mutex_lock(&b->context_lock);
-        f = TAKE_PTR(&b->context_spare);
-        (void)pthread_mutex_unlock(&b->context_lock);
-        return f;
-}
-
 int build_open_local(struct build *b, const struct vertex *v, struct fs **ret, struct bld_err *err)
 {
         if (*v->u.local)
@@ -477,9 +452,8 @@ int build_open_local(struct build *b, const struct vertex *v, struct fs **ret, s
                                        "there is no build context: the Dockerfile came from "
                                        "standard input"),
                                "bld build -f - FOLDER, with the context in FOLDER");
-        *ret = take_spare(b);
-        if (*ret)
-                return 0;
+        if (b->context_tree) /* as the keys saw it */
+                return fs_share(b->context_tree, ret, err);
         return fs_open_local(b->context_path, b->ignore, b->index, ret, err);
 }
 
@@ -601,8 +575,7 @@ static void session_done(struct session *s, bool keep)
         }
         if (b->record)
                 cas_build_end(b->record, keep);
-        fs_free(b->context_spare);
-        (void)pthread_mutex_destroy(&b->context_lock);
+        fs_free(b->context_tree);
         graph_done(&s->g);
         lint_done(&s->lint);
         df_free(s->file);
@@ -673,7 +646,6 @@ static void session_init(struct session *s, struct bd_ctx *c, const struct bld_b
         *s = (struct session){.b = {.c = c, .o = o, .isolation = RT_AUTO}, .ret = ret};
         s->src.text = SB_INIT(0);
         graph_init(&s->g);
-        (void)pthread_mutex_init(&s->b.context_lock, NULL);
 }
 
 int bd_check(struct bd_ctx *c, struct bd_check *check, struct bld_err *err)

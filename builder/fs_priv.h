@@ -37,6 +37,12 @@ int fs_open_local(const char *path, const struct ignore *ignore, struct stat_ind
 /* layers borrowed. */
 int fs_open_layers(struct bd_ctx *c, const struct bd_layers *layers, struct fs **ret,
                    struct bld_err *err) MUST_CHECK;
+/* Another handle on a local tree, for another thread: what is loaded of the tree stays as it is and
+ * is shared. f must outlive it. */
+int fs_share(struct fs *f, struct fs **ret, struct bld_err *err) MUST_CHECK;
+/* Was a file that this handle read no longer as it was when the tree was walked? Its name, or
+ * NULL. */
+const char *fs_changed(const struct fs *f);
 void fs_free(struct fs *f);
 DEFINE_AUTO_PTR(struct fs, fs_free);
 

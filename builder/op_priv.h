@@ -23,8 +23,7 @@ struct build {
         char *context_path; /* absolute; NULL: no context */
         struct ignore *ignore;
         struct stat_index *index; /* MT-Safe */
-        pthread_mutex_t context_lock; /* guards context_spare */
-        struct fs *context_spare;     /* the main context's tree, when nobody uses it; or NULL */
+        struct fs *context_tree;  /* the main context as it was when keys were made; ops share it */
 
         enum ly_codec codec;
         int level;
@@ -44,9 +43,6 @@ struct build {
 /* The tree of a VX_LOCAL vertex, for the calling thread alone. */
 int build_open_local(struct build *b, const struct vertex *v, struct fs **ret,
                      struct bld_err *err) MUST_CHECK;
-
-/* Give a tree from build_open_local() back, for the next to use. */
-void build_close_local(struct build *b, const struct vertex *v, struct fs *f);
 
 /* A secret given on the command line. 1/0. */
 struct secrets;
@@ -139,6 +135,8 @@ struct run_mounts {
         size_t ntmps;
         int *locks;             /* of cache mounts */
         size_t nlocks;
+        struct agent_proxy **agents; /* of ssh mounts */
+        size_t nagents, nssh;
 };
 int run_mounts_ready(struct build *b, struct vertex *v, struct run_mounts *m,
                      struct bld_err *err) MUST_CHECK;
@@ -148,6 +146,7 @@ void run_mounts_done(struct build *b, struct run_mounts *m);
 
 #define VERB_UNPACK "unpack" /* {dest, form} fd 3: tar -> {entries, bytes} */
 #define VERB_PACK "pack"     /* {upper, lowers, form, stubs, adopt} fd 3: tar out */
-#define VERB_CACHE "cache"   /* {path, mode, uid, gid}: a cache mount's folder */
+#define VERB_CACHE "cache"   /* {path, mode, uid, gid[, from]}: a cache mount's folder */
+#define VERB_OWN "own"       /* {dir, name, mode, uid, gid}: of a file */
 
 #endif

@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "base/path.h"
 #include "base/sys.h"
+#include "builder/agent_priv.h"
 #include "builder/layout_priv.h"
 #include "builder/op_priv.h"
 
@@ -233,14 +234,17 @@ static int cache_lock(struct build *b, struct run_mounts *m, const char *path, b
         return 0;
 }
 
+/* from: where its first contents are, or NULL. */
 static int cache_make(struct build *b, const struct vx_mount *d, const char *path,
-                      struct bld_err *err)
+                      const char *from, struct bld_err *err)
 {
         AUTO_SB struct sb args = SB_INIT(4096), answer = SB_INIT(4096);
         AUTO_JS struct js *a = js_obj();
         int r = js_set_str(a, "path", path) | js_set_i64(a, "mode", d->mode_set ? d->mode : 0755) |
                 js_set_i64(a, "uid", d->uid) | js_set_i64(a, "gid", d->gid);
 
+        if (from)
+                r |= js_set_str(a, "from", from);
         if (r < 0)
                 return err_nomem(err, "cache mount");
         r = js_write(a, JS_COMPACT, &args, err);
@@ -250,10 +254,61 @@ static int cache_make(struct build *b, const struct vx_mount *d, const char *pat
                        &answer, err);
 }
 
-static int ready_cache(struct build *b, const struct vx_mount *d, struct run_mounts *m,
-                       struct bld_err *err)
+/* What a cache is known by: its id and, where it begins with files of a stage, an image or a
+ * context, those. */
+static int cache_identity(struct vertex *v, const struct vx_mount *d, struct fs *fs,
+                          struct digest *ret, struct bld_err *err)
+{
+        struct digest content;
+        struct hasher h;
+        int r;
+
+        if (!fs) {
+                digest_of(d->id, strlen(d->id), ret);
+                return 0;
+        }
+        r = op_bind_content(NULL, v, d, fs, &content, err);
+        if (r < 0)
+                return r;
+        hasher_init(&h, DIGEST_SHA256);
+        hasher_field_str(&h, d->id);
+        hasher_field(&h, content.b, sizeof(content.b));
+        hasher_end(&h, ret);
+        return 0;
+}
+
+/* The first contents of a cache that is not there yet. */
+static int cache_fill(struct build *b, const struct vx_mount *d, struct fs *fs, const char *path,
+                      struct run_mounts *m, struct bld_err *err)
+{
+        struct bind x = {.b = b, .fs = fs};
+        struct cas_tmp *tmp = NULL;
+        struct stat st;
+        char from[160];
+        int r;
+
+        if (fstatat(cas_root_fd(b->c->cas), path, &st, AT_SYMLINK_NOFOLLOW) == 0)
+                return 0;
+        r = find_source(fs, d, &x.node, err);
+        if (r == 0 && x.node->type != LY_DIR)
+                r = err_set(err, BLD_E_INVALID, "\"%s\", source of the cache at %s, is no folder",
+                            d->source ? d->source : "/", d->target);
+        if (r == 0)
+                r = add_tmp(b, m, &tmp, err);
+        if (r == 0)
+                r = snapshot_unpack(b, cas_tmp_path(tmp), LY_TREE_PLAIN, produce_bind, &x, NULL,
+                                    err);
+        if (r < 0)
+                return r;
+        (void)snprintf(from, sizeof(from), "%s/fs/src", cas_tmp_path(tmp));
+        return cache_make(b, d, path, from, err);
+}
+
+static int ready_cache(struct build *b, struct vertex *v, const struct vx_mount *d,
+                       struct run_mounts *m, struct bld_err *err)
 {
         const char *view = rt_keeper_env(b->keeper)->view;
+        AUTO(fs_free_p) struct fs *fs = NULL;
         struct rt_mount *out = push(m);
         char hex[DIGEST_HEX_MAX], path[256];
         struct digest id;
@@ -261,7 +316,11 @@ static int ready_cache(struct build *b, const struct vx_mount *d, struct run_mou
 
         if (!out)
                 return err_nomem(err, "cache mount");
-        digest_of(d->id, strlen(d->id), &id);
+        r = d->input >= 0 ? open_input(b, v->inputs[d->input], &fs, err) : 0;
+        if (r == 0)
+                r = cache_identity(v, d, fs, &id, err);
+        if (r < 0)
+                return r;
         digest_hex(&id, hex);
         (void)snprintf(path, sizeof(path), "mounts/%s", view);
         r = path_mkdirs(cas_root_fd(b->c->cas), path, 0700, err);
@@ -278,7 +337,7 @@ static int ready_cache(struct build *b, const struct vx_mount *d, struct run_mou
                 (void)snprintf(path, sizeof(path), "mounts/%s/%.40s-%u", view, hex, i);
         }
         if (r == 0)
-                r = cache_make(b, d, path, err);
+                r = fs ? cache_fill(b, d, fs, path, m, err) : cache_make(b, d, path, NULL, err);
         if (r < 0)
                 return r;
         out = &m->v[m->n - 1];
@@ -329,6 +388,81 @@ static int ready_secret(struct build *b, const struct vx_mount *d, struct run_mo
         return 0;
 }
 
+/* ---- ssh ---- */
+
+static int own_agent(struct build *b, const struct vx_mount *d, const char *dir,
+                     struct bld_err *err)
+{
+        AUTO_SB struct sb args = SB_INIT(4096), answer = SB_INIT(4096);
+        AUTO_JS struct js *a = js_obj();
+        int r = js_set_str(a, "dir", dir) | js_set_str(a, "name", "agent") |
+                js_set_i64(a, "mode", d->mode_set ? d->mode : 0600) |
+                js_set_i64(a, "uid", d->uid) | js_set_i64(a, "gid", d->gid);
+
+        if (r < 0)
+                return err_nomem(err, "ssh agent");
+        r = js_write(a, JS_COMPACT, &args, err);
+        return r < 0 ? r
+                     : rt_call(b->keeper, VERB_OWN, sb_text(&args), args.len, NULL, 0, &b->cancel,
+                               &answer, err);
+}
+
+static int add_agent(struct build *b, const struct vx_mount *d, const char *path,
+                     struct run_mounts *m, struct cas_tmp **ret_tmp, struct bld_err *err)
+{
+        struct agent_proxy **v = mem_realloc(m->agents, (m->nagents + 1) * sizeof(*v));
+        int r;
+
+        if (!v)
+                return err_nomem(err, "ssh agent");
+        m->agents = v;
+        r = add_tmp(b, m, ret_tmp, err);
+        if (r == 0)
+                r = agent_proxy_start(cas_tmp_dirfd(*ret_tmp), path, &m->agents[m->nagents], err);
+        if (r < 0)
+                return r;
+        m->nagents++;
+        return own_agent(b, d, cas_tmp_path(*ret_tmp), err);
+}
+
+/* A socket bound into the step, whose other end is here. SSH_AUTH_SOCK is the first one's. */
+static int ready_ssh(struct build *b, const struct vx_run *run, const struct vx_mount *d,
+                     struct run_mounts *m, struct bld_err *err)
+{
+        const char *agent = ssh_agents_get(b->ssh, d->id), *target = d->target;
+        struct cas_tmp *tmp = NULL;
+        struct rt_mount *out;
+        char place[64];
+        int r;
+
+        (void)snprintf(place, sizeof(place), "/run/buildkit/ssh_agent.%zu", m->nssh++);
+        if (!target)
+                target = keep(m, place);
+        if (!target)
+                return err_nomem(err, "ssh agent");
+        if (m->nssh == 1 && !strv_env_get(&run->env, "SSH_AUTH_SOCK") &&
+            strv_env_set(&m->env, "SSH_AUTH_SOCK", target) < 0)
+                return err_nomem(err, "ssh agent");
+        if (!agent && d->required)
+                return err_try(err,
+                               err_set(err, BLD_E_INVALID,
+                                       "the ssh agent \"%s\" is required, and not given", d->id),
+                               "--ssh %s%s", d->id,
+                               strcmp(d->id, "default") == 0 ? "" : "=SOCKET");
+        if (!agent)
+                return 0;
+        r = add_agent(b, d, agent, m, &tmp, err);
+        out = r == 0 ? push(m) : NULL;
+        if (!out)
+                return r < 0 ? r : err_nomem(err, "ssh agent");
+        out->kind = RT_MOUNT_BIND;
+        out->target = target;
+        out->source = keep(m, cas_tmp_path(tmp));
+        out->selector = "agent";
+        out->readonly = true;
+        return out->source ? 0 : err_nomem(err, "ssh agent");
+}
+
 static int ready_tmpfs(const struct vx_mount *d, struct run_mounts *m, struct bld_err *err)
 {
         struct rt_mount *out = push(m);
@@ -373,7 +507,7 @@ int run_mounts_ready(struct build *b, struct vertex *v, struct run_mounts *m, st
                         r = ready_bind(b, v, d, m, err);
                         break;
                 case MT_CACHE:
-                        r = ready_cache(b, d, m, err);
+                        r = ready_cache(b, v, d, m, err);
                         break;
                 case MT_TMPFS:
                         r = ready_tmpfs(d, m, err);
@@ -381,12 +515,8 @@ int run_mounts_ready(struct build *b, struct vertex *v, struct run_mounts *m, st
                 case MT_SECRET:
                         r = ready_secret(b, d, m, err);
                         break;
-                case MT_SSH: /* none can be forwarded yet, so an optional one is absent */
-                        if (d->required)
-                                r = err_set(err, BLD_E_UNSUPPORTED,
-                                            "an ssh agent is required at %s, and bld cannot "
-                                            "forward one yet",
-                                            d->target ? d->target : "the default place");
+                case MT_SSH:
+                        r = ready_ssh(b, run, d, m, err);
                         break;
                 }
         }
@@ -395,6 +525,9 @@ int run_mounts_ready(struct build *b, struct vertex *v, struct run_mounts *m, st
 
 void run_mounts_done(struct build *b, struct run_mounts *m)
 {
+        for (size_t i = 0; i < m->nagents; i++)
+                agent_proxy_stop(m->agents[i]);
+        free(m->agents);
         for (size_t i = 0; i < m->ntmps; i++) {
                 snapshot_discard(b, cas_tmp_path(m->tmps[i]));
                 cas_tmp_free(m->tmps[i]);

@@ -122,7 +122,7 @@ int solve_keys(struct build *b, struct graph *g, struct vertex **ret_failed, str
         }
         if (r == 0)
                 *ret_failed = NULL;
-        b->context_spare = x.main; /* the first COPY that runs need not walk it again */
+        b->context_tree = x.main;
         fs_free(x.other);
         return r;
 }
@@ -215,6 +215,26 @@ static int rebase(struct vertex *v, struct bld_err *err)
         return r == 0 ? result_seal(&v->result, err) : r;
 }
 
+static bool below_tainted(const struct vertex *v)
+{
+        for (size_t i = 0; i < v->ninputs; i++)
+                if (v->inputs[i] && v->inputs[i]->tainted)
+                        return true;
+        return false;
+}
+
+/* A key must not lie: what was made of files that changed meanwhile is this build's alone. */
+static int forget(struct build *b, struct vertex *v)
+{
+        char text[256];
+
+        (void)snprintf(text, sizeof(text),
+                       "%s: a file changed while it was copied; the step is not remembered", v->step);
+        events_warning(b->events, v->line, text);
+        v->tainted = true;
+        return 0;
+}
+
 static int op_with_cache(struct job *j, struct bld_err *err)
 {
         AUTO(cas_key_unlock_p) struct cas_lock *lock = NULL;
@@ -246,12 +266,17 @@ static int op_with_cache(struct job *j, struct bld_err *err)
         if (!j->hit) {
                 events_post(b->events, BLD_EV_STEP_START, v, NULL, 0, 0);
                 r = run_op(j, err);
+                if (r == 0 && v->unrepeatable)
+                        return forget(b, v);
                 if (r == 0)
                         r = record_put(b->c, &key, v, err);
         } else {
                 r = rebase(v, err);
         }
-        return r < 0 ? r : record_put(b->c, &v->key, v, err);
+        /* What was computed from a source that changed under its step must not stand under keys
+         * that speak of the source before. Keys by content are true. */
+        v->tainted = below_tainted(v);
+        return r < 0 || v->tainted ? r : record_put(b->c, &v->key, v, err);
 }
 
 static void *op_thread(void *p)

@@ -188,6 +188,14 @@ static int verb_cache(struct rt_verb_ctx *x, struct bld_err *err)
         path = js_get_str(a, "path");
         if (!path)
                 return err_set(err, BLD_E_BUG, "cache: arguments");
+        /* With contents: they were unpacked beside it. Whoever comes second takes what is there. */
+        if (js_get_str(a, "from")) {
+                if (renameat2(x->store_fd, js_get_str(a, "from"), x->store_fd, path,
+                              RENAME_NOREPLACE) < 0 &&
+                    errno != EEXIST)
+                        return err_sys(err, errno, "make cache mount %s", path);
+                return 0;
+        }
         if (sys_mkdirat(x->store_fd, path, 0700) < 0)
                 return errno == EEXIST ? 0 : err_sys(err, errno, "make cache mount %s", path);
         fd = open_below(x->store_fd, path, O_RDONLY | O_DIRECTORY, err);
@@ -200,10 +208,34 @@ static int verb_cache(struct rt_verb_ctx *x, struct bld_err *err)
         return 0;
 }
 
+/* For what only the namespace knows the owners of. The folder is the build's own, in tmp/. */
+static int verb_own(struct rt_verb_ctx *x, struct bld_err *err)
+{
+        AUTO_JS struct js *a = NULL;
+        AUTO_FD int dir = -1;
+        const char *name;
+        int r = args_of(x, &a, err);
+
+        if (r < 0)
+                return r;
+        name = js_get_str(a, "name");
+        if (!js_get_str(a, "dir") || !name || strchr(name, '/'))
+                return err_set(err, BLD_E_BUG, "own: arguments");
+        dir = open_below(x->store_fd, js_get_str(a, "dir"), O_RDONLY | O_DIRECTORY, err);
+        if (dir < 0)
+                return dir;
+        if (fchownat(dir, name, (uid_t)js_i64(js_get(a, "uid"), 0),
+                     (gid_t)js_i64(js_get(a, "gid"), 0), AT_SYMLINK_NOFOLLOW) < 0 ||
+            fchmodat(dir, name, (mode_t)js_i64(js_get(a, "mode"), 0600), 0) < 0)
+                return err_sys(err, errno, "set owner and mode for the step");
+        return 0;
+}
+
 static const struct rt_verb verbs[] = {
         {VERB_UNPACK, verb_unpack},
         {VERB_PACK, verb_pack},
         {VERB_CACHE, verb_cache},
+        {VERB_OWN, verb_own},
 };
 
 const struct rt_verb *bd_verbs(size_t *ret_n)

@@ -95,7 +95,6 @@ static UNUSED int step_up(void **state)
                 return -1;
         s->b.c = &s->f->c[0];
         s->b.codec = LY_CODEC_NONE;
-        (void)pthread_mutex_init(&s->b.context_lock, NULL);
         if (cancel_init(&s->b.cancel, NULL) < 0 ||
             cas_build_begin(s->f->cas[0], &s->b.record, NULL) < 0)
                 return -1;
@@ -108,8 +107,7 @@ static UNUSED int step_down(void **state)
         struct step *s = *state;
         void *f = s->f;
 
-        fs_free(s->b.context_spare);
-        (void)pthread_mutex_destroy(&s->b.context_lock);
+        fs_free(s->b.context_tree);
         cas_build_end(s->b.record, false);
         cancel_done(&s->b.cancel);
         free(s->b.context_path);
@@ -121,7 +119,7 @@ static UNUSED int step_down(void **state)
 /* The context: a folder of that name, made of v. */
 static UNUSED void step_context(struct step *s, const struct disk *v, size_t n)
 {
-        fs_free(TAKE_PTR(&s->b.context_spare)); /* a build that began before */
+        fs_free(TAKE_PTR(&s->b.context_tree)); /* a build that began before */
         free(s->b.context_path);
         s->b.context_path = mem_strdup(at(s->f, "ctx"));
         assert_non_null(s->b.context_path);

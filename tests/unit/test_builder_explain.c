@@ -24,7 +24,7 @@ static void look(struct ex *x)
 {
         struct fs *f = NULL;
 
-        fs_free(TAKE_PTR(&x->s->b.context_spare));
+        fs_free(TAKE_PTR(&x->s->b.context_tree));
         OK(build_open_local(&x->s->b, &x->local, &f, err));
         OK(op_copy_content(&x->copy, 1, f, &x->copy.content, err));
         fs_free(f);
