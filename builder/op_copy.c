@@ -526,7 +526,6 @@ static int open_source(struct build *b, const struct vertex *v, struct fs **ret,
 
 int op_copy(struct build *b, struct vertex *v, struct bld_err *err)
 {
-        const struct vertex *from = v->ninputs > 1 ? v->inputs[1] : NULL;
         AUTO(bd_tree_free_p) struct bd_tree *below = NULL;
         struct fs *source = NULL;
         struct copy k = {.b = b, .v = v, .c = &v->u.copy, .spool_fd = -1};
