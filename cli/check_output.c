@@ -8,6 +8,7 @@
 #include "cli/text.h"
 
 #define OUT_MAX ((size_t)256 << 20)
+#define SHOWN_MAX 500u /* bytes of a source line: it is shown for every finding */
 #define RULER "--------------------\n"
 
 struct check_format {
@@ -41,7 +42,8 @@ static void add_lines(struct sb *out, const struct bld_check_result *r, unsigned
 
                 if (line >= first) {
                         sb_fmt(out, " %3u | %s ", line, line >= from && line <= to ? ">>>" : "   ");
-                        add_clean(out, p, n && p[n - 1] == '\r' ? n - 1 : n);
+                        n -= n && p[n - 1] == '\r';
+                        add_clean(out, p, MIN(n, SHOWN_MAX));
                         sb_char(out, '\n');
                 }
                 p = nl ? nl + 1 : end;
