@@ -21,14 +21,14 @@ Q := $(if $(filter 1,$(V)),,@)
 
 # ---- modules, lowest first (tools/check-layers knows which may include which) ----
 MODULES := base parser image cas layer registry runtime builder lib
-SRCS := $(foreach m,$(MODULES),$(wildcard $(m)/*.c))
+SRCS := $(foreach m,$(MODULES),$(wildcard $(m)/*.c $(m)/*/*.c))
 CLI_SRCS := $(wildcard cli/*.c)
 OBJS := $(SRCS:%.c=$(BUILD)/%.o)
 CLI_OBJS := $(CLI_SRCS:%.c=$(BUILD)/%.o)
 UNIT_TESTS := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 UNIT_HELPERS := $(filter-out $(wildcard tests/unit/test_*.c),$(wildcard tests/unit/*.c))
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-HEADERS := $(wildcard $(foreach m,$(MODULES) cli,$(m)/*.h))
+HEADERS := $(wildcard $(foreach m,$(MODULES) cli,$(m)/*.h $(m)/*/*.h))
 PUBLIC_HEADERS := $(wildcard include/bld/*.h)
 
 # ---- flags ----

@@ -3,8 +3,8 @@
 
 #include "base/err.h"
 #include "base/sb.h"
-#include "builder/lint_priv.h"
-#include "builder/outline_priv.h"
+#include "builder/plan/lint_priv.h"
+#include "builder/plan/outline_priv.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

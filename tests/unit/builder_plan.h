@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-#include "builder/plan_priv.h"
+#include "builder/plan/plan_priv.h"
 
 #define ARGS_MAX 8
 

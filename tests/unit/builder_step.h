@@ -9,9 +9,9 @@
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 
-#include "builder/fs_priv.h"
-#include "builder/graph_priv.h"
-#include "builder/op_priv.h"
+#include "builder/source/fs_priv.h"
+#include "builder/graph/graph_priv.h"
+#include "builder/op/op_priv.h"
 
 /* ---- folders on disk ---- */
 

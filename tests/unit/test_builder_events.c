@@ -3,7 +3,7 @@
 
 #include <pthread.h>
 
-#include "builder/events_priv.h"
+#include "builder/graph/events_priv.h"
 
 struct heard {
         struct sb text; /* one line per event */

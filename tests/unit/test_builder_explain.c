@@ -1,7 +1,7 @@
 /* "Why was this step not a hit": what is said after each kind of change. */
 #include "tests/unit/builder_step.h"
 
-#include "builder/solve_priv.h"
+#include "builder/solve/solve_priv.h"
 
 static const struct disk tree[] = {
         {"d", 'd', NULL, 0, 0},

@@ -2,7 +2,7 @@
 #include "tests/unit/builder_fixture.h"
 
 #include "base/map.h"
-#include "builder/move_priv.h"
+#include "builder/image/move_priv.h"
 
 /* ---- bd_image_find ---- */
 

@@ -2,7 +2,7 @@
  * row takes one vertex, changes one thing, and says whether the key must follow. */
 #include "tests/unit/builder_fixture.h"
 
-#include "builder/graph_priv.h"
+#include "builder/graph/graph_priv.h"
 
 /* ---- a vertex of each kind with every parameter set ---- */
 

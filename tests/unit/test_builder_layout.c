@@ -1,7 +1,7 @@
 /* The entries of a layer, laid out over a tree and written: order, parents, replacing, links. */
 #include "tests/unit/builder_step.h"
 
-#include "builder/layout_priv.h"
+#include "builder/op/layout_priv.h"
 
 static const struct file below_files[] = {
         {"a", LY_DIR, NULL, 0700},

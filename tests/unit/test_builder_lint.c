@@ -1,8 +1,8 @@
 /* Every rule of the build checks: what it finds, and what it must leave alone. */
 #include "tests/unit/builder_fixture.h"
 
-#include "builder/check.h"
-#include "builder/lint_priv.h"
+#include "builder/plan/check.h"
+#include "builder/plan/lint_priv.h"
 
 struct row {
         const char *name, *text;

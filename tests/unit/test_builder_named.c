@@ -1,7 +1,7 @@
 /* --build-context and --secret values; the Dockerfile and its ignore file found. */
 #include "tests/unit/builder_step.h"
 
-#include "builder/source_priv.h"
+#include "builder/source/source_priv.h"
 
 static struct bld_list as_list(const char *const *v)
 {

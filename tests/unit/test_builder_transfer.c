@@ -11,8 +11,8 @@
 
 #include "base/num.h"
 #include "base/proc.h"
-#include "builder/move_priv.h"
-#include "builder/tree_priv.h"
+#include "builder/image/move_priv.h"
+#include "builder/image/tree_priv.h"
 #include "registry/registry.h"
 
 #define REGISTRY "/usr/bin/docker-registry"

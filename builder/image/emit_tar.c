@@ -1,0 +1,283 @@
+/* The merged tree of a chain as one tar stream, read from blobs: no snapshot, no privilege.
+ *
+ * Folders come first, in order of their paths; then every layer's files in the order of its own
+ * stream, so that each blob is read once from front to back whoever wrote it. Names that share an
+ * inode come together: the first carries the data, the others are links to it. */
+#include "builder/builder.h"
+
+#include <string.h>
+
+#include "base/err.h"
+#include "builder/image/archive_priv.h"
+#include "builder/image/move_priv.h"
+#include "builder/image/tree_priv.h"
+
+#define FLATTEN_DEPTH_MAX 2100u /* a path of 4096 bytes has no more components */
+
+/* ---- the tree of one chain ---- */
+
+struct flat_file {
+        const struct ly_node *n;
+        char *path;
+};
+VEC_DEFINE(flat_files, struct flat_file);
+
+struct flatten {
+        struct bd_tree *tree;
+        const struct ly_view *view;
+        struct ly_writer *w;
+        struct flat_files files;
+};
+
+static void flatten_done(struct flatten *f)
+{
+        for (size_t i = 0; i < f->files.n; i++)
+                free(f->files.v[i].path);
+        flat_files_done(&f->files);
+        bd_tree_free(f->tree);
+}
+
+static char *join(const char *dir, const char *name)
+{
+        char *p = NULL;
+
+        if (asprintf(&p, "%s%s%s", dir, dir[0] ? "/" : "", name) < 0)
+                return NULL;
+        return p;
+}
+
+/* The attributes of a node under another path. */
+static struct ly_entry renamed(const struct ly_entry *e, char *path)
+{
+        struct ly_entry out = {.type = LY_DIR, .mode = 0755};
+
+        if (e)
+                out = *e;
+        out.path = path;
+        return out;
+}
+
+static int put_folder(struct flatten *f, const struct ly_node *n, char *path, struct bld_err *err)
+{
+        struct ly_entry e = renamed(n->t ? &n->t->e : n->e, path);
+
+        return ly_writer_entry(f->w, &e, err);
+}
+
+static int walk(struct flatten *f, const struct ly_node *dir, const char *path, unsigned depth,
+                struct bld_err *err)
+{
+        size_t n = 0;
+        const struct ly_node *const *v = ly_view_children(f->view, dir, &n);
+
+        if (depth > FLATTEN_DEPTH_MAX)
+                return err_set(err, BLD_E_LIMIT, "folders of the image are nested too deep");
+        for (size_t i = 0; i < n; i++) {
+                AUTO_FREE char *name = join(path, v[i]->name);
+                struct flat_file *x;
+                int r = 0;
+
+                if (!name)
+                        return err_nomem(err, "tree of an image");
+                if (!v[i]->e || v[i]->e->type == LY_DIR) {
+                        r = put_folder(f, v[i], name, err);
+                        if (r == 0)
+                                r = walk(f, v[i], name, depth + 1, err);
+                        if (r < 0)
+                                return r;
+                        continue;
+                }
+                x = flat_files_push(&f->files);
+                if (!x)
+                        return err_nomem(err, "tree of an image");
+                x->n = v[i];
+                x->path = TAKE_PTR(&name);
+        }
+        return 0;
+}
+
+/* Stream order within a layer; names of one inode in order of their paths. */
+static int by_stream(const void *pa, const void *pb)
+{
+        const struct flat_file *a = pa, *b = pb;
+
+        if (a->n->layer != b->n->layer)
+                return a->n->layer < b->n->layer ? -1 : 1;
+        if (a->n->t != b->n->t)
+                return a->n->t < b->n->t ? -1 : 1;
+        return strcmp(a->path, b->path);
+}
+
+static int write_data(void *user, const void *p, size_t n, struct bld_err *err)
+{
+        return ly_writer_data(user, p, n, err);
+}
+
+static int put_file(struct flatten *f, const struct flat_file *x, struct bld_err *err)
+{
+        struct ly_entry e = renamed(&x->n->t->e, x->path);
+        struct ly_sink sink = {.write = write_data, .user = f->w};
+        int r = ly_writer_entry(f->w, &e, err);
+
+        if (r == 0 && e.type == LY_FILE && e.size > 0)
+                r = bd_tree_read(f->tree, x->n, &sink, err);
+        return r;
+}
+
+static int put_link(struct flatten *f, const struct flat_file *x, char *to, struct bld_err *err)
+{
+        struct ly_entry e = renamed(&x->n->t->e, x->path);
+
+        e.type = LY_HARDLINK;
+        e.size = 0;
+        e.link = to;
+        e.xattrs = NULL;
+        e.nxattrs = 0;
+        return ly_writer_entry(f->w, &e, err);
+}
+
+static int put_files(struct flatten *f, struct bld_err *err)
+{
+        const struct flat_file *first = NULL;
+
+        if (f->files.n)
+                qsort(f->files.v, f->files.n, sizeof(*f->files.v), by_stream);
+        for (size_t i = 0; i < f->files.n; i++) {
+                const struct flat_file *x = &f->files.v[i];
+                bool same = first && first->n->layer == x->n->layer && first->n->t == x->n->t;
+                int r = same ? put_link(f, x, first->path, err) : put_file(f, x, err);
+
+                if (r < 0)
+                        return r;
+                if (!same)
+                        first = x;
+        }
+        return 0;
+}
+
+static int flatten_one(struct bd_ctx *c, const struct bd_layers *layers, const char *prefix,
+                       struct ly_writer *w, struct bld_err *err)
+{
+        AUTO(flatten_done) struct flatten f = {.w = w};
+        AUTO_FREE char *root = mem_strdup(prefix);
+        int r = root ? bd_tree_open(c, layers, &f.tree, err) : err_nomem(err, "tree of an image");
+
+        if (r < 0)
+                return r;
+        f.view = bd_tree_view(f.tree);
+        if (prefix[0])
+                r = put_folder(&f, ly_view_root(f.view), root, err);
+        if (r == 0)
+                r = walk(&f, ly_view_root(f.view), prefix, 0, err);
+        if (r == 0)
+                r = put_files(&f, err);
+        return r;
+}
+
+int bd_flatten_parts(struct bd_ctx *c, const struct bd_tree_parts *parts, bool clamp,
+                     int64_t clamp_sec, const struct ly_sink *tar, struct bld_err *err)
+{
+        struct ly_writer_opts wo = {.clamp = clamp, .clamp_sec = clamp_sec};
+        AUTO(ly_writer_free_p) struct ly_writer *w = NULL;
+        int r = ly_writer_new(tar, &wo, &w, err);
+
+        for (size_t i = 0; r == 0 && i < parts->n; i++)
+                r = flatten_one(c, &parts->v[i].layers, parts->v[i].folder, w, err);
+        return r == 0 ? ly_writer_end(w, err) : r;
+}
+
+int bd_flatten(struct bd_ctx *c, const struct bd_layers *layers, bool clamp, int64_t clamp_sec,
+               const struct ly_sink *tar, struct bld_err *err)
+{
+        struct ly_writer_opts wo = {.clamp = clamp, .clamp_sec = clamp_sec};
+        AUTO(ly_writer_free_p) struct ly_writer *w = NULL;
+        int r = ly_writer_new(tar, &wo, &w, err);
+
+        if (r == 0)
+                r = flatten_one(c, layers, "", w, err);
+        return r == 0 ? ly_writer_end(w, err) : r;
+}
+
+/* ---- the platforms of an image ---- */
+
+void bd_tree_parts_free(struct bd_tree_parts *a)
+{
+        if (!a)
+                return;
+        for (size_t i = 0; i < a->n; i++)
+                bd_layers_free(&a->v[i].layers);
+        bd_tree_parts_done(a);
+}
+
+static int add_part(struct bd_ctx *c, const struct img_desc *desc,
+                    const struct img_platform *platform, struct bd_tree_parts *to,
+                    struct bld_err *err)
+{
+        AUTO(bd_image_done) struct bd_image im = {.source = {.domain = NULL}};
+        struct bd_tree_part *p;
+        const struct img_platform *have = &im.config.platform;
+        int r = bd_image_load(c, desc, platform, &im, err);
+
+        if (r < 0)
+                return r;
+        p = bd_tree_parts_push(to);
+        if (!p)
+                return err_nomem(err, "tree of an image");
+        (void)snprintf(p->folder, sizeof(p->folder), "%s_%s%s%s", have->os, have->arch,
+                       have->variant[0] ? "_" : "", have->variant);
+        /* the config is the image's word: it must not choose where on the disk we write */
+        for (char *s = p->folder; *s; s++)
+                if (*s == '/' || *s == '.')
+                        *s = '_';
+        return bd_image_layers(&im, &p->layers, err);
+}
+
+static int all_parts(struct bd_ctx *c, const struct img_desc *root, struct bd_tree_parts *to,
+                     struct bld_err *err)
+{
+        AUTO(img_index_done) struct img_index ix = {.media_type = NULL};
+        AUTO_SB struct sb doc = SB_INIT(IMG_MANIFEST_MAX);
+        int r = bd_doc_read(c, root, IMG_MANIFEST_MAX, &doc, err);
+
+        if (r == 0)
+                r = img_index_decode(sb_text(&doc), doc.len, root->media_type, &ix, err);
+        for (size_t i = 0; r == 0 && i < ix.manifests.n; i++) {
+                const struct img_desc *d = &ix.manifests.v[i];
+
+                if (!img_mt_is_manifest(d->media_type) ||
+                    img_kvs_get(&d->annotations, "vnd.docker.reference.type"))
+                        continue;
+                r = add_part(c, d, NULL, to, err);
+        }
+        return r;
+}
+
+int bd_tree_parts_make(struct bd_ctx *c, const struct bd_export *x, struct bd_tree_parts *ret,
+                       struct bld_err *err)
+{
+        int r;
+
+        if (x->platform || !img_mt_is_index(x->desc->media_type))
+                r = add_part(c, x->desc, x->platform, ret, err);
+        else
+                r = all_parts(c, x->desc, ret, err);
+        if (r == 0 && ret->n == 1)
+                ret->v[0].folder[0] = '\0';
+        return r;
+}
+
+int bd_emit_tar(struct bd_ctx *c, const struct bd_export *x, struct bld_err *err)
+{
+        AUTO(bd_tree_parts_free) struct bd_tree_parts parts = {.v = NULL};
+        AUTO(bd_dest_done) struct bd_dest dest = {.fd = -1};
+        struct ly_sink sink;
+        int r = bd_tree_parts_make(c, x, &parts, err);
+
+        if (r == 0)
+                r = bd_dest_open(c, x->dest, x->out_fd, &dest, err);
+        if (r < 0)
+                return r;
+        sink = bd_dest_sink(&dest);
+        r = bd_flatten_parts(c, &parts, x->clamp, x->clamp_sec, &sink, err);
+        return r == 0 ? bd_dest_commit(&dest, err) : r;
+}

@@ -1,0 +1,284 @@
+/* Layers of the store as one tree: tables of contents, the merged view, bytes of files. */
+#include "builder/image/tree_priv.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/sys.h"
+#include "builder/image/move_priv.h"
+
+#define TOC_BYTES_MAX (1u << 30)
+#define TREE_THREADS 4u
+
+/* ---- tables of contents ---- */
+
+static void toc_name(const struct digest *diff_id, char out[5 + DIGEST_HEX_MAX])
+{
+        char hex[DIGEST_HEX_MAX];
+
+        digest_hex(diff_id, hex);
+        (void)snprintf(out, 5 + DIGEST_HEX_MAX, "toc-%s", hex);
+}
+
+/* 1/0. A table that cannot be decoded (another version, cut short) is one that is not there. */
+static int toc_load(struct bd_ctx *c, const struct digest *diff_id, struct ly_toc **ret,
+                    struct bld_err *err)
+{
+        char name[5 + DIGEST_HEX_MAX];
+        AUTO_FD int fd = -1;
+        struct stat st;
+        void *p;
+        int r;
+
+        toc_name(diff_id, name);
+        r = cas_index_open(c->cas, name, &fd, err);
+        if (r <= 0)
+                return r;
+        if (fstat(fd, &st) < 0 || st.st_size <= 0 || st.st_size > TOC_BYTES_MAX)
+                return 0;
+        p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (p == MAP_FAILED)
+                return 0;
+        r = ly_toc_decode(p, (size_t)st.st_size, ret, NULL);
+        (void)munmap(p, (size_t)st.st_size);
+        return r == BLD_E_NOMEM ? err_nomem(err, "table of contents") : r == 0;
+}
+
+int bd_toc_put(struct bd_ctx *c, const struct digest *diff_id, const struct ly_toc *t,
+               struct bld_err *err)
+{
+        AUTO_SB struct sb b = SB_INIT(TOC_BYTES_MAX);
+        char name[5 + DIGEST_HEX_MAX];
+        int r = ly_toc_encode(t, &b, err);
+
+        if (r < 0)
+                return r;
+        toc_name(diff_id, name);
+        return cas_index_put(c->cas, name, sb_text(&b), b.len, err);
+}
+
+/* A layer's blob as a source that can be cancelled. */
+struct blob_source {
+        int fd;
+        const struct cancel *cancel;
+};
+
+static ssize_t blob_source_read(void *user, void *p, size_t n, struct bld_err *err)
+{
+        struct blob_source *b = user;
+        ssize_t k;
+        int r = cancel_check(b->cancel, err);
+
+        if (r < 0)
+                return r;
+        k = sys_read(b->fd, p, n);
+        return k < 0 ? err_sys(err, errno, "read a layer") : k;
+}
+
+static int toc_make(struct bd_ctx *c, const struct bd_layer *l, struct ly_toc **ret,
+                    struct bld_err *err)
+{
+        AUTO(ly_toc_free_p) struct ly_toc *toc = NULL;
+        AUTO_FD int fd = -1;
+        struct blob_source b = {.cancel = c->cancel};
+        struct ly_source src = {.read = blob_source_read, .user = &b};
+        struct digest diff_id;
+        char text[24];
+        int r = bd_fetch_blob(c, &l->source, &l->desc, NULL, NULL, err);
+
+        if (r == 0)
+                r = cas_blob_open(c->cas, &l->desc.digest, &fd, err);
+        if (r < 0)
+                return r;
+        b.fd = fd;
+        bd_short(&l->desc.digest, text);
+        r = ly_unpack_stream(&src, NULL, NULL, &diff_id, NULL, &toc, err);
+        if (r < 0)
+                return err_wrap(err, r, "layer %s", text);
+        if (!digest_eq(&diff_id, &l->diff_id)) {
+                char want[DIGEST_STR_MAX], have[DIGEST_STR_MAX];
+
+                digest_format(&l->diff_id, want);
+                digest_format(&diff_id, have);
+                r = err_set(err, BLD_E_CORRUPT, "layer %s is not what its image says", text);
+                return err_why(err, r, "its content hashes to %s, the config has %s", have, want);
+        }
+        toc->blob = l->desc.digest;
+        r = bd_toc_put(c, &diff_id, toc, err);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(&toc);
+        return 0;
+}
+
+int bd_toc_get(struct bd_ctx *c, const struct bd_layer *l, struct ly_toc **ret, struct bld_err *err)
+{
+        int r = toc_load(c, &l->diff_id, ret, err);
+
+        return r == 0 ? toc_make(c, l, ret, err) : MIN(r, 0);
+}
+
+/* ---- a chain ---- */
+
+/* What is open of one layer; the blob only once bytes of it are wanted. */
+struct tree_layer {
+        struct ly_toc *toc;
+        struct ly_toc plain; /* borrows from toc: without restart points of another blob */
+        int fd;
+        struct ly_blob_reader *reader;
+};
+
+struct bd_tree {
+        struct bd_ctx *c;
+        const struct bd_layers *layers;
+        struct tree_layer *l; /* as many as layers */
+        struct ly_view *view;
+};
+
+void bd_tree_free(struct bd_tree *t)
+{
+        if (!t)
+                return;
+        ly_view_free(t->view);
+        for (size_t i = 0; t->l && i < t->layers->n; i++) {
+                ly_blob_reader_free(t->l[i].reader);
+                fd_close(&t->l[i].fd);
+                ly_toc_free(t->l[i].toc);
+        }
+        free(t->l);
+        free(t);
+}
+
+static int open_toc(void *user, size_t i, const atomic_bool *stop, struct bld_err *err)
+{
+        struct bd_tree *t = user;
+
+        (void)stop;
+        return bd_toc_get(t->c, &t->layers->v[i], &t->l[i].toc, err);
+}
+
+int bd_tree_open(struct bd_ctx *c, const struct bd_layers *layers, struct bd_tree **ret,
+                 struct bld_err *err)
+{
+        AUTO(bd_tree_free_p) struct bd_tree *t = mem_zalloc(1, sizeof(*t));
+        AUTO_FREE const struct ly_toc **tocs = mem_zalloc(layers->n + 1, sizeof(*tocs));
+        int r;
+
+        if (!t || !tocs)
+                return err_nomem(err, "tree of an image");
+        t->c = c;
+        t->layers = layers;
+        t->l = mem_zalloc(layers->n + 1, sizeof(*t->l));
+        if (!t->l)
+                return err_nomem(err, "tree of an image");
+        for (size_t i = 0; i < layers->n; i++)
+                t->l[i].fd = -1;
+        r = bd_par_run(layers->n, TREE_THREADS, open_toc, t, err);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < layers->n; i++)
+                tocs[i] = t->l[i].toc;
+        r = ly_view_new(tocs, layers->n, &t->view, err);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(&t);
+        return 0;
+}
+
+const struct ly_view *bd_tree_view(const struct bd_tree *t)
+{
+        return t->view;
+}
+
+static int sniff(int fd, enum ly_codec *ret, struct bld_err *err)
+{
+        unsigned char magic[8];
+        ssize_t n = sys_pread(fd, magic, sizeof(magic), 0);
+
+        if (n < 0)
+                return err_sys(err, errno, "read a layer");
+        *ret = ly_codec_sniff(magic, (size_t)n);
+        return 0;
+}
+
+static int open_reader(struct bd_tree *t, unsigned layer, struct bld_err *err)
+{
+        struct tree_layer *x = &t->l[layer];
+        const struct bd_layer *l = &t->layers->v[layer];
+        int r;
+
+        if (x->reader)
+                return 0;
+        if (x->fd < 0) {
+                r = bd_fetch_blob(t->c, &l->source, &l->desc, NULL, NULL, err);
+                if (r == 0)
+                        r = cas_blob_open(t->c->cas, &l->desc.digest, &x->fd, err);
+                if (r < 0)
+                        return r;
+        }
+        /* The same diff ID under another compression: offsets in that blob mean nothing here. */
+        x->plain = *x->toc;
+        if (!digest_eq(&x->toc->blob, &l->desc.digest)) {
+                x->plain.seeks = NULL;
+                x->plain.nseeks = 0;
+                x->plain.blob = l->desc.digest;
+                r = sniff(x->fd, &x->plain.codec, err);
+                if (r < 0)
+                        return r;
+        }
+        return ly_blob_reader_new(x->fd, &x->plain, &x->reader, err);
+}
+
+int bd_tree_read(struct bd_tree *t, const struct ly_node *n, const struct ly_sink *out,
+                 struct bld_err *err)
+{
+        char text[24];
+        int r = cancel_check(t->c->cancel, err);
+
+        if (r < 0)
+                return r;
+        if (!n->t || n->t->e.type != LY_FILE)
+                return err_set(err, BLD_E_INVALID, "\"%s\" is not a regular file", n->name);
+        if (n->t->e.size == 0)
+                return 0;
+        r = open_reader(t, n->layer, err);
+        if (r == 0)
+                r = ly_blob_reader_file(t->l[n->layer].reader, n->t, out, err);
+        if (r == BLD_E_CORRUPT) {
+                bd_short(&t->layers->v[n->layer].desc.digest, text);
+                return err_wrap(err, r, "layer %s", text);
+        }
+        return r;
+}
+
+static int to_sb(void *user, const void *p, size_t n, struct bld_err *err)
+{
+        struct sb *b = user;
+
+        sb_add(b, p, n);
+        return sb_check(b, "file of an image", err);
+}
+
+int bd_tree_read_text(struct bd_tree *t, const char *path, size_t max, struct sb *out,
+                      struct bld_err *err)
+{
+        AUTO_FREE char *resolved = NULL;
+        const struct ly_node *n = NULL;
+        struct ly_sink sink = {.write = to_sb, .user = out};
+        int r = ly_view_resolve(t->view, path, true, &n, &resolved, err);
+
+        if (r < 0)
+                return r;
+        if (!n || !n->t || n->t->e.type != LY_FILE)
+                return 0;
+        if (n->t->e.size > max)
+                return err_set(err, BLD_E_LIMIT, "\"%s\" of the image is larger than %zu bytes",
+                               path, max);
+        r = bd_tree_read(t, n, &sink, err);
+        return r < 0 ? r : 1;
+}

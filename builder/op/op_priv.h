@@ -1,0 +1,152 @@
+/* What runs a vertex. Each op works in a thread of its own, blocks as it likes, and fills the
+ * vertex' result. */
+#ifndef BUILDER_OP_PRIV_H
+#define BUILDER_OP_PRIV_H
+
+#include <pthread.h>
+
+#include "builder/graph/events_priv.h"
+#include "builder/source/fs_priv.h"
+#include "builder/graph/graph_priv.h"
+#include "runtime/runtime.h"
+
+/* One build, as its ops see it. Everything here is set before the first op starts, but for what the
+ * accessors below guard. */
+struct build {
+        struct bd_ctx *c;
+        const struct bld_build_opts *o;
+        struct cancel cancel; /* this build's; the session's fires it, too */
+        struct cas_build *record;
+        struct events *events;
+
+        struct named_contexts *named;
+        char *context_path; /* absolute; NULL: no context */
+        struct ignore *ignore;
+        struct stat_index *index; /* MT-Safe */
+        struct fs *context_tree;  /* the main context as it was when keys were made; ops share it */
+
+        enum ly_codec codec;
+        int level;
+        bool has_epoch;
+        int64_t clamp_sec; /* SOURCE_DATE_EPOCH */
+
+        /* Started by the build's own thread before the first step that needs it. */
+        struct rt_keeper *keeper;
+        bool swept; /* orphans of dead builds were looked for */
+        enum rt_level isolation;
+
+        struct secrets *secrets;
+        struct ssh_agents *ssh;
+        struct strv host_names, host_ips; /* --add-host */
+};
+
+/* The tree of a VX_LOCAL vertex, for the calling thread alone. */
+int build_open_local(struct build *b, const struct vertex *v, struct fs **ret,
+                     struct bld_err *err) MUST_CHECK;
+
+/* A secret given on the command line. 1/0. */
+struct secrets;
+int secrets_new(const struct bld_list *specs, struct secrets **ret, struct bld_err *err) MUST_CHECK;
+int secrets_get(const struct secrets *s, const char *id, const void **ret, size_t *ret_len);
+void secrets_free(struct secrets *s); /* wipes the values */
+
+/* Agents given by --ssh (ssh.c). NULL when there is none of that id. */
+struct ssh_agents;
+int ssh_agents_new(const struct bld_list *specs, struct ssh_agents **ret,
+                   struct bld_err *err) MUST_CHECK;
+const char *ssh_agents_get(const struct ssh_agents *a, const char *id);
+void ssh_agents_free(struct ssh_agents *a);
+
+int op_git(struct build *b, struct vertex *v, struct bld_err *err) MUST_CHECK;
+int op_image(struct build *b, struct vertex *v, struct bld_err *err) MUST_CHECK;
+int op_copy(struct build *b, struct vertex *v, struct bld_err *err) MUST_CHECK;
+int op_run(struct build *b, struct vertex *v, int *ret_status, struct bld_err *err) MUST_CHECK;
+int op_mkdir(struct build *b, struct vertex *v, struct bld_err *err) MUST_CHECK;
+
+/* What a copy's (or a bind mount's) sources pick from an input, as one digest: for content keys. */
+int op_copy_content(struct vertex *v, size_t input, struct fs *f, struct digest *ret,
+                    struct bld_err *err) MUST_CHECK;
+int op_bind_content(struct build *b, struct vertex *v, const struct vx_mount *m, struct fs *f,
+                    struct digest *ret, struct bld_err *err) MUST_CHECK;
+
+/* ---- writing a layer (layer_out.c) ---- */
+
+struct layer_out;
+/* reproducible: by the engine whose bytes are the same on every machine. */
+int layer_out_new(struct build *b, bool reproducible, struct layer_out **ret,
+                  struct bld_err *err) MUST_CHECK;
+struct ly_sink layer_out_tar(struct layer_out *lo); /* tar bytes go here */
+/* Blob and TOC into the store; the layer is appended to the vertex' result (parent's chain plus
+ * this one), sealed. */
+int layer_out_end(struct build *b, struct layer_out *lo, struct vertex *v,
+                  struct bld_err *err) MUST_CHECK;
+/* The same, appended to a list. */
+int layer_out_append(struct build *b, struct layer_out *lo, struct bd_layers *layers,
+                     struct bld_err *err) MUST_CHECK;
+void layer_out_free(struct layer_out *lo);
+DEFINE_AUTO_PTR(struct layer_out, layer_out_free);
+/* A stored layer's tar, uncompressed, in a nameless file, at its beginning; caller closes. */
+int layer_plain(struct build *b, const struct bd_layer *l, int *ret, struct bld_err *err) MUST_CHECK;
+/* Start a result with the chain of the input below. */
+int result_begin(struct vertex *v, struct bld_err *err) MUST_CHECK;
+
+/* ---- names and modes (owner.c) ---- */
+
+/* "user[:group]", by number or by name looked up in the tree's /etc/passwd and /etc/group (NULL:
+ * numbers only). Unknown names are INVALID. */
+int owner_parse(struct bd_tree *tree, const char *text, uint32_t *ret_uid, uint32_t *ret_gid,
+                struct bld_err *err) MUST_CHECK;
+
+struct chmod_spec {
+        bool octal;
+        unsigned mode;
+        const char *text; /* symbolic; borrowed */
+};
+int chmod_parse(const char *text, struct chmod_spec *ret, struct bld_err *err) MUST_CHECK;
+unsigned chmod_apply(const struct chmod_spec *s, unsigned mode, bool is_dir);
+
+/* ---- snapshots (snapshot.c) ---- */
+
+/* Every layer of the chain unpacked in the keeper's view: paths relative to the store, bottom
+ * first, appended to out. */
+int snapshots_ready(struct build *b, const struct vertex *step, const struct bd_layers *layers,
+                    struct strv *out, struct bld_err *err) MUST_CHECK;
+
+/* A tar stream written by `produce` in the calling thread, unpacked below dest (relative to the
+ * store, "fs" is made in it) by a child of the keeper. */
+typedef int (*tar_producer)(void *user, const struct ly_sink *tar, struct bld_err *err);
+int snapshot_unpack(struct build *b, const char *dest, enum ly_tree_form form,
+                    tar_producer produce, void *user, struct ly_apply_stats *ret,
+                    struct bld_err *err) MUST_CHECK;
+enum ly_tree_form snapshot_form(const struct build *b);
+/* Remove a folder of tmp/ whose files may belong to mapped ids. What cannot be removed now is an
+ * orphan the next keeper takes. */
+void snapshot_discard(struct build *b, const char *path);
+
+/* ---- mounts of a RUN (run_mounts.c) ---- */
+
+/* Everything the mounts of a step need, made ready; freed after the step. */
+struct run_mounts {
+        struct rt_mount *v;
+        size_t n, cap;
+        struct strv env;        /* secrets as variables */
+        struct strv owned;      /* texts the mounts point to */
+        struct cas_tmp **tmps;  /* copies of bind sources */
+        size_t ntmps;
+        int *locks;             /* of cache mounts */
+        size_t nlocks;
+        struct agent_proxy **agents; /* of ssh mounts */
+        size_t nagents, nssh;
+};
+int run_mounts_ready(struct build *b, struct vertex *v, struct run_mounts *m,
+                     struct bld_err *err) MUST_CHECK;
+void run_mounts_done(struct build *b, struct run_mounts *m);
+
+/* ---- the keeper's verbs (verbs.c), as the engine calls them ---- */
+
+#define VERB_UNPACK "unpack" /* {dest, form} fd 3: tar -> {entries, bytes} */
+#define VERB_PACK "pack"     /* {upper, lowers, form, stubs, adopt} fd 3: tar out */
+#define VERB_CACHE "cache"   /* {path, mode, uid, gid[, from]}: a cache mount's folder */
+#define VERB_OWN "own"       /* {dir, name, mode, uid, gid}: of a file */
+
+#endif

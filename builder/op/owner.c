@@ -1,0 +1,186 @@
+/* --chown and --chmod values. */
+#include <string.h>
+
+#include "base/err.h"
+#include "base/num.h"
+#include "builder/op/op_priv.h"
+
+#define PASSWD_MAX (1u << 20)
+
+/* Field number `field` (0-based, ':'-separated) of the line whose first field is name. */
+static bool db_field(const char *text, const char *name, unsigned field, uint32_t *ret)
+{
+        size_t n = strlen(name);
+
+        for (const char *line = text; *line;) {
+                size_t len = strcspn(line, "\n");
+
+                if (len > n && memcmp(line, name, n) == 0 && line[n] == ':') {
+                        const char *p = line, *end = line + len;
+                        char num[16];
+                        uint64_t v;
+
+                        for (unsigned i = 0; i < field && p; i++) {
+                                p = memchr(p, ':', (size_t)(end - p));
+                                p = p ? p + 1 : NULL;
+                        }
+                        if (p) {
+                                size_t k = strcspn(p, ":\n");
+
+                                if (k < sizeof(num)) {
+                                        memcpy(num, p, k);
+                                        num[k] = '\0';
+                                        if (parse_u64(num, 0, UINT32_MAX, &v)) {
+                                                *ret = (uint32_t)v;
+                                                return true;
+                                        }
+                                }
+                        }
+                }
+                line += len + (line[len] == '\n');
+        }
+        return false;
+}
+
+static int look_up(struct bd_tree *tree, const char *path, const char *kind, const char *name,
+                   unsigned field, uint32_t *ret, struct bld_err *err)
+{
+        AUTO_SB struct sb text = SB_INIT(PASSWD_MAX);
+        int r = 0;
+
+        if (tree)
+                r = bd_tree_read_text(tree, path, PASSWD_MAX, &text, err);
+        if (r < 0)
+                return r;
+        if (r == 1 && db_field(sb_text(&text), name, field, ret))
+                return 0;
+        if (field == 2 && strcmp(name, "root") == 0) {
+                *ret = 0;
+                return 0;
+        }
+        (void)err_set(err, BLD_E_INVALID, "--chown: there is no %s \"%s\" in the image", kind,
+                      name);
+        return err_try(err, BLD_E_INVALID, "create it in a RUN before, or give a number");
+}
+
+int owner_parse(struct bd_tree *tree, const char *text, uint32_t *ret_uid, uint32_t *ret_gid,
+                struct bld_err *err)
+{
+        const char *colon = strchr(text, ':');
+        AUTO_FREE char *user = mem_strndup(text, colon ? (size_t)(colon - text) : strlen(text));
+        const char *group = colon ? colon + 1 : NULL;
+        uint64_t v = 0;
+        int r = 0;
+
+        if (!user)
+                return err_nomem(err, "--chown");
+        *ret_uid = *ret_gid = 0;
+        if (parse_u64(user, 0, UINT32_MAX - 1, &v)) {
+                *ret_uid = *ret_gid = (uint32_t)v;
+        } else if (*user) {
+                r = look_up(tree, "/etc/passwd", "user", user, 2, ret_uid, err);
+                if (r == 0 && !group && strcmp(user, "root") != 0)
+                        r = look_up(tree, "/etc/passwd", "user", user, 3, ret_gid, err);
+        }
+        if (r < 0 || !group || !*group)
+                return r;
+        if (parse_u64(group, 0, UINT32_MAX - 1, &v)) {
+                *ret_gid = (uint32_t)v;
+                return 0;
+        }
+        return look_up(tree, "/etc/group", "group", group, 2, ret_gid, err);
+}
+
+/* One clause of a symbolic mode: [ugoa]*([+-=]([rwxXst]*|[ugo]))+ applied to *mode. Returns the
+ * rest, or NULL for a syntax error. umask is 0. */
+static const char *clause(const char *p, unsigned *mode, bool is_dir)
+{
+        unsigned who = 0, original = *mode;
+
+        for (;; p++) {
+                if (*p == 'u')
+                        who |= 04700;
+                else if (*p == 'g')
+                        who |= 02070;
+                else if (*p == 'o')
+                        who |= 01007;
+                else if (*p == 'a')
+                        who |= 07777;
+                else
+                        break;
+        }
+        if (!who)
+                who = 07777;
+        if (!strchr("+-=", *p) || !*p)
+                return NULL;
+        while (*p && strchr("+-=", *p)) {
+                char op = *p++;
+                unsigned bits = 0;
+
+                if (*p && strchr("ugo", *p)) {
+                        unsigned from = *p == 'u' ? *mode >> 6 : *p == 'g' ? *mode >> 3 : *mode;
+
+                        bits = (from & 7) * 0111;
+                        p++;
+                } else {
+                        for (; *p && strchr("rwxXst", *p); p++) {
+                                if (*p == 'r')
+                                        bits |= 0444;
+                                else if (*p == 'w')
+                                        bits |= 0222;
+                                else if (*p == 'x' || (*p == 'X' && (is_dir || original & 0111)))
+                                        bits |= 0111;
+                                else if (*p == 's')
+                                        bits |= 06000;
+                                else if (*p == 't')
+                                        bits |= 01000;
+                        }
+                }
+                /* 's' speaks to u and g only, 't' to o (or everybody). */
+                bits &= who;
+                if (op == '+')
+                        *mode |= bits;
+                else if (op == '-')
+                        *mode &= ~bits;
+                else
+                        *mode = (*mode & ~who) | bits;
+        }
+        return p;
+}
+
+static bool symbolic(const char *text, unsigned *mode, bool is_dir)
+{
+        const char *p = text;
+
+        do {
+                p = clause(p, mode, is_dir);
+                if (!p)
+                        return false;
+        } while (*p++ == ',');
+        return p[-1] == '\0';
+}
+
+int chmod_parse(const char *text, struct chmod_spec *ret, struct bld_err *err)
+{
+        unsigned scratch = 0;
+
+        *ret = (struct chmod_spec){.text = text};
+        if (parse_octal(text, 07777, &ret->mode)) {
+                ret->octal = true;
+                return 0;
+        }
+        if (*text && !(*text >= '0' && *text <= '9') && symbolic(text, &scratch, false))
+                return 0;
+        return err_set(err, BLD_E_INVALID,
+                       "invalid chmod parameter: '%s'. it should be octal string and between 0 "
+                       "and 07777",
+                       text);
+}
+
+unsigned chmod_apply(const struct chmod_spec *s, unsigned mode, bool is_dir)
+{
+        if (s->octal)
+                return s->mode;
+        (void)symbolic(s->text, &mode, is_dir);
+        return mode;
+}

@@ -1,0 +1,245 @@
+/* The keeper's verbs: what its children do with trees. They run inside the build's user namespace,
+ * shut in to the store, and talk in JSON; tar streams go through passed pipes. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/json.h"
+#include "base/sys.h"
+#include "builder/op/op_priv.h"
+
+#define LOWERS_MAX 500
+
+static int args_of(const struct rt_verb_ctx *x, struct js **ret, struct bld_err *err)
+{
+        return js_parse(x->args, x->nargs, ret, err);
+}
+
+static int open_below(int dirfd, const char *path, int flags, struct bld_err *err)
+{
+        const struct open_how how = {.flags = (unsigned)(flags | O_CLOEXEC),
+                                     .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
+        int fd = sys_openat2(dirfd, path, &how);
+
+        return fd < 0 ? err_sys(err, errno, "open %s in the store", path) : fd;
+}
+
+static int verb_unpack(struct rt_verb_ctx *x, struct bld_err *err)
+{
+        AUTO_JS struct js *a = NULL;
+        AUTO_FD int dest = -1, root = -1;
+        struct ly_apply_opts o = {.keep_owner = true, .tolerate_dev = true};
+        struct ly_apply_stats st = {0};
+        struct ly_source tar;
+        int r = args_of(x, &a, err);
+
+        if (r < 0)
+                return r;
+        if (x->nfds != 1 || !js_get_str(a, "dest"))
+                return err_set(err, BLD_E_BUG, "unpack: arguments");
+        o.form = (enum ly_tree_form)js_i64(js_get(a, "form"), LY_TREE_PLAIN);
+        dest = open_below(x->store_fd, js_get_str(a, "dest"), O_RDONLY | O_DIRECTORY, err);
+        if (dest < 0)
+                return dest;
+        if (sys_mkdirat(dest, "fs", 0755) < 0)
+                return err_sys(err, errno, "make the folder of a snapshot");
+        root = open_below(dest, "fs", O_RDONLY | O_DIRECTORY, err);
+        if (root < 0)
+                return root;
+        (void)fchmod(root, 0755); /* whatever the umask was; the layer may say otherwise */
+        tar = ly_source_fd(x->fds[0]);
+        r = ly_apply(&tar, root, &o, &st, err);
+        if (r == 0)
+                sb_fmt(x->out, "{\"entries\":%llu,\"bytes\":%llu,\"skippedDevices\":%llu}",
+                       (unsigned long long)st.entries, (unsigned long long)st.bytes,
+                       (unsigned long long)st.skipped_devices);
+        return r;
+}
+
+/* Mount points that bld made and the step left alone go away, so that what becomes a lower layer is
+ * what the layer's tar holds. */
+static void drop_stubs(int upper, const struct ly_stub *stubs, size_t n)
+{
+        for (size_t i = n; i-- > 0;) {
+                const struct ly_stub *s = &stubs[i];
+                const char *slash = strrchr(s->path, '/');
+                AUTO_FREE char *dir =
+                        mem_strndup(s->path, slash ? (size_t)(slash - s->path) : 0);
+                AUTO_FD int parent = -1;
+                struct stat st;
+                struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {0}};
+
+                if (!dir || s->keep)
+                        continue;
+                parent = open_below(upper, *dir ? dir : ".", O_RDONLY | O_DIRECTORY, NULL);
+                slash = slash ? slash + 1 : s->path;
+                if (parent < 0 || fstatat(parent, slash, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+                    st.st_ino != s->ino || (!s->is_dir && st.st_size > 0))
+                        continue;
+                /* Not empty any more: the step used it, and it stays. */
+                if (sys_unlinkat(parent, slash, s->is_dir ? AT_REMOVEDIR : 0) < 0)
+                        continue;
+                times[1].tv_sec = s->parent_mtime_ns / 1000000000;
+                times[1].tv_nsec = s->parent_mtime_ns % 1000000000;
+                (void)futimens(parent, times);
+        }
+}
+
+static int read_stubs(const struct js *a, struct ly_stub **ret, size_t *ret_n, struct bld_err *err)
+{
+        const struct js *arr = js_get(a, "stubs");
+        size_t n = js_len(arr);
+        struct ly_stub *v = mem_zalloc(n, sizeof(*v));
+
+        if (!v)
+                return err_nomem(err, "mount points");
+        for (size_t i = 0; i < n; i++) {
+                const struct js *j = js_at(arr, i);
+                int64_t ino = 0;
+
+                if (!js_get_str(j, "path") ||
+                    !str_copy(v[i].path, sizeof(v[i].path), js_get_str(j, "path"))) {
+                        free(v);
+                        return err_set(err, BLD_E_BUG, "pack: stub path");
+                }
+                (void)js_get_i64(j, "ino", &ino);
+                v[i].ino = (uint64_t)ino;
+                v[i].is_dir = js_get_bool(j, "dir", false);
+                v[i].keep = js_get_bool(j, "keep", false);
+                (void)js_get_i64(j, "mtime", &v[i].parent_mtime_ns);
+        }
+        *ret = v;
+        *ret_n = n;
+        return 0;
+}
+
+static int open_lowers(int store_fd, const struct js *arr, int *fds, size_t *ret_n,
+                       struct bld_err *err)
+{
+        for (size_t i = 0; i < js_len(arr); i++) {
+                const char *path = js_str(js_at(arr, i));
+
+                if (!path || i >= LOWERS_MAX)
+                        return err_set(err, BLD_E_BUG, "pack: lower folders");
+                fds[i] = open_below(store_fd, path, O_RDONLY | O_DIRECTORY, err);
+                if (fds[i] < 0)
+                        return fds[i];
+                *ret_n = i + 1;
+        }
+        return 0;
+}
+
+static int pack_upper(struct rt_verb_ctx *x, const struct js *a, struct bld_err *err)
+{
+        struct ly_diff_opts o = {.form = (enum ly_tree_form)js_i64(js_get(a, "form"), 0)};
+        AUTO_FD int upper = open_below(x->store_fd, js_get_str(a, "upper"),
+                                       O_RDONLY | O_DIRECTORY, err);
+        AUTO_FREE struct ly_stub *stubs = NULL;
+        struct ly_sink tar = ly_sink_fd(x->fds[0]);
+        int lowers[LOWERS_MAX];
+        int r = upper < 0 ? upper : read_stubs(a, &stubs, &o.nstubs, err);
+
+        if (r == 0)
+                r = open_lowers(x->store_fd, js_get(a, "lowers"), lowers, &o.nlower, err);
+        o.lower_fds = lowers;
+        o.stubs = stubs;
+        if (r == 0)
+                r = ly_diff_upper(upper, &o, &tar, err);
+        if (r == 0)
+                drop_stubs(upper, stubs, o.nstubs);
+        for (size_t i = 0; i < o.nlower; i++)
+                (void)close(lowers[i]);
+        return r;
+}
+
+static int verb_pack(struct rt_verb_ctx *x, struct bld_err *err)
+{
+        AUTO_JS struct js *a = NULL;
+        int r = args_of(x, &a, err);
+
+        if (r < 0)
+                return r;
+        if (x->nfds != 1 || !js_get_str(a, "upper") || !js_get_str(a, "adopt"))
+                return err_set(err, BLD_E_BUG, "pack: arguments");
+        r = pack_upper(x, a, err);
+        if (r < 0)
+                return r;
+        if (sys_rename(x->store_fd, js_get_str(a, "upper"), x->store_fd, js_get_str(a, "adopt")) <
+            0)
+                return err_sys(err, errno, "keep the upper folder as a snapshot");
+        return 0;
+}
+
+static int verb_cache(struct rt_verb_ctx *x, struct bld_err *err)
+{
+        AUTO_JS struct js *a = NULL;
+        AUTO_FD int fd = -1;
+        const char *path;
+        int r = args_of(x, &a, err);
+
+        if (r < 0)
+                return r;
+        path = js_get_str(a, "path");
+        if (!path)
+                return err_set(err, BLD_E_BUG, "cache: arguments");
+        /* With contents: they were unpacked beside it. Whoever comes second takes what is there. */
+        if (js_get_str(a, "from")) {
+                if (renameat2(x->store_fd, js_get_str(a, "from"), x->store_fd, path,
+                              RENAME_NOREPLACE) < 0 &&
+                    errno != EEXIST)
+                        return err_sys(err, errno, "make cache mount %s", path);
+                return 0;
+        }
+        if (sys_mkdirat(x->store_fd, path, 0700) < 0)
+                return errno == EEXIST ? 0 : err_sys(err, errno, "make cache mount %s", path);
+        fd = open_below(x->store_fd, path, O_RDONLY | O_DIRECTORY, err);
+        if (fd < 0)
+                return fd;
+        if (fchown(fd, (uid_t)js_i64(js_get(a, "uid"), 0), (gid_t)js_i64(js_get(a, "gid"), 0)) <
+                    0 ||
+            fchmod(fd, (mode_t)js_i64(js_get(a, "mode"), 0755)) < 0)
+                return err_sys(err, errno, "owner and mode of cache mount %s", path);
+        return 0;
+}
+
+/* For what only the namespace knows the owners of. The folder is the build's own, in tmp/. */
+static int verb_own(struct rt_verb_ctx *x, struct bld_err *err)
+{
+        AUTO_JS struct js *a = NULL;
+        AUTO_FD int dir = -1;
+        const char *name;
+        int r = args_of(x, &a, err);
+
+        if (r < 0)
+                return r;
+        name = js_get_str(a, "name");
+        if (!js_get_str(a, "dir") || !name || strchr(name, '/'))
+                return err_set(err, BLD_E_BUG, "own: arguments");
+        dir = open_below(x->store_fd, js_get_str(a, "dir"), O_RDONLY | O_DIRECTORY, err);
+        if (dir < 0)
+                return dir;
+        if (fchownat(dir, name, (uid_t)js_i64(js_get(a, "uid"), 0),
+                     (gid_t)js_i64(js_get(a, "gid"), 0), AT_SYMLINK_NOFOLLOW) < 0 ||
+            fchmodat(dir, name, (mode_t)js_i64(js_get(a, "mode"), 0600), 0) < 0)
+                return err_sys(err, errno, "set owner and mode for the step");
+        return 0;
+}
+
+static const struct rt_verb verbs[] = {
+        {VERB_UNPACK, verb_unpack},
+        {VERB_PACK, verb_pack},
+        {VERB_CACHE, verb_cache},
+        {VERB_OWN, verb_own},
+};
+
+const struct rt_verb *bd_verbs(size_t *ret_n)
+{
+        *ret_n = ARRAY_LEN(verbs);
+        return verbs;
+}

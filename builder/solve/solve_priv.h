@@ -1,0 +1,30 @@
+/* Graph -> results. One thread (the caller's) owns all graph state; each op runs in a thread of its
+ * own and posts its completion. */
+#ifndef BUILDER_SOLVE_PRIV_H
+#define BUILDER_SOLVE_PRIV_H
+
+#include "builder/op/op_priv.h"
+
+struct solve_stats {
+        unsigned steps, cached;
+        struct vertex *first_miss, *slowest, *failed;
+        int run_status; /* of the failed RUN */
+        char log_path[64];
+};
+
+/* Definition keys of every vertex the targets need, bottom up; content of local sources is digested
+ * here. On failure *ret_failed is the vertex it is about. */
+int solve_keys(struct build *b, struct graph *g, struct vertex **ret_failed,
+               struct bld_err *err) MUST_CHECK;
+/* Make the results of all targets. The first failure cancels the rest and is the one reported. */
+int solve_run(struct build *b, struct graph *g, struct solve_stats *st,
+              struct bld_err *err) MUST_CHECK;
+
+/* ---- why a step was not a hit (explain.c) ---- */
+
+/* Compare what the step is made of with the last time; text for people. */
+void explain_miss(struct build *b, const struct vertex *v, char *out, size_t size);
+/* Remember it for the next time. Failing to is not an error of the build. */
+void explain_store(struct build *b, const struct vertex *v);
+
+#endif

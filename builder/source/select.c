@@ -1,0 +1,291 @@
+/* What the sources of a COPY pick out of a tree, and the digest of it (docs/dockerfile.md, "COPY"). */
+#include <string.h>
+
+#include "base/err.h"
+#include "base/path.h"
+#include "builder/source/fs_priv.h"
+
+#define WALK_DEPTH_MAX 250
+
+void fs_picks_free(struct fs_picks *a)
+{
+        for (size_t i = 0; i < a->n; i++)
+                free(a->v[i].name);
+        fs_picks_done(a);
+}
+
+static int pick(struct fs_picks *out, struct fs_node *node, const char *name, size_t src,
+                bool matched, struct bld_err *err)
+{
+        struct fs_pick *p = fs_picks_push(out);
+
+        if (!p)
+                return err_nomem(err, "selected files");
+        p->node = node;
+        p->src = src;
+        p->matched = matched;
+        p->is_tree = node->type == LY_DIR;
+        p->name = mem_strdup(name);
+        return p->name ? 0 : err_nomem(err, "selected files");
+}
+
+static int not_found(struct fs *f, const char *path, struct bld_err *err)
+{
+        unsigned line = 0;
+
+        (void)err_set(err, BLD_E_INVALID, "no file matches \"%s\": not found in the %s", path,
+                      fs_is_local(f) ? "build context" : "stage or image it comes from");
+        if (fs_is_ignored(f, path, &line)) {
+                const char *pattern = ignore_pattern(fs_ignore(f), line);
+
+                (void)err_why(err, 0, ".dockerignore:%u pattern \"%s\" removes it", line,
+                              pattern ? pattern : "");
+                return err_try(err, BLD_E_INVALID, "add \"!%s\" after line %u of .dockerignore",
+                               path, line);
+        }
+        return BLD_E_INVALID;
+}
+
+/* Every path below dir that the rest of a pattern matches, component by component ('*' never
+ * matches a '/'), in lexical order. */
+static int match_below(struct fs *f, struct fs_node *dir, const char *rest, size_t src,
+                       struct fs_picks *out, struct bld_err *err)
+{
+        size_t len = strcspn(rest, "/");
+        const char *tail = rest[len] ? rest + len + 1 : NULL;
+        AUTO_FREE char *part = mem_strndup(rest, len);
+        int r = part ? fs_children(f, dir, err) : err_nomem(err, "pattern");
+
+        if (r == 0 && dir->nchildren == 0) /* a bad pattern is one, even with nothing to match */
+                r = glob_match(part, "", err);
+        for (size_t i = 0; i < dir->nchildren && r >= 0; i++) {
+                struct fs_node *n = dir->children[i], *target = n;
+
+                r = glob_match(part, n->name, err);
+                if (r <= 0)
+                        continue;
+                if (tail) { /* links are no folders to a pattern */
+                        if (n->type == LY_DIR)
+                                r = match_below(f, n, tail, src, out, err);
+                        continue;
+                }
+                if (n->type == LY_SYMLINK) {
+                        r = fs_resolve(f, dir, n->name, true, &target, err);
+                        if (r < 0 || !target)
+                                continue;
+                }
+                r = pick(out, target, n->name, src, true, err);
+        }
+        return r < 0 ? r : 0;
+}
+
+static int select_wildcard(struct fs *f, const char *path, size_t src, struct fs_picks *out,
+                           struct bld_err *err)
+{
+        struct fs_node *dir = fs_root(f);
+        const char *p = path;
+
+        for (;;) {
+                size_t len = strcspn(p, "/");
+                AUTO_FREE char *part = mem_strndup(p, len);
+                int r;
+
+                if (!part)
+                        return err_nomem(err, "pattern");
+                if (!p[len] || glob_has_wildcard(part))
+                        return match_below(f, dir, p, src, out, err);
+                r = fs_resolve(f, dir, part, true, &dir, err);
+                if (r < 0)
+                        return r;
+                if (!dir || dir->type != LY_DIR)
+                        return 0; /* no match is fine with a wildcard */
+                p += len + 1;
+        }
+}
+
+/* ---- --parents ---- */
+
+struct parents_walk {
+        struct fs *f;
+        const char *pattern;
+        size_t src;
+        struct fs_picks *out;
+};
+
+static int walk_parents(struct parents_walk *w, struct fs_node *dir, struct sb *path, int depth,
+                        bool *ret_any, struct bld_err *err)
+{
+        int r = fs_children(w->f, dir, err);
+
+        if (depth > WALK_DEPTH_MAX)
+                return err_set(err, BLD_E_LIMIT, "folders nested deeper than %d", WALK_DEPTH_MAX);
+        for (size_t i = 0; i < dir->nchildren && r == 0; i++) {
+                struct fs_node *n = dir->children[i];
+                size_t base = path->len, at = w->out->n;
+                bool hit = false, below = false;
+
+                if (base)
+                        sb_char(path, '/');
+                sb_str(path, n->name);
+                r = sb_check(path, "path", err);
+                if (r == 0)
+                        r = ignore_pattern_hits(w->pattern, sb_text(path), &hit, err);
+                if (r == 0 && hit) {
+                        r = pick(w->out, n, sb_text(path), w->src, true, err);
+                        *ret_any = true;
+                } else if (r == 0 && n->type == LY_DIR) {
+                        r = pick(w->out, n, sb_text(path), w->src, true, err);
+                        if (r == 0) {
+                                w->out->v[at].parent = true;
+                                w->out->v[at].is_tree = false;
+                                r = walk_parents(w, n, path, depth + 1, &below, err);
+                        }
+                        if (r == 0 && !below) /* nothing in it: it is no parent after all */
+                                while (w->out->n > at)
+                                        free(w->out->v[--w->out->n].name);
+                        *ret_any = *ret_any || below;
+                }
+                sb_cut(path, base);
+        }
+        return r;
+}
+
+static int select_parents(struct fs *f, const char *text, size_t src, struct fs_picks *out,
+                          struct bld_err *err)
+{
+        const char *pivot = strstr(text, "/./");
+        AUTO_FREE char *root = path_cleann(text, pivot ? (size_t)(pivot - text) : 0);
+        AUTO_FREE char *pattern = NULL;
+        struct fs_picks roots = {0};
+        bool any = false, wild;
+        int r = 0;
+
+        while (!pivot && (*text == '/' || str_has_prefix(text, "./")))
+                text += *text == '/' ? 1 : 2;
+        pattern = path_clean(pivot ? pivot + 3 : text);
+        if (!root || !pattern)
+                return err_nomem(err, "pattern");
+        wild = glob_has_wildcard(root) || glob_has_wildcard(pattern);
+        if (strcmp(root, ".") == 0)
+                r = pick(&roots, fs_root(f), "", src, false, err);
+        else
+                r = fs_select(f, root, src, false, &roots, err);
+        for (size_t i = 0; i < roots.n && r == 0; i++) {
+                AUTO_SB struct sb path = SB_INIT(65536);
+                struct parents_walk w = {f, strcmp(pattern, ".") == 0 ? "**" : pattern, src, out};
+
+                if (roots.v[i].node->type == LY_DIR)
+                        r = walk_parents(&w, roots.v[i].node, &path, 0, &any, err);
+        }
+        fs_picks_free(&roots);
+        if (r == 0 && !any && !wild)
+                return not_found(f, pattern, err);
+        return r;
+}
+
+int fs_select(struct fs *f, const char *pattern, size_t src, bool parents, struct fs_picks *out,
+              struct bld_err *err)
+{
+        AUTO_FREE char *rooted = NULL, *clean = NULL;
+        struct fs_node *n = NULL;
+        int r;
+
+        if (parents)
+                return select_parents(f, pattern, src, out, err);
+        /* Cleaning it as a rooted path takes every ".." away that would climb out. */
+        rooted = mem_alloc(strlen(pattern) + 2);
+        if (!rooted)
+                return err_nomem(err, "source path");
+        rooted[0] = '/';
+        memcpy(rooted + 1, pattern, strlen(pattern) + 1);
+        clean = path_clean(rooted);
+        if (!clean)
+                return err_nomem(err, "source path");
+        if (glob_has_wildcard(clean + 1))
+                return select_wildcard(f, clean + 1, src, out, err);
+        r = fs_resolve(f, NULL, clean + 1, true, &n, err);
+        if (r < 0)
+                return r;
+        if (!n)
+                return not_found(f, clean + 1, err);
+        return pick(out, n, path_base(clean), src, false, err);
+}
+
+/* ---- digest of a selection ---- */
+
+struct digest_walk {
+        struct fs *f;
+        const struct ignore *excludes;
+        struct hasher h;
+};
+
+static int digest_node(struct digest_walk *w, struct fs_node *n, const char *name,
+                       struct bld_err *err)
+{
+        AUTO_FREE unsigned char *cap = NULL;
+        size_t cap_len = 0;
+        int r = 0;
+
+        hasher_field_str(&w->h, name);
+        hasher_field_u64(&w->h, n->type);
+        hasher_field_u64(&w->h, n->mode);
+        hasher_field_u64(&w->h, (uint64_t)n->uid << 32 | n->gid);
+        hasher_field_str(&w->h, n->type == LY_SYMLINK ? n->link : NULL);
+        if (n->type == LY_CHAR || n->type == LY_BLOCK)
+                hasher_field_u64(&w->h, (uint64_t)n->dev_major << 32 | n->dev_minor);
+        if (n->type == LY_FILE) {
+                r = fs_digest(w->f, n, err);
+                if (r == 0)
+                        hasher_field(&w->h, n->digest.b, digest_len(n->digest.algo));
+        }
+        if (r == 0)
+                r = fs_capability(w->f, n, &cap, &cap_len, err);
+        if (r > 0)
+                hasher_field(&w->h, cap, cap_len);
+        return r < 0 ? r : 0;
+}
+
+static int digest_tree(struct digest_walk *w, struct fs_node *dir, struct sb *path, int depth,
+                       struct bld_err *err)
+{
+        int r = fs_children(w->f, dir, err);
+
+        if (depth > WALK_DEPTH_MAX)
+                return err_set(err, BLD_E_LIMIT, "folders nested deeper than %d", WALK_DEPTH_MAX);
+        for (size_t i = 0; i < dir->nchildren && r == 0; i++) {
+                struct fs_node *n = dir->children[i];
+                size_t base = path->len;
+
+                if (base)
+                        sb_char(path, '/');
+                sb_str(path, n->name);
+                r = sb_check(path, "path", err);
+                if (r == 0 && !(w->excludes && ignore_match(w->excludes, sb_text(path), NULL)))
+                        r = digest_node(w, n, sb_text(path), err);
+                if (r == 0 && n->type == LY_DIR)
+                        r = digest_tree(w, n, path, depth + 1, err);
+                sb_cut(path, base);
+        }
+        return r;
+}
+
+int fs_picks_digest(struct fs *f, const struct fs_picks *p, const struct ignore *excludes,
+                    struct digest *ret, struct bld_err *err)
+{
+        struct digest_walk w = {.f = f, .excludes = excludes};
+        int r = 0;
+
+        hasher_init(&w.h, DIGEST_SHA256);
+        hasher_field_str(&w.h, "selection");
+        for (size_t i = 0; i < p->n && r == 0; i++) {
+                AUTO_SB struct sb path = SB_INIT(65536);
+                const struct fs_pick *k = &p->v[i];
+
+                hasher_field_u64(&w.h, k->src);
+                r = digest_node(&w, k->node, k->name, err);
+                if (r == 0 && k->is_tree)
+                        r = digest_tree(&w, k->node, &path, 0, err);
+        }
+        hasher_end(&w.h, ret);
+        return r;
+}
