@@ -24,7 +24,7 @@ enum copy_source_kind {
 };
 struct copy_source {
         enum copy_source_kind kind;
-        char *path; /* as written, expanded; INLINE, BLOB: file name; GIT: what times depend on */
+        char *path; /* as written, expanded; INLINE, BLOB: file name; GIT: what times hang on */
         char *shown; /* BLOB, GIT: the URL */
         char *data; /* INLINE */
         size_t len; /* INLINE, BLOB */
