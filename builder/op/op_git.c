@@ -1,4 +1,5 @@
 /* A commit somebody needs the files of: one layer, kept as the plain tar it came as. */
+#include "builder/op/op_priv.h"
 #include "builder/source/git_priv.h"
 
 #include "base/err.h"

@@ -6,8 +6,9 @@
 #include <pthread.h>
 
 #include "builder/graph/events_priv.h"
-#include "builder/source/fs_priv.h"
 #include "builder/graph/graph_priv.h"
+#include "builder/source/fs_priv.h"
+#include "builder/source/secrets_priv.h"
 #include "runtime/runtime.h"
 
 /* One build, as its ops see it. Everything here is set before the first op starts, but for what the
@@ -43,19 +44,6 @@ struct build {
 /* The tree of a VX_LOCAL vertex, for the calling thread alone. */
 int build_open_local(struct build *b, const struct vertex *v, struct fs **ret,
                      struct bld_err *err) MUST_CHECK;
-
-/* A secret given on the command line. 1/0. */
-struct secrets;
-int secrets_new(const struct bld_list *specs, struct secrets **ret, struct bld_err *err) MUST_CHECK;
-int secrets_get(const struct secrets *s, const char *id, const void **ret, size_t *ret_len);
-void secrets_free(struct secrets *s); /* wipes the values */
-
-/* Agents given by --ssh (ssh.c). NULL when there is none of that id. */
-struct ssh_agents;
-int ssh_agents_new(const struct bld_list *specs, struct ssh_agents **ret,
-                   struct bld_err *err) MUST_CHECK;
-const char *ssh_agents_get(const struct ssh_agents *a, const char *id);
-void ssh_agents_free(struct ssh_agents *a);
 
 int op_git(struct build *b, struct vertex *v, struct bld_err *err) MUST_CHECK;
 int op_image(struct build *b, struct vertex *v, struct bld_err *err) MUST_CHECK;

@@ -7,7 +7,7 @@
 #include "base/fd.h"
 #include "base/opt.h"
 #include "base/sys.h"
-#include "builder/op/op_priv.h"
+#include "builder/source/secrets_priv.h"
 
 #define SECRET_MAX (500u << 10)
 

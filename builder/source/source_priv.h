@@ -2,7 +2,10 @@
 #ifndef BUILDER_SOURCE_PRIV_H
 #define BUILDER_SOURCE_PRIV_H
 
-#include "builder/op/op_priv.h"
+#include "builder/graph/events_priv.h"
+#include "builder/graph/graph_priv.h"
+#include "builder/source/fs_priv.h"
+#include "builder/source/secrets_priv.h"
 #include "parser/parser.h"
 
 /* What opens doors elsewhere. Members may be NULL. */
