@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/err.h"
-#include "builder/check.h"
+#include "builder/plan/check.h"
 #include "lib/session_priv.h"
 
 #define DOC_MAX ((size_t)256 << 20)
