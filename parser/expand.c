@@ -18,6 +18,7 @@ struct lex {
         const char *p, *end;
         const struct expand_opts *o;
         bool raw_escapes;
+        bool modified; /* a ${NAME<modifier>...} was read */
         unsigned depth;
         struct bld_err *err;
 };
@@ -77,6 +78,15 @@ static void split_text(struct splitter *w, const char *s, size_t n)
                         split_end(w);
                 i += k;
         }
+}
+
+/* A quirk of BuildKit's that its users' files may rely on: a modifier makes it forget what came before
+ * in the same word, so EXPOSE 100${UNSET:-1} exposes 1. from: what to keep of the word. */
+static void split_forget(struct splitter *w, size_t from)
+{
+        if (from && from < w->word.len)
+                memmove(w->word.buf, w->word.buf + from, w->word.len - from);
+        sb_cut(&w->word, w->word.len - MIN(from, w->word.len));
 }
 
 /* ---- names and values ---- */
@@ -286,6 +296,7 @@ static int lex_modifier(struct lex *x, struct text name, struct sb *out)
         else
                 return unsupported(x, mods, n);
         x->p += n;
+        x->modified = true;
         if (n == 1 && c == '/')
                 return put_replaced(x, name, out);
         trims = c == '#' || c == '%';
@@ -448,6 +459,7 @@ static int lex_special(struct lex *x, struct sb *out, struct splitter *w)
         else if (w)
                 out = &w->word;
         before = out->len;
+        x->modified = false;
         if (c == '$')
                 r = lex_dollar(x, out);
         else if (c == x->o->escape)
@@ -460,6 +472,8 @@ static int lex_special(struct lex *x, struct sb *out, struct splitter *w)
                 return r;
         if (w && out->failed && !w->failed)
                 w->failed = out->failed;
+        if (w && x->modified)
+                split_forget(w, c == '$' ? w->word.len : before);
         if (w && c == '$')
                 split_text(w, sb_text(out), out->len);
         else if (w && (c != x->o->escape || out->len > before))
