@@ -115,8 +115,8 @@ static void serve(struct conn *c, unsigned char *buf)
         size_t n;
 
         while (agent >= 0 && (n = get_message(c->fd, buf, stop)) > 0) {
-                bool allowed = buf[4] == AGENT_LIST || buf[4] == AGENT_SIGN ||
-                               buf[4] == AGENT_EXTENSION;
+                bool allowed =
+                        buf[4] == AGENT_LIST || buf[4] == AGENT_SIGN || buf[4] == AGENT_EXTENSION;
 
                 if (!allowed) {
                         if (!put(c->fd, refused, sizeof(refused), stop))

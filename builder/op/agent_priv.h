@@ -1,6 +1,6 @@
-/* RUN --mount=type=ssh: a socket of our own in the step, and behind it the user's agent. A step may
- * list keys and have things signed; adding, removing and locking keys is refused, whatever the agent
- * would say. */
+/* RUN --mount=type=ssh: a socket of our own in the step; behind it the user's agent. A step may
+ * list keys and have things signed; adding, removing and locking keys is refused, whatever the
+ * agent would say. */
 #ifndef BUILDER_AGENT_PRIV_H
 #define BUILDER_AGENT_PRIV_H
 

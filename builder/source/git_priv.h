@@ -1,5 +1,6 @@
 /* Git repositories as sources: the system's git as a subprocess, with a world of its own around it
- * (git_run.c), and what becomes of a repository (source_git.c). docs/dockerfile.md tells the rules. */
+ * (git_run.c), and what becomes of a repository (source_git.c). docs/dockerfile.md tells the rules.
+ */
 #ifndef BUILDER_GIT_PRIV_H
 #define BUILDER_GIT_PRIV_H
 

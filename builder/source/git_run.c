@@ -125,8 +125,8 @@ static int auth_header(struct config *k, const struct remote_auth *auth, const c
         r = sb_check(&header, "GIT_AUTH secret", err);
         if (r == 0 && strpbrk(sb_text(&header), "\r\n"))
                 r = err_set(err, BLD_E_USAGE, "a secret for git is not one line");
-        if (r == 0 && asprintf(&key, "http.%.*s/.extraHeader", (int)(host + host_len - remote),
-                               remote) < 0) {
+        if (r == 0 &&
+            asprintf(&key, "http.%.*s/.extraHeader", (int)(host + host_len - remote), remote) < 0) {
                 key = NULL;
                 r = err_nomem(err, "git");
         }
@@ -182,7 +182,8 @@ static void quoted(struct sb *out, const char *s)
 static int ssh_command(struct git_run *x, const struct remote_auth *auth, struct bld_err *err)
 {
         AUTO_SB struct sb cmd = SB_INIT(65536), known = SB_INIT(65536);
-        const char *home = getenv("HOME"), *agent = auth ? ssh_agents_get(auth->ssh, "default") : NULL;
+        const char *home = getenv("HOME"),
+                   *agent = auth ? ssh_agents_get(auth->ssh, "default") : NULL;
         int r;
 
         sb_fmt(&known, "UserKnownHostsFile=\"%s/known_hosts\"", x->home);
@@ -206,8 +207,8 @@ static int ssh_command(struct git_run *x, const struct remote_auth *auth, struct
 static int pass_through(struct strv *env)
 {
         static const char *const names[] = {
-                "PATH",        "http_proxy",    "HTTP_PROXY",   "https_proxy", "HTTPS_PROXY",
-                "no_proxy",    "NO_PROXY",      "all_proxy",    "ALL_PROXY",   "SSL_CERT_FILE",
+                "PATH",         "http_proxy",     "HTTP_PROXY",      "https_proxy", "HTTPS_PROXY",
+                "no_proxy",     "NO_PROXY",       "all_proxy",       "ALL_PROXY",   "SSL_CERT_FILE",
                 "SSL_CERT_DIR", "GIT_SSL_CAINFO", "LD_LIBRARY_PATH",
         };
         int r = 0;
@@ -347,9 +348,9 @@ int git_run(struct git_run *x, const char *const *args, struct sb *out, struct b
         for (size_t i = 0; i < x->env.n; i++)
                 envp[i] = x->env.v[i];
         /* posix_spawn takes them as they are and writes to none. */
-        argv[n++] = (char *)(uintptr_t)"git";
+        argv[n++] = (char *)(uintptr_t) "git";
         if (x->tree) {
-                argv[n++] = (char *)(uintptr_t)"-C";
+                argv[n++] = (char *)(uintptr_t) "-C";
                 argv[n++] = x->tree;
         }
         for (size_t i = 0; args[i] && n + 1 < ARRAY_LEN(argv); i++)

@@ -147,8 +147,8 @@ static int take_hash(const char *line, char out[GIT_COMMIT_MAX], struct bld_err 
 }
 
 /* A branch before a tag of the same name, as git checkout has it; then anything below refs/. */
-static int choose(const char *text, const char *ref, struct vx_git *g,
-                  char tag[GIT_COMMIT_MAX], struct bld_err *err)
+static int choose(const char *text, const char *ref, struct vx_git *g, char tag[GIT_COMMIT_MAX],
+                  struct bld_err *err)
 {
         static const char *const prefixes[] = {"", "refs/heads/", "refs/tags/", "refs/"};
         struct listing found = {.name = NULL};
@@ -335,8 +335,15 @@ static int write_remote(struct bd_ctx *c, const struct place *p, const struct vx
 static int fetch(struct git_run *x, const struct vx_git *g, struct bld_err *err)
 {
         AUTO_FREE char *spec = NULL;
-        const char *const by_commit[] = {"fetch", "--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules", "origin", g->commit, NULL};
-        const char *const all[] = {"fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "origin", "+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*", NULL};
+        const char *const by_commit[] = {"fetch",  "--quiet", "--depth=1", "--no-tags",
+                                         "origin", g->commit, NULL};
+        const char *const all[] = {"fetch",
+                                   "--quiet",
+                                   "--no-tags",
+                                   "origin",
+                                   "+refs/heads/*:refs/remotes/origin/*",
+                                   "+refs/tags/*:refs/tags/*",
+                                   NULL};
         const bool tag = g->full_ref && str_has_prefix(g->full_ref, "refs/tags/");
         struct bld_err first = BLD_ERR_INIT;
         int r;
@@ -345,7 +352,8 @@ static int fetch(struct git_run *x, const struct vx_git *g, struct bld_err *err)
                 spec = NULL;
                 return err_nomem(err, "git");
         }
-        const char *const by_ref[] = {"fetch", "--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules", "origin", spec, NULL};
+        const char *const by_ref[] = {"fetch",  "--quiet", "--depth=1", "--no-tags",
+                                      "origin", spec,      NULL};
 
         /* A repository that is kept should know the tag it stands at. */
         r = git_run(x, g->keep_git_dir && spec ? by_ref : by_commit, NULL, &first);
@@ -361,10 +369,10 @@ static int fetch(struct git_run *x, const struct vx_git *g, struct bld_err *err)
 
 static int update_submodules(struct git_run *x, struct bld_err *err)
 {
-        static const char *const shallow[] = {"submodule", "--quiet",     "update",   "--init",
+        static const char *const shallow[] = {"submodule",   "--quiet",   "update", "--init",
                                               "--recursive", "--depth=1", NULL};
-        static const char *const deep[] = {"submodule", "--quiet", "update", "--init",
-                                           "--recursive", NULL};
+        static const char *const deep[] = {"submodule", "--quiet",     "update",
+                                           "--init",    "--recursive", NULL};
         AUTO_FREE char *path = NULL;
         struct bld_err first = BLD_ERR_INIT;
         int r;
@@ -384,7 +392,10 @@ static int update_submodules(struct git_run *x, struct bld_err *err)
 static int checkout(struct bd_ctx *c, const struct place *p, struct git_run *x,
                     const struct vx_git *g, struct bld_err *err)
 {
-        const char *const init[] = {"init", "--quiet", "--template=", "--initial-branch=main",
+        const char *const init[] = {"init",
+                                    "--quiet",
+                                    "--template=",
+                                    "--initial-branch=main",
                                     strlen(g->commit) == 64 ? "--object-format=sha256"
                                                             : "--object-format=sha1",
                                     NULL};
@@ -445,9 +456,9 @@ static int pack_entry(struct packing *k, struct fs_node *n, struct bld_err *err)
                              .link = n->type == LY_SYMLINK ? n->link : NULL};
         int r;
 
-        e.mode = n->type == LY_SYMLINK                       ? 0777
+        e.mode = n->type == LY_SYMLINK                        ? 0777
                  : n->type == LY_DIR || (n->mode & 0100) != 0 ? 0755
-                                                             : 0644;
+                                                              : 0644;
         if (n->type != LY_FILE && n->type != LY_DIR && n->type != LY_SYMLINK)
                 return 0;
         r = ly_writer_entry(k->w, &e, err);
@@ -495,7 +506,9 @@ static int pack(struct bd_ctx *c, const struct place *p, const struct vx_git *g,
         AUTO(fs_free_p) struct fs *fs = NULL;
         AUTO(ly_writer_free_p) struct ly_writer *w = NULL;
         AUTO(cas_writer_free_p) struct cas_writer *blob = NULL;
-        struct packing k = {.c = c, .mtime_ns = mtime_ns, .keep_git_dir = g->keep_git_dir,
+        struct packing k = {.c = c,
+                            .mtime_ns = mtime_ns,
+                            .keep_git_dir = g->keep_git_dir,
                             .path = SB_INIT(65536)};
         struct fs_node *top = NULL;
         int r = fs_open_local(p->tree, NULL, NULL, &fs, err);

@@ -31,7 +31,8 @@ void source_done(struct source *s);
 int source_archive(struct bd_ctx *c, const struct sb *head, int fd, struct source *s,
                    struct bld_err *err) MUST_CHECK;
 /* The same of a file that can be read twice; of a plain tar that is bld's own. */
-int source_archive_file(struct bd_ctx *c, int file, struct source *s, struct bld_err *err) MUST_CHECK;
+int source_archive_file(struct bd_ctx *c, int file, struct source *s,
+                        struct bld_err *err) MUST_CHECK;
 int source_tar(struct bd_ctx *c, int tar, struct source *s, struct bld_err *err) MUST_CHECK;
 /* An empty folder as the context. */
 int source_folder(struct bd_ctx *c, struct source *s, struct bld_err *err) MUST_CHECK;

@@ -30,8 +30,8 @@ static int own_agent(const struct giturl *u, const struct remote_auth *auth,
         const struct bld_list list = {.v = &spec, .n = 1};
         const char *sock = getenv("SSH_AUTH_SOCK");
 
-        if (!over_ssh(u) || u->like_path || (auth && ssh_agents_get(auth->ssh, "default")) || !sock ||
-            access(sock, F_OK) < 0)
+        if (!over_ssh(u) || u->like_path || (auth && ssh_agents_get(auth->ssh, "default")) ||
+            !sock || access(sock, F_OK) < 0)
                 return 0;
         return ssh_agents_new(&list, ret, err);
 }

@@ -54,8 +54,9 @@ static int parse_one(struct ssh_agent *a, const char *spec, struct bld_err *err)
                                        a->id),
                                "eval \"$(ssh-agent)\"; ssh-add");
         if (strchr(path, ',') || stat(path, &st) < 0 || !S_ISSOCK(st.st_mode)) {
-                (void)err_set(err, BLD_E_USAGE, "--ssh %.100s: \"%.300s\" is not the socket of an agent",
-                              a->id, path);
+                (void)err_set(err, BLD_E_USAGE,
+                              "--ssh %.100s: \"%.300s\" is not the socket of an agent", a->id,
+                              path);
                 return err_try(err, BLD_E_USAGE,
                                "ssh-add KEY, and name the agent: bld forwards agents, not keys");
         }

@@ -233,6 +233,32 @@ private_git() {
 	hasnt cfg s3cret
 }
 
+# A stand-in for ssh says how it was called, and serves the repository itself.
+git_ssh() {
+	agent "$D/agent.sock"
+	mkdir bin
+	cat >bin/ssh <<-X
+		#!/bin/sh
+		printf '%s\n' "\$@" "sock=\$SSH_AUTH_SOCK" >>$D/ssh.log
+		for last; do :; done
+		eval "exec \$last"
+	X
+	chmod +x bin/ssh
+	printf 'FROM scratch\nADD ssh://git@host.example:2222%s/repos/r#v1 /\n' "$T" | dockerfile
+	PATH=$D/bin:$PATH out --ssh default "$D/ctx"
+	same one "$(tar -xOf "$D/out.tar" a.txt)"
+	has ssh.log "^sock=$SSH_AUTH_SOCK$"
+	has ssh.log '^git@host.example$'
+	has ssh.log '^StrictHostKeyChecking=accept-new$'
+	has ssh.log "^UserKnownHostsFile=\"$BLD_ROOT/tmp/[^ ]*/known_hosts\" \"$HOME/.ssh/known_hosts\"$"
+	# Without --ssh a step's source gets no agent; a context does.
+	: >ssh.log
+	PATH=$D/bin:$PATH out --no-cache "$D/ctx"
+	hasnt ssh.log '^sock=.'
+	PATH=$D/bin:$PATH out "git@host.example:$T/repos/r#v1"
+	has ssh.log "^sock=$SSH_AUTH_SOCK$"
+}
+
 git_context() {
 	where
 	out "$GIT/r"
@@ -405,6 +431,7 @@ t "--keep-git-dir, no submodules" keep_git_dir
 t "what is refused about repositories" git_errors
 t "the user's git configuration, hooks, filters, other protocols" git_alone
 t "repositories that want a token" private_git
+t "repositories over ssh" git_ssh
 t "a repository as the context" git_context
 t "archives and Dockerfiles from the web" web_context
 t "named contexts from git and the web" named_contexts
