@@ -292,7 +292,6 @@ static void refused(void **state)
                 {"--cache-to=type=inline .", "remote caches"},
                 {"--storage-driver overlay .", "storage drivers"},
                 {"--squash .", "not available yet"},
-                {"--check .", "not available yet"},
                 {"-m 1g .", "not available yet"},
                 {"-v /a:/b .", "not available yet"},
                 {"-D .", "--compression none"},

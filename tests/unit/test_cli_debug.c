@@ -102,7 +102,8 @@ static void failures(void **state)
                 const char *part;
         } rows[] = {
                 {"nothing", {NULL}, BLD_E_USAGE, "unknown stage"},
-                {"giturl", {"--", "x"}, BLD_E_UNSUPPORTED, "not available yet"},
+                {"giturl", {NULL}, BLD_E_USAGE, "usage"},
+                {"giturl", {"--", "x"}, BLD_E_INVALID, "x"},
                 {"graph", {"FILE"}, BLD_E_UNSUPPORTED, "not available yet"},
                 {"ast", {NULL}, BLD_E_USAGE, "usage: bld debug ast"},
                 {"ast", {"FILE", "FILE"}, BLD_E_USAGE, "usage"},
