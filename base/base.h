@@ -21,11 +21,11 @@
 #define AUTO(fn) __attribute__((cleanup(fn)))
 
 /* Define the cleanup form of a `void free_fn(T *)`: AUTO(free_fn_p) T *x = NULL; */
-#define DEFINE_AUTO_PTR(type, free_fn)                                                             \
-        static inline void free_fn##_p(type **p)                                                   \
-        {                                                                                          \
-                free_fn(*p);                                                                       \
-        }                                                                                          \
+#define DEFINE_AUTO_PTR(type, free_fn)           \
+        static inline void free_fn##_p(type **p) \
+        {                                        \
+                free_fn(*p);                     \
+        }                                        \
         struct bld_swallow_semicolon
 
 static inline void free_p(void *p)
@@ -35,11 +35,11 @@ static inline void free_p(void *p)
 #define AUTO_FREE AUTO(free_p)
 
 /* Move ownership out of a variable that has a cleanup; keeps the type. */
-#define TAKE_PTR(p)                                                                                \
-        __extension__({                                                                            \
-                __typeof__(*(p)) take_ptr_ = *(p);                                                 \
-                *(p) = NULL;                                                                       \
-                take_ptr_;                                                                         \
+#define TAKE_PTR(p)                                \
+        __extension__({                            \
+                __typeof__(*(p)) take_ptr_ = *(p); \
+                *(p) = NULL;                       \
+                take_ptr_;                         \
         })
 
 /* Checked arithmetic: true when the result does not fit. */

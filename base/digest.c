@@ -101,7 +101,8 @@ bool digest_from_hex(const char *hex, struct digest *ret)
 static bool well_formed(const char *s, const char *colon)
 {
         static const char low[] = "abcdefghijklmnopqrstuvwxyz0123456789";
-        static const char enc[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789=_-";
+        static const char enc[] =
+                "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789=_-";
 
         for (const char *p = s; p < colon; p++) {
                 bool sep = strchr("+._-", *p) != NULL;

@@ -93,15 +93,15 @@ static void add_line(struct bld_err *err, const char *label, const char *fmt, va
                 err->msg[n] = '\0';
 }
 
-#define DEFINE_LINE(fn, label)                                                                     \
-        int fn(struct bld_err *err, int r, const char *fmt, ...)                                   \
-        {                                                                                          \
-                va_list ap;                                                                        \
-                va_start(ap, fmt);                                                                 \
-                add_line(err, label, fmt, ap);                                                     \
-                va_end(ap);                                                                        \
-                return r;                                                                          \
-        }                                                                                          \
+#define DEFINE_LINE(fn, label)                                   \
+        int fn(struct bld_err *err, int r, const char *fmt, ...) \
+        {                                                        \
+                va_list ap;                                      \
+                va_start(ap, fmt);                               \
+                add_line(err, label, fmt, ap);                   \
+                va_end(ap);                                      \
+                return r;                                        \
+        }                                                        \
         struct bld_swallow_semicolon
 
 DEFINE_LINE(err_why, "why");

@@ -91,8 +91,7 @@ int file_read(int dirfd, const char *path, struct sb *b, struct bld_err *err)
         return fd_read_all(fd, b, path, err);
 }
 
-static int write_in_place(int dirfd, const char *path, const void *p, size_t n,
-                          struct bld_err *err)
+static int write_in_place(int dirfd, const char *path, const void *p, size_t n, struct bld_err *err)
 {
         AUTO_FD int fd = sys_openat(dirfd, path, O_WRONLY | O_CLOEXEC | O_NOCTTY, 0);
         int r;

@@ -110,8 +110,7 @@ bool parse_size(const char *s, uint64_t *ret)
                 if (*s)
                         return false;
         }
-        if (MUL_OVERFLOWS(whole, factor, &v) ||
-            ADD_OVERFLOWS(v, nano_part(nano, factor), &v))
+        if (MUL_OVERFLOWS(whole, factor, &v) || ADD_OVERFLOWS(v, nano_part(nano, factor), &v))
                 return false;
         *ret = v;
         return true;
@@ -158,8 +157,7 @@ static bool duration(const char *s, const struct unit *units, size_t nunits, int
                         return false;
                 for (size_t i = 0; i < nunits; i++)
                         if (str_has_prefix(s, units[i].name) &&
-                            (best == nunits ||
-                             strlen(units[i].name) > strlen(units[best].name)))
+                            (best == nunits || strlen(units[i].name) > strlen(units[best].name)))
                                 best = i;
                 if (best == nunits)
                         return false;
@@ -179,8 +177,8 @@ static bool duration(const char *s, const struct unit *units, size_t nunits, int
 #define NS_S 1000000000ULL
 
 static const struct unit all_units[] = {
-        {"ns", 1},         {"us", NS_US},      {"\xc2\xb5s", NS_US}, {"\xce\xbcs", NS_US},
-        {"ms", NS_MS},     {"s", NS_S},        {"m", 60 * NS_S},     {"h", 3600 * NS_S},
+        {"ns", 1},           {"us", NS_US},        {"\xc2\xb5s", NS_US}, {"\xce\xbcs", NS_US},
+        {"ms", NS_MS},       {"s", NS_S},          {"m", 60 * NS_S},     {"h", 3600 * NS_S},
         {"d", 86400 * NS_S}, {"w", 604800 * NS_S},
 };
 
@@ -262,8 +260,7 @@ void format_elapsed(int64_t ms, char out[24])
         if (ms < 100000)
                 (void)snprintf(out, 24, "%" PRId64 ".%" PRId64 "s", ms / 1000, ms % 1000 / 100);
         else if (ms < 3600000)
-                (void)snprintf(out, 24, "%" PRId64 "m%02" PRId64 "s", ms / 60000,
-                               ms / 1000 % 60);
+                (void)snprintf(out, 24, "%" PRId64 "m%02" PRId64 "s", ms / 60000, ms / 1000 % 60);
         else
                 (void)snprintf(out, 24, "%" PRId64 "h%02" PRId64 "m", ms / 3600000,
                                ms / 60000 % 60);

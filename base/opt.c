@@ -58,8 +58,8 @@ int csv_split(const char *s, struct strv *out, struct bld_err *err)
                                 sb_char(&f, *p);
                         }
                         if (*p != '"' || (p[1] && p[1] != ','))
-                                return err_set(err, BLD_E_INVALID,
-                                               "unbalanced quote in \"%.200s\"", s);
+                                return err_set(err, BLD_E_INVALID, "unbalanced quote in \"%.200s\"",
+                                               s);
                         p++;
                 } else {
                         for (; *p && *p != ','; p++) {
@@ -286,8 +286,10 @@ static void help_line(const struct opt *o, struct sb *out)
         if (o->letter)
                 (void)snprintf(letter, sizeof(letter), "-%c, ", o->letter);
         n = snprintf(head, sizeof(head), "  %s--%s%s%s%s", letter, o->name,
-                     o->kind == OPT_OPTSTR ? "[=" : o->arg ? " " : "", o->arg ? o->arg : "",
-                     o->kind == OPT_OPTSTR ? "]" : "");
+                     o->kind == OPT_OPTSTR ? "[="
+                     : o->arg              ? " "
+                                           : "",
+                     o->arg ? o->arg : "", o->kind == OPT_OPTSTR ? "]" : "");
         sb_str(out, head);
         if (n < 0 || (size_t)n + 2 > HELP_COLUMN)
                 sb_fmt(out, "\n%*s", (int)HELP_COLUMN, "");

@@ -15,8 +15,8 @@ enum opt_kind {
 };
 
 struct opt {
-        const char *name;  /* long name without dashes */
-        char letter;       /* short flag or 0 */
+        const char *name; /* long name without dashes */
+        char letter;      /* short flag or 0 */
         enum opt_kind kind;
         size_t offset;     /* of the target in the caller's struct */
         const char *arg;   /* placeholder in help; NULL for booleans */

@@ -148,8 +148,8 @@ static int remove_children(int fd, int depth, struct bld_err *err)
                         r = err_sys(err, errno, "remove \"%s\"", e->d_name);
                         break;
                 }
-                child = sys_openat(fd, e->d_name,
-                                   O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+                child = sys_openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+                                   0);
                 if (child < 0 && errno == EACCES && fchmodat(fd, e->d_name, 0700, 0) == 0)
                         child = sys_openat(fd, e->d_name,
                                            O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);

@@ -162,8 +162,13 @@ int proc_run_env(const char *path, char *const argv[], char *const envp[], const
                  const struct cancel *cancel, int *ret_status, struct bld_err *err)
 {
         int pin[2] = {-1, -1}, pout[2] = {-1, -1}, perr[2] = {-1, -1};
-        struct pump p = {.in = -1, .out = -1, .errout = -1, .input = input,
-                         .input_len = input_len, .out_sb = out, .err_sb = errout,
+        struct pump p = {.in = -1,
+                         .out = -1,
+                         .errout = -1,
+                         .input = input,
+                         .input_len = input_len,
+                         .out_sb = out,
+                         .err_sb = errout,
                          .cancel = cancel};
         pid_t pid = 0;
         int r, w = 0;

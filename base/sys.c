@@ -7,13 +7,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define RETRY(expr)                                                                                \
-        __extension__({                                                                            \
-                __typeof__(expr) r_;                                                               \
-                do                                                                                 \
-                        r_ = (expr);                                                               \
-                while (r_ < 0 && errno == EINTR);                                                  \
-                r_;                                                                                \
+#define RETRY(expr)                               \
+        __extension__({                           \
+                __typeof__(expr) r_;              \
+                do                                \
+                        r_ = (expr);              \
+                while (r_ < 0 && errno == EINTR); \
+                r_;                               \
         })
 
 int sys_openat(int dirfd, const char *path, int flags, mode_t mode)

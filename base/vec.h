@@ -12,26 +12,26 @@
 /* Grow *v (elements of size bytes) to hold at least want; false when memory is out. */
 bool vec_grow(void **v, size_t *cap, size_t want, size_t size);
 
-#define VEC_DEFINE(name, type)                                                                     \
-        struct name {                                                                              \
-                type *v;                                                                           \
-                size_t n, cap;                                                                     \
-        };                                                                                         \
-        static inline UNUSED type *name##_push(struct name *a)                                     \
-        {                                                                                          \
-                void *v_ = a->v;                                                                   \
-                if (a->n == a->cap && !vec_grow(&v_, &a->cap, a->n + 1, sizeof(type)))             \
-                        return NULL;                                                               \
-                a->v = v_;                                                                         \
-                memset(&a->v[a->n], 0, sizeof(type));                                              \
-                return &a->v[a->n++];                                                              \
-        }                                                                                          \
-        static inline UNUSED void name##_done(struct name *a)                                      \
-        {                                                                                          \
-                free(a->v);                                                                        \
-                a->v = NULL;                                                                       \
-                a->n = a->cap = 0;                                                                 \
-        }                                                                                          \
+#define VEC_DEFINE(name, type)                                                         \
+        struct name {                                                                  \
+                type *v;                                                               \
+                size_t n, cap;                                                         \
+        };                                                                             \
+        static inline UNUSED type *name##_push(struct name *a)                         \
+        {                                                                              \
+                void *v_ = a->v;                                                       \
+                if (a->n == a->cap && !vec_grow(&v_, &a->cap, a->n + 1, sizeof(type))) \
+                        return NULL;                                                   \
+                a->v = v_;                                                             \
+                memset(&a->v[a->n], 0, sizeof(type));                                  \
+                return &a->v[a->n++];                                                  \
+        }                                                                              \
+        static inline UNUSED void name##_done(struct name *a)                          \
+        {                                                                              \
+                free(a->v);                                                            \
+                a->v = NULL;                                                           \
+                a->n = a->cap = 0;                                                     \
+        }                                                                              \
         struct bld_swallow_semicolon
 
 /* Strings, each owned by the vector. */
@@ -45,7 +45,7 @@ int strv_addn(struct strv *a, const char *s, size_t n) MUST_CHECK;
 int strv_addf(struct strv *a, const char *fmt, ...) PRINTF(2, 3) MUST_CHECK;
 int strv_copy(struct strv *dst, const struct strv *src) MUST_CHECK; /* appends all of src */
 void strv_done(struct strv *a);
-void strv_sort(struct strv *a);               /* bytewise */
+void strv_sort(struct strv *a); /* bytewise */
 bool strv_has(const struct strv *a, const char *s);
 /* "K=V" lists: the value of K (borrowed), or NULL; and set, replacing in place. */
 const char *strv_env_get(const struct strv *a, const char *key);

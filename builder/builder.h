@@ -41,8 +41,9 @@ struct bd_image {
 };
 void bd_image_done(struct bd_image *im);
 /* From a manifest (or an index, choosing `platform`) that is in the store. */
-int bd_image_load(struct bd_ctx *c, const struct img_desc *desc, const struct img_platform *platform,
-                  struct bd_image *ret, struct bld_err *err) MUST_CHECK;
+int bd_image_load(struct bd_ctx *c, const struct img_desc *desc,
+                  const struct img_platform *platform, struct bd_image *ret,
+                  struct bld_err *err) MUST_CHECK;
 /* A user's name for an image in the store: reference, digest of manifest, index or config, or a
  * unique prefix of one. NOT_FOUND names it in full and suggests a near tag. */
 int bd_image_find(struct bd_ctx *c, const char *name, struct img_desc *ret, char **ret_refname,
@@ -111,21 +112,27 @@ struct bd_recompress_opts {
         bool reproducible;
         bool force;
 };
-int bd_recompress(struct bd_ctx *c, const struct img_desc *desc,
-                  const struct bd_recompress_opts *o, struct img_desc *ret,
-                  struct bld_err *err) MUST_CHECK;
+int bd_recompress(struct bd_ctx *c, const struct img_desc *desc, const struct bd_recompress_opts *o,
+                  struct img_desc *ret, struct bld_err *err) MUST_CHECK;
 
 /* ---- exporters (emit_*.c) ---- */
 
 /* One -o value, parsed: "type=oci,dest=x.tar", a bare path (local), "-" (tar to stdout). */
-enum bd_output_type { BD_OUT_STORE, BD_OUT_OCI, BD_OUT_DOCKER, BD_OUT_TAR, BD_OUT_LOCAL,
-                      BD_OUT_REGISTRY, BD_OUT_CACHEONLY };
+enum bd_output_type {
+        BD_OUT_STORE,
+        BD_OUT_OCI,
+        BD_OUT_DOCKER,
+        BD_OUT_TAR,
+        BD_OUT_LOCAL,
+        BD_OUT_REGISTRY,
+        BD_OUT_CACHEONLY
+};
 struct bd_output {
         enum bd_output_type type;
         char *dest; /* NULL: none; "-": out_fd */
         char *name; /* name= (comma list), or NULL */
         bool push;
-        bool as_dir; /* oci: tar=false */
+        bool as_dir;       /* oci: tar=false */
         char *compression; /* or NULL */
         int compression_level;
         bool docker_types; /* oci-mediatypes=false */

@@ -26,8 +26,8 @@ const struct opt build_opts[] = {
         {"ignorefile", 0, OPT_STR, A(ignorefile), "FILE", "instead of .dockerignore", NULL},
 
         {"check", 0, OPT_BOOL, A(check), NULL, "only check the Dockerfile", NULL},
-        {"call", 0, OPT_STR, A(call), "WHAT",
-         "build, check, outline or targets[,format=json]", NULL},
+        {"call", 0, OPT_STR, A(call), "WHAT", "build, check, outline or targets[,format=json]",
+         NULL},
 
         {"isolation", 0, OPT_STR, A(isolation), "LEVEL",
          "auto, root, userns, solo, chroot or none ($BLD_ISOLATION)", "Execution"},

@@ -80,8 +80,8 @@ static void split_text(struct splitter *w, const char *s, size_t n)
         }
 }
 
-/* A quirk of BuildKit's that its users' files may rely on: a modifier makes it forget what came before
- * in the same word, so EXPOSE 100${UNSET:-1} exposes 1. from: what to keep of the word. */
+/* A quirk of BuildKit's that its users' files may rely on: a modifier makes it forget what came
+ * before in the same word, so EXPOSE 100${UNSET:-1} exposes 1. from: what to keep of the word. */
 static void split_forget(struct splitter *w, size_t from)
 {
         if (from && from < w->word.len)

@@ -143,8 +143,10 @@ static void add_try(const struct req *rq, struct bld_err *err, int code)
         if (rq->res.fault == REG_FAULT_PLAIN)
                 err_try(err, code, "--insecure %s allows plain HTTP for this registry", h->name);
         else if (rq->res.fault == REG_FAULT_CERT && !rq->foreign)
-                err_try(err, code, "put the CA into /etc/docker/certs.d/%s/ca.crt, or give "
-                                   "--ca %s=FILE", h->name, h->name);
+                err_try(err, code,
+                        "put the CA into /etc/docker/certs.d/%s/ca.crt, or give "
+                        "--ca %s=FILE",
+                        h->name, h->name);
         else if (rq->res.fault == REG_FAULT_NONE && rq->res.status == 429)
                 err_try(err, code, "bld login %s, or wait and try again", h->name);
 }

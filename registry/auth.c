@@ -242,6 +242,6 @@ int reg_auth_learn(struct reg_client *c, struct reg_repo *repo, const struct reg
                 return learn_basic(c, repo, sent, err);
         if (all.n > 0)
                 reg_note_once(c, "%s offers only \"%s\" authentication, which is not supported",
-                         repo->host->name, all.v[0].scheme);
+                              repo->host->name, all.v[0].scheme);
         return 0;
 }

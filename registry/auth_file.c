@@ -135,8 +135,7 @@ static int decode_auth(const char *auth, struct reg_creds *k, const struct reg_a
         const char *colon;
         int r = 0;
 
-        if (!reg_base64_decode(auth, &b) ||
-            !(colon = b.len ? memchr(b.buf, ':', b.len) : NULL)) {
+        if (!reg_base64_decode(auth, &b) || !(colon = b.len ? memchr(b.buf, ':', b.len) : NULL)) {
                 /* not a word of what it says: it may be a password */
                 if (q->warn)
                         q->warn(q->user, "an \"auth\" value is not base64 of user:password");
@@ -262,8 +261,8 @@ static int find_host(const struct js *auths, const char *host, const struct reg_
         return find_name(auths, bare, q, ret, err);
 }
 
-int reg_auth_file_find(const struct js *doc, const struct reg_auth_query *q,
-                       struct reg_creds **ret, struct bld_err *err)
+int reg_auth_file_find(const struct js *doc, const struct reg_auth_query *q, struct reg_creds **ret,
+                       struct bld_err *err)
 {
         const struct js *auths = q->legacy ? doc : js_get(doc, "auths");
         const struct js *helpers = js_get(doc, "credHelpers");

@@ -15,12 +15,12 @@ struct reg_url;
 
 /* One set of credentials; immutable once found. Lives in the client's cache. */
 struct reg_creds {
-        char *user, *pass;     /* Basic, or a token exchange */
-        char *identity;        /* OAuth2 refresh token */
-        char *bearer;          /* used as it is */
-        char *source;          /* "~/.docker/config.json", for messages; never secret */
+        char *user, *pass; /* Basic, or a token exchange */
+        char *identity;    /* OAuth2 refresh token */
+        char *bearer;      /* used as it is */
+        char *source;      /* "~/.docker/config.json", for messages; never secret */
         bool from_helper;
-        int64_t found_ns;      /* monotonic */
+        int64_t found_ns; /* monotonic */
 };
 void reg_creds_free(struct reg_creds *k);
 DEFINE_AUTO_PTR(struct reg_creds, reg_creds_free);
@@ -39,9 +39,9 @@ struct reg_auth {
 };
 
 struct reg_token {
-        char *key;      /* realm, service, credentials, scopes */
-        char *text;     /* NULL while one thread fetches it */
-        char *refresh;  /* given by the realm, for the next exchange */
+        char *key;     /* realm, service, credentials, scopes */
+        char *text;    /* NULL while one thread fetches it */
+        char *refresh; /* given by the realm, for the next exchange */
         bool busy;
         int64_t got_ns, expires_ns; /* monotonic */
 };
@@ -104,8 +104,8 @@ struct reg_auth_query {
         void (*warn)(void *user, const char *text);
         void *user;
 };
-int reg_auth_file_find(const struct js *doc, const struct reg_auth_query *q,
-                       struct reg_creds **ret, struct bld_err *err) MUST_CHECK;
+int reg_auth_file_find(const struct js *doc, const struct reg_auth_query *q, struct reg_creds **ret,
+                       struct bld_err *err) MUST_CHECK;
 
 /* docker-credential-SUFFIX get. 1 found, 0 not logged in, negative failure. */
 int reg_helper_get(const char *suffix, const char *server, int64_t timeout_ms,

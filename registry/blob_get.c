@@ -18,17 +18,17 @@ struct get {
         const struct reg_sink *sink;
         const char *what;
         struct hasher h;
-        uint64_t off;       /* bytes verified into the hash and given to the sink */
-        uint64_t asked;     /* Range of this attempt, 0: whole */
-        bool quick;         /* from a mirror: no waiting */
-        bool local;         /* the sink failed: nobody else's bytes will do */
-        bool no_range;      /* a range was answered wrongly once */
-        bool no_cache;      /* something on the way gave us other bytes */
-        unsigned restarts;  /* after a wrong digest or length */
-        unsigned denied;    /* refusals of a storage host */
+        uint64_t off;      /* bytes verified into the hash and given to the sink */
+        uint64_t asked;    /* Range of this attempt, 0: whole */
+        bool quick;        /* from a mirror: no waiting */
+        bool local;        /* the sink failed: nobody else's bytes will do */
+        bool no_range;     /* a range was answered wrongly once */
+        bool no_cache;     /* something on the way gave us other bytes */
+        unsigned restarts; /* after a wrong digest or length */
+        unsigned denied;   /* refusals of a storage host */
         struct retry retry;
-        uint64_t best;      /* the farthest any attempt came */
-        int64_t break_ns;   /* when it broke last */
+        uint64_t best;    /* the farthest any attempt came */
+        int64_t break_ns; /* when it broke last */
 };
 
 static int restart(struct get *g, struct bld_err *err)
@@ -198,8 +198,10 @@ static int disliked(struct get *g, struct req *rq, int how, struct bld_err *err)
                 return err_set(err, BLD_E_CORRUPT, "%s: %s answered with a part nobody asked for",
                                g->what, rq->at.host);
         if (how == GET_TOO_LONG)
-                return err_set(err, BLD_E_CORRUPT, "%s: %s sent more than the %llu bytes of the "
-                               "blob", g->what, rq->at.host, (unsigned long long)g->desc->size);
+                return err_set(err, BLD_E_CORRUPT,
+                               "%s: %s sent more than the %llu bytes of the "
+                               "blob",
+                               g->what, rq->at.host, (unsigned long long)g->desc->size);
         return err_set(err, BLD_E_CORRUPT, "%s: %s announced %s bytes, the blob has %llu", g->what,
                        rq->at.host, how == GET_EMPTY ? "0" : "a different number of",
                        (unsigned long long)g->desc->size);
@@ -225,8 +227,7 @@ static int refused(struct get *g, struct req *rq, struct bld_err *err)
         }
         if (rq->res.status == 404) {
                 digest_format(&g->desc->digest, name);
-                r = err_set(err, BLD_E_NOT_FOUND, "blob %s not found in %s", name,
-                            rq->repo->shown);
+                r = err_set(err, BLD_E_NOT_FOUND, "blob %s not found in %s", name, rq->repo->shown);
                 return r;
         }
         r = g->quick ? 0 : retry_wait(rq, &g->retry, err);
@@ -277,8 +278,10 @@ static int get_local(struct get *g, struct bld_err *err)
         }
         hasher_end(&g->h, &d);
         if (!digest_eq(&d, &g->desc->digest))
-                return err_set(err, BLD_E_CORRUPT, "%s: the descriptor's digest is not that of "
-                               "its %s", g->what, g->desc->size ? "data" : "empty content");
+                return err_set(err, BLD_E_CORRUPT,
+                               "%s: the descriptor's digest is not that of "
+                               "its %s",
+                               g->what, g->desc->size ? "data" : "empty content");
         return 1;
 }
 
@@ -368,7 +371,11 @@ int reg_blob_get(struct reg_client *c, const struct img_ref *ref, const struct i
         for (size_t i = 0;; i++) {
                 struct bld_err why = BLD_ERR_INIT;
 
-                g = (struct get){.c = c, .desc = desc, .sink = sink, .h = g.h, .off = g.off,
+                g = (struct get){.c = c,
+                                 .desc = desc,
+                                 .sink = sink,
+                                 .h = g.h,
+                                 .off = g.off,
                                  .quick = i + 1 < p.n};
                 r = get_from(&g, p.v[i], name, &why);
                 if (r == 0)

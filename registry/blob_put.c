@@ -16,14 +16,14 @@ struct put {
         struct reg_repo *repo;
         const struct img_desc *desc;
         const struct reg_source *src;
-        const char *from;       /* candidate for a mount; NULL once it failed */
+        const char *from; /* candidate for a mount; NULL once it failed */
         const char *what;
         char name[DIGEST_STR_MAX];
         struct reg_url session; /* of the open upload */
         bool open;
-        bool no_look;           /* the registry does not let us read */
+        bool no_look; /* the registry does not let us read */
         bool chunked, never_chunked;
-        bool checked;           /* our own bytes were found good after a refusal */
+        bool checked; /* our own bytes were found good after a refusal */
         uint64_t chunk_min;
         unsigned sessions;
         struct retry retry;
@@ -32,8 +32,7 @@ struct put {
 /* Results of a step besides 0 and errors. */
 enum { PUT_AGAIN = 1, PUT_DONE, PUT_GONE };
 
-static int begin(struct put *u, struct req *rq, const char *method, bool write,
-                 struct bld_err *err)
+static int begin(struct put *u, struct req *rq, const char *method, bool write, struct bld_err *err)
 {
         req_init(rq, u->c, u->repo, u->what);
         rq->method = method;
@@ -330,8 +329,8 @@ static int send_whole(struct put *u, struct bld_err *err)
         return closed(u, &rq, err);
 }
 
-/* After a PATCH broke: what has the server kept? 0: *off is that, go on there; PUT_AGAIN: nothing to
- * go on with. */
+/* After a PATCH broke: what has the server kept? 0: *off is that, go on there; PUT_AGAIN: nothing
+ * to go on with. */
 static int session_status(struct put *u, uint64_t *off, struct bld_err *err)
 {
         AUTO_REQ struct req rq = {0};

@@ -6,15 +6,16 @@
 #include "base/vec.h"
 
 struct reg_chal {
-        char *scheme;  /* lower case */
-        char *token68; /* NULL unless this form was used */
+        char *scheme;             /* lower case */
+        char *token68;            /* NULL unless this form was used */
         struct strv keys, values; /* keys in lower case; the first of duplicates only */
 };
 VEC_DEFINE(reg_chals, struct reg_chal);
 
 /* Append the challenges of one header line. Garbage is skipped to the next comma, never an error;
  * NOMEM and LIMIT (more than 32 challenges or 64 parameters) are. */
-int reg_chal_parse(const char *s, size_t len, struct reg_chals *out, struct bld_err *err) MUST_CHECK;
+int reg_chal_parse(const char *s, size_t len, struct reg_chals *out,
+                   struct bld_err *err) MUST_CHECK;
 void reg_chals_free(struct reg_chals *a);
 #define AUTO_CHALS AUTO(reg_chals_free)
 

@@ -219,8 +219,7 @@ static struct reg_host *host_new(const struct reg_client *c, const char *name)
         return h;
 }
 
-int reg_host_get(struct reg_client *c, const char *name, struct reg_host **ret,
-                 struct bld_err *err)
+int reg_host_get(struct reg_client *c, const char *name, struct reg_host **ret, struct bld_err *err)
 {
         AUTO_FREE char *key = mem_strdup(name);
         struct reg_host *h;

@@ -27,22 +27,22 @@ struct reg_timing {
         int64_t final_headers; /* of a PUT that makes the server hash a blob */
         int64_t stall;         /* window of the low-speed rule */
         int64_t backoff, backoff_max;
-        int64_t resume;        /* wait before a download is resumed */
-        int64_t mirror;        /* connecting to a mirror */
+        int64_t resume; /* wait before a download is resumed */
+        int64_t mirror; /* connecting to a mirror */
 };
 
 enum reg_scheme { REG_SCHEME_UNKNOWN, REG_SCHEME_HTTPS, REG_SCHEME_HTTP };
 
 /* Trust material of one host; empty members mean curl's own defaults. */
 struct reg_tls {
-        struct sb ca;      /* PEM: the system's bundle and what was added */
-        char *cert, *key;  /* file names of a client pair */
-        char *ca_dir;      /* $SSL_CERT_DIR or NULL */
+        struct sb ca;     /* PEM: the system's bundle and what was added */
+        char *cert, *key; /* file names of a client pair */
+        char *ca_dir;     /* $SSL_CERT_DIR or NULL */
 };
 
 /* One "host[:port]". Lives as long as the client. */
 struct reg_host {
-        char *name;  /* authority as used in URLs, lower case */
+        char *name; /* authority as used in URLs, lower case */
         bool insecure, loopback, has_port;
 
         /* guarded by lock */
@@ -63,10 +63,10 @@ struct reg_host {
 /* One repository on one host: the unit of authentication. Lives as long as the client. */
 struct reg_repo {
         struct reg_host *host;
-        char *path;    /* "library/debian" */
-        char *shown;   /* "docker.io/library/debian", for messages */
-        char *key;     /* in the client's tables */
-        bool mirror;   /* the credentials given for the origin are not for it */
+        char *path;           /* "library/debian" */
+        char *shown;          /* "docker.io/library/debian", for messages */
+        char *key;            /* in the client's tables */
+        bool mirror;          /* the credentials given for the origin are not for it */
         struct reg_auth auth; /* guarded by lock */
         bool no_mount;        /* guarded by lock; the token server cannot grant two scopes */
 };
@@ -93,17 +93,17 @@ struct reg_client {
         pthread_t thread;
         void *multi;
         struct xfer *incoming, *incoming_last;
-        struct strv notes;  /* for the engine thread to hand out */
-        struct map noted;   /* texts shown already */
-        struct map hosts;   /* name -> struct reg_host */
-        struct map repos;   /* "host path" -> struct reg_repo */
+        struct strv notes; /* for the engine thread to hand out */
+        struct map noted;  /* texts shown already */
+        struct map hosts;  /* name -> struct reg_host */
+        struct map repos;  /* "host path" -> struct reg_repo */
         struct reg_tokens tokens;
-        struct map realms;  /* registry host name -> origin of its realm */
+        struct map realms; /* registry host name -> origin of its realm */
 
         pthread_mutex_t creds_lock;
         /* guarded by creds_lock */
-        struct map creds_seen;            /* repository key -> struct reg_creds, borrowed */
-        struct reg_creds_list creds_all;  /* owns; the replaced ones may still be in use */
+        struct map creds_seen;           /* repository key -> struct reg_creds, borrowed */
+        struct reg_creds_list creds_all; /* owns; the replaced ones may still be in use */
 };
 
 /* Starts the engine thread at the first call. */

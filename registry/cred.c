@@ -18,8 +18,8 @@
 struct search {
         struct reg_client *c;
         const struct reg_repo *repo;
-        const char *source;   /* file being read, for messages */
-        struct sb *explain;   /* one line per place, or NULL */
+        const char *source; /* file being read, for messages */
+        struct sb *explain; /* one line per place, or NULL */
 };
 
 static void explain(struct search *s, const char *what)
@@ -69,8 +69,12 @@ static int from_json(struct search *s, const char *text, size_t len, bool legacy
 {
         AUTO_JS struct js *doc = NULL;
         AUTO_FREE char *host = ref_host(s->repo);
-        struct reg_auth_query q = {.host = host, .path = s->repo->path, .legacy = legacy,
-                                   .helper = run_helper, .warn = warn, .user = s};
+        struct reg_auth_query q = {.host = host,
+                                   .path = s->repo->path,
+                                   .legacy = legacy,
+                                   .helper = run_helper,
+                                   .warn = warn,
+                                   .user = s};
         int r;
 
         if (!host)

@@ -278,16 +278,16 @@ static bool setup_body(struct xfer *x, const struct curl_api *api, CURL *h)
                 return set_long(api, h, CURLOPT_NOBODY, 1);
         if (x->upload) {
                 ok &= set_long(api, h, CURLOPT_UPLOAD, 1);
-                ok &= api->easy_setopt(h, CURLOPT_INFILESIZE_LARGE,
-                                       (curl_off_t)x->upload_size) == CURLE_OK;
+                ok &= api->easy_setopt(h, CURLOPT_INFILESIZE_LARGE, (curl_off_t)x->upload_size) ==
+                      CURLE_OK;
                 ok &= api->easy_setopt(h, CURLOPT_READFUNCTION, on_read) == CURLE_OK;
                 ok &= set_ptr(api, h, CURLOPT_READDATA, x);
                 ok &= api->easy_setopt(h, CURLOPT_SEEKFUNCTION, on_seek) == CURLE_OK;
                 ok &= set_ptr(api, h, CURLOPT_SEEKDATA, x);
                 ok &= set_long(api, h, CURLOPT_UPLOAD_BUFFERSIZE, 128 << 10);
         } else if (x->body || strcmp(x->method, "POST") == 0 || strcmp(x->method, "PUT") == 0) {
-                ok &= api->easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE,
-                                       (curl_off_t)x->body_len) == CURLE_OK;
+                ok &= api->easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)x->body_len) ==
+                      CURLE_OK;
                 ok &= api->easy_setopt(h, CURLOPT_POSTFIELDS, x->body ? x->body : "") == CURLE_OK;
         }
         return ok & set_str(api, h, CURLOPT_CUSTOMREQUEST, x->method);
@@ -301,8 +301,8 @@ static bool setup_tls(struct xfer *x, const struct curl_api *api, CURL *h)
         ok &= set_long(api, h, CURLOPT_SSL_VERIFYHOST, x->verify ? 2 : 0);
         ok &= set_long(api, h, CURLOPT_SSLVERSION, CURL_SSLVERSION_TLSv1_2);
         if (x->ca->len > 0) {
-                struct curl_blob blob = {.data = x->ca->buf, .len = x->ca->len,
-                                         .flags = CURL_BLOB_NOCOPY};
+                struct curl_blob blob = {
+                        .data = x->ca->buf, .len = x->ca->len, .flags = CURL_BLOB_NOCOPY};
 
                 ok &= set_ptr(api, h, CURLOPT_CAINFO_BLOB, &blob);
         }
@@ -349,8 +349,8 @@ bool xfer_easy_setup(struct xfer *x, const struct curl_api *api)
 {
         CURL *h = x->easy = api->easy_init();
 
-        return h && setup_common(x, api, h) && setup_tls(x, api, h) &&
-               setup_headers(x, api, h) && setup_body(x, api, h);
+        return h && setup_common(x, api, h) && setup_tls(x, api, h) && setup_headers(x, api, h) &&
+               setup_body(x, api, h);
 }
 
 void xfer_easy_done(struct xfer *x, const struct curl_api *api)

@@ -126,7 +126,8 @@ static void retire(struct engine *e, struct xfer **at)
 
 static void begin(struct engine *e, struct xfer *x)
 {
-        if (!xfer_easy_setup(x, e->api) || e->api->multi_add_handle(e->multi, x->easy) != CURLM_OK) {
+        if (!xfer_easy_setup(x, e->api) ||
+            e->api->multi_add_handle(e->multi, x->easy) != CURLM_OK) {
                 if (x->easy)
                         xfer_easy_done(x, e->api);
                 xfer_fault(x, REG_FAULT_INTERNAL, "no memory for a transfer");
@@ -169,8 +170,8 @@ static int64_t watch(struct xfer *x, int64_t now)
         }
         left = x->window_ns + limit_ms * 1000000 - now;
         if (left <= 0) {
-                xfer_fault(x, REG_FAULT_TIMEOUT, heads ? "the transfer stalled"
-                                                       : "no answer in time");
+                xfer_fault(x, REG_FAULT_TIMEOUT,
+                           heads ? "the transfer stalled" : "no answer in time");
                 x->aborting = true;
         }
         return left;

@@ -8,7 +8,8 @@
  * none there, negative on lack of memory. */
 int reg_link_next(const char *s, size_t len, char **ret, struct bld_err *err);
 
-/* "bytes 10-19/20" or "bytes 10-19/ *". false: not exactly that. *ret_total is UINT64_MAX for "*". */
+/* "bytes 10-19/20" or "bytes 10-19/ *". false: not exactly that. *ret_total is UINT64_MAX for "*".
+ */
 bool reg_content_range(const char *s, uint64_t *ret_first, uint64_t *ret_last, uint64_t *ret_total);
 
 /* "0-99", "bytes=0-99": number of bytes an upload session holds (100). "0-0" gives 0, because it

@@ -52,7 +52,7 @@ struct reg_res {
         bool body_sent;       /* any byte of the request body left */
         bool connect_timeout; /* CONNECT by time, not refused */
         struct reg_headers headers;
-        struct sb body;       /* what was not streamed */
+        struct sb body; /* what was not streamed */
 };
 
 /* Value of the n-th header of this name, or NULL. */
@@ -67,36 +67,36 @@ struct xfer {
         struct reg_host *host; /* of the URL: slots, trust anchors */
         const char *method;
         char *url;
-        char *proxy;             /* "" for none */
-        struct strv headers;     /* "Name: value" */
-        const void *body;        /* whole request body in memory, or NULL */
+        char *proxy;         /* "" for none */
+        struct strv headers; /* "Name: value" */
+        const void *body;    /* whole request body in memory, or NULL */
         size_t body_len;
-        bool upload;             /* request body through the ring */
+        bool upload; /* request body through the ring */
         uint64_t upload_size;
-        bool stream;             /* a 200 or 206 body goes through the ring */
-        size_t body_max;         /* of a 2xx body that is not streamed */
-        bool blob;               /* takes a blob slot, HTTP/1.1 */
-        bool verify;             /* TLS certificates */
+        bool stream;               /* a 200 or 206 body goes through the ring */
+        size_t body_max;           /* of a 2xx body that is not streamed */
+        bool blob;                 /* takes a blob slot, HTTP/1.1 */
+        bool verify;               /* TLS certificates */
         const struct reg_tls *tls; /* client certificate */
-        const struct sb *ca;     /* trust anchors; empty: curl's own */
-        bool guard;              /* the address must be allowed from guard_from */
-        int guard_from;          /* enum reg_addr */
+        const struct sb *ca;       /* trust anchors; empty: curl's own */
+        bool guard;                /* the address must be allowed from guard_from */
+        int guard_from;            /* enum reg_addr */
         int64_t connect_ms, headers_ms, stall_ms;
 
         /* guarded by c->lock */
         enum xfer_state state;
-        pthread_cond_t cond;     /* caller waits here */
+        pthread_cond_t cond; /* caller waits here */
         unsigned char *ring;
-        size_t head, fill;       /* first byte, bytes in use */
-        bool heads;              /* final status and headers are in res */
-        bool upload_end;         /* caller has filled all */
-        bool paused;             /* engine waits for the ring */
+        size_t head, fill; /* first byte, bytes in use */
+        bool heads;        /* final status and headers are in res */
+        bool upload_end;   /* caller has filled all */
+        bool paused;       /* engine waits for the ring */
         bool want_resume, want_abort;
-        struct xfer *next;       /* in the engine's list */
+        struct xfer *next; /* in the engine's list */
 
         /* engine thread until DONE, then the caller's */
         struct reg_res res;
-        int addr;                /* enum reg_addr of the peer; NAME when unknown or a proxy */
+        int addr; /* enum reg_addr of the peer; NAME when unknown or a proxy */
 
         /* engine thread only */
         void *easy;

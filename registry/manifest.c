@@ -7,7 +7,7 @@
 #include "registry/request_priv.h"
 
 /* Without it distribution answers 404 for OCI documents, and may convert Docker lists. */
-#define ACCEPT                                                                                     \
+#define ACCEPT \
         "Accept: " MT_OCI_INDEX ", " MT_OCI_MANIFEST ", " MT_DOCKER_LIST ", " MT_DOCKER_MANIFEST
 
 struct target {
@@ -146,8 +146,8 @@ static int check_manifest(const struct target *t, const struct img_ref *ref, con
                 AUTO_SB struct sb text = SB_INIT(4096);
 
                 req_answer_text(rq, &text);
-                r = err_set(err, BLD_E_CORRUPT, "%s: %s did not send a manifest",
-                            sb_text(&t->what), rq->at.host);
+                r = err_set(err, BLD_E_CORRUPT, "%s: %s did not send a manifest", sb_text(&t->what),
+                            rq->at.host);
                 return err_why(err, r, "%s", sb_text(&text));
         }
         if (!d->media_type)

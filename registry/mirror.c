@@ -61,8 +61,8 @@ static bool down(struct reg_client *c, const struct reg_host *h)
         return at != 0 && time_mono_ns() - at < DOWN_NS;
 }
 
-static int add_mirror(struct reg_client *c, const char *dst, const char *rest,
-                      struct reg_places *p, struct bld_err *err)
+static int add_mirror(struct reg_client *c, const char *dst, const char *rest, struct reg_places *p,
+                      struct bld_err *err)
 {
         AUTO_FREE char *host = NULL, *prefix = NULL;
         AUTO_SB struct sb path = SB_INIT(4096);
@@ -113,9 +113,8 @@ bool reg_places_next(struct reg_client *c, const struct reg_places *p, size_t i,
         if (i + 1 >= p->n || r == BLD_E_CANCELLED || r == BLD_E_NOMEM || r == BLD_E_BUG ||
             c->offline)
                 return false;
-        reg_note(c, "mirror %s: %.*s; trying %s", p->v[i]->host->name,
-                 (int)strcspn(why->msg, "\n"), why->msg[0] ? why->msg : "nothing there",
-                 p->v[i + 1]->host->name);
+        reg_note(c, "mirror %s: %.*s; trying %s", p->v[i]->host->name, (int)strcspn(why->msg, "\n"),
+                 why->msg[0] ? why->msg : "nothing there", p->v[i + 1]->host->name);
         err_clear(why);
         return true;
 }

@@ -70,8 +70,10 @@ static int next_page(const struct search *s, const struct req *rq, struct reg_ur
         if (r < 0)
                 return err_wrap(err, err_recode(err, BLD_E_CORRUPT), "%s: next page", s->what);
         if (!reg_url_same_origin(ret, &rq->at))
-                return err_set(err, BLD_E_CORRUPT, "%s: the next page is said to be on another "
-                               "host (%s)", s->what, ret->host);
+                return err_set(err, BLD_E_CORRUPT,
+                               "%s: the next page is said to be on another "
+                               "host (%s)",
+                               s->what, ret->host);
         return 1;
 }
 

@@ -15,17 +15,17 @@
 #include "image/image.h"
 
 struct reg_opts {
-        const char *authfile;          /* NULL: the usual places */
-        const char *creds;             /* "user:password" or NULL */
-        const struct strv *insecure;   /* hosts allowed plain HTTP; loopback always is */
-        const struct strv *cas;        /* "HOST=FILE" trust anchors */
+        const char *authfile;        /* NULL: the usual places */
+        const char *creds;           /* "user:password" or NULL */
+        const struct strv *insecure; /* hosts allowed plain HTTP; loopback always is */
+        const struct strv *cas;      /* "HOST=FILE" trust anchors */
         bool no_tls_verify;
-        bool offline;                  /* every request fails at once, NETWORK */
-        unsigned retries;              /* after the first attempt; 4 when 0 and !no_retry */
+        bool offline;     /* every request fails at once, NETWORK */
+        unsigned retries; /* after the first attempt; 4 when 0 and !no_retry */
         bool no_retry;
-        int64_t retry_max_ms;          /* 0: 10 minutes */
-        unsigned parallel;             /* blob transfers per host; 0: 6 */
-        const struct cancel *cancel;   /* borrowed; aborts everything */
+        int64_t retry_max_ms;        /* 0: 10 minutes */
+        unsigned parallel;           /* blob transfers per host; 0: 6 */
+        const struct cancel *cancel; /* borrowed; aborts everything */
         /* One line per retry or warning, sanitised. From the engine thread. */
         void (*note)(void *user, const char *text);
         void *user;
@@ -36,7 +36,8 @@ struct reg_opts {
 };
 
 struct reg_client;
-int reg_client_new(const struct reg_opts *o, struct reg_client **ret, struct bld_err *err) MUST_CHECK;
+int reg_client_new(const struct reg_opts *o, struct reg_client **ret,
+                   struct bld_err *err) MUST_CHECK;
 void reg_client_free(struct reg_client *c); /* joins the engine thread */
 DEFINE_AUTO_PTR(struct reg_client, reg_client_free);
 
@@ -106,7 +107,7 @@ int reg_login_check(struct reg_client *c, const char *host, struct bld_err *err)
 /* A plain download over http or https: no registry, no registry's credentials. */
 struct reg_http {
         const char *url;
-        const char *authorization; /* whole header value for the URL's own origin, or NULL */
+        const char *authorization;        /* whole header value for the URL's own origin, or NULL */
         const char *etag, *last_modified; /* of the copy at hand, or NULL */
         uint64_t max_bytes;
 };

@@ -321,8 +321,8 @@ static int refuse_redirect(struct req *rq, struct bld_err *err, const struct reg
         AUTO_SB struct sb b = SB_INIT(4096);
 
         reg_url_origin(to, &b);
-        return err_set(err, BLD_E_CORRUPT, "%s: redirect to %s refused: %s", rq->what,
-                       sb_text(&b), why);
+        return err_set(err, BLD_E_CORRUPT, "%s: redirect to %s refused: %s", rq->what, sb_text(&b),
+                       why);
 }
 
 /* Where a server sends us must not be a private place it could not reach itself, nor a weaker
@@ -465,7 +465,8 @@ static void show_warnings(struct req *rq)
                         AUTO_SB struct sb safe = SB_INIT(32768);
 
                         reg_safe(&safe, sb_text(&text), text.len, 4096);
-                        reg_note_once(rq->c, "%s: warning: %s", rq->repo->host->name, sb_text(&safe));
+                        reg_note_once(rq->c, "%s: warning: %s", rq->repo->host->name,
+                                      sb_text(&safe));
                 }
         }
 }

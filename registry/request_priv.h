@@ -27,9 +27,9 @@ struct req {
         /* filled by the caller */
         struct reg_client *c;
         struct reg_repo *repo;
-        const char *what;         /* "pull of r.io/a/b", begins messages */
+        const char *what; /* "pull of r.io/a/b", begins messages */
         const char *method;
-        const char *path;         /* on the registry: "/v2/..." ... */
+        const char *path;          /* on the registry: "/v2/..." ... */
         const struct reg_url *url; /* ... or a whole URL; not both */
         unsigned flags;
         struct strv headers;
@@ -39,8 +39,8 @@ struct req {
         size_t body_len;
         const struct reg_source *source; /* or from here: off .. off + len */
         uint64_t source_off, source_len;
-        size_t body_max;          /* of the answer; 0: 1 MiB */
-        bool stop_after_body;     /* a 401 after body bytes left is learnt from, not answered */
+        size_t body_max;      /* of the answer; 0: 1 MiB */
+        bool stop_after_body; /* a 401 after body bytes left is learnt from, not answered */
         /* A 200 or 206 is streamed when on_body is set. Nonzero from either gives up the request
          * with that result. */
         int (*on_head)(void *user, const struct reg_res *res, struct bld_err *err);
@@ -49,14 +49,14 @@ struct req {
 
         /* out */
         struct reg_res res;
-        struct reg_url at;        /* where the answer came from */
-        bool foreign;             /* `at` is of another origin than the registry */
-        bool gave_up;             /* a callback ended it */
+        struct reg_url at; /* where the answer came from */
+        bool foreign;      /* `at` is of another origin than the registry */
+        bool gave_up;      /* a callback ended it */
 
         /* inner state */
-        struct reg_url base;      /* the registry's origin */
+        struct reg_url base; /* the registry's origin */
         unsigned auth_rounds, redirects;
-        char *sent_auth;          /* Authorization of the last attempt */
+        char *sent_auth; /* Authorization of the last attempt */
         int64_t sent_token_ns, start_ns;
         bool probe, pinged;
 };

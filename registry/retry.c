@@ -70,8 +70,8 @@ static void note_retry(struct req *rq, const struct retry *t, unsigned of, int64
 
         req_answer_text(rq, &text);
         format_elapsed(ms, wait);
-        reg_note(rq->c, "%s: %s; retry %u of %u in %s", rq->what, sb_text(&text), t->used,
-                 of, wait);
+        reg_note(rq->c, "%s: %s; retry %u of %u in %s", rq->what, sb_text(&text), t->used, of,
+                 wait);
 }
 
 /* The server asks for fewer of us at once. */

@@ -17,8 +17,8 @@ struct listing {
         const char *member; /* of the answer: "tags" */
         bool (*ok)(const char *name);
         struct strv *out;
-        struct map seen;    /* names and page URLs, against repeats and loops */
-        size_t page_names;  /* of the last page, new or not */
+        struct map seen;   /* names and page URLs, against repeats and loops */
+        size_t page_names; /* of the last page, new or not */
         size_t page_new;
 };
 
@@ -161,8 +161,7 @@ static int list(struct listing *l, const char *scope, struct bld_err *err)
         return r;
 }
 
-int reg_tags(struct reg_client *c, const struct img_ref *ref, struct strv *out,
-             struct bld_err *err)
+int reg_tags(struct reg_client *c, const struct img_ref *ref, struct strv *out, struct bld_err *err)
 {
         struct listing l = {.c = c, .out = out, .member = "tags", .ok = tag_ok};
         AUTO_SB struct sb what = SB_INIT(4096), path = SB_INIT(4096), scope = SB_INIT(4096);
@@ -180,7 +179,10 @@ int reg_tags(struct reg_client *c, const struct img_ref *ref, struct strv *out,
 
 int reg_catalog(struct reg_client *c, const char *host, struct strv *out, struct bld_err *err)
 {
-        struct listing l = {.c = c, .out = out, .member = "repositories", .ok = repo_ok,
+        struct listing l = {.c = c,
+                            .out = out,
+                            .member = "repositories",
+                            .ok = repo_ok,
                             .path = "/v2/_catalog"};
         AUTO_SB struct sb what = SB_INIT(4096);
         int r = reg_repo_of_host(c, host, &l.repo, err);

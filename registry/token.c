@@ -130,7 +130,7 @@ int reg_realm_check(struct reg_client *c, const struct reg_repo *repo, bool regi
                 return realm_bad(err, repo, "a private address");
         if (r)
                 reg_note_once(c, "%s now names another token service: %s", repo->host->name,
-                         sb_text(&origin));
+                              sb_text(&origin));
         *ret = u;
         u = (struct reg_url){0};
         return 0;
@@ -290,7 +290,8 @@ static int anonymous_instead(struct exchange *e, struct req *rq, struct bld_err 
 {
         int r;
 
-        reg_note_once(e->c, "credentials for %s were rejected; trying anonymously", e->repo->host->name);
+        reg_note_once(e->c, "credentials for %s were rejected; trying anonymously",
+                      e->repo->host->name);
         e->k = NULL;
         e->refresh = NULL;
         r = attempt(e, false, rq, err);

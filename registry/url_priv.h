@@ -11,10 +11,10 @@
 
 struct reg_url {
         bool https;
-        char *host;     /* lower case; IPv6 literals keep their brackets */
-        unsigned port;  /* effective */
-        bool has_port;  /* written in the URL */
-        char *rest;     /* "/path?query", at least "/"; fragment dropped */
+        char *host;    /* lower case; IPv6 literals keep their brackets */
+        unsigned port; /* effective */
+        bool has_port; /* written in the URL */
+        char *rest;    /* "/path?query", at least "/"; fragment dropped */
 };
 #define AUTO_URL AUTO(reg_url_done)
 
@@ -34,7 +34,13 @@ bool reg_url_same_origin(const struct reg_url *a, const struct reg_url *b);
 void reg_url_encode(struct sb *out, const char *s);
 
 /* Where an address is. A server outside a class must not send us into it (SSRF). */
-enum reg_addr { REG_ADDR_NAME, REG_ADDR_PUBLIC, REG_ADDR_PRIVATE, REG_ADDR_LOOPBACK, REG_ADDR_LINK };
+enum reg_addr {
+        REG_ADDR_NAME,
+        REG_ADDR_PUBLIC,
+        REG_ADDR_PRIVATE,
+        REG_ADDR_LOOPBACK,
+        REG_ADDR_LINK
+};
 /* Text of an IPv4/IPv6 address, brackets and inet_aton forms allowed; NAME for anything else.
  * "localhost" counts as loopback. */
 enum reg_addr reg_addr_class(const char *host);

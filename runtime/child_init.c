@@ -339,8 +339,11 @@ static int run(struct init *in, int args_fd, struct sb *out, struct bld_err *err
 void rt_init_child(struct rt_child *c, int task_fd, int args_fd, int answer_fd, int out_fd,
                    int err_fd)
 {
-        struct init in = {
-                .c = c, .scratch_fd = -1, .files_fd = -1, .null_fd = -1, .root = {.fd = -1, .upper_fd = -1}};
+        struct init in = {.c = c,
+                          .scratch_fd = -1,
+                          .files_fd = -1,
+                          .null_fd = -1,
+                          .root = {.fd = -1, .upper_fd = -1}};
         struct bld_err err = BLD_ERR_INIT;
         struct sb out = SB_INIT(RT_CALL_MAX);
         int fds[] = {task_fd, args_fd, answer_fd, out_fd, err_fd, c->self_fd};

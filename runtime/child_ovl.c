@@ -63,8 +63,8 @@ int mnt_new(const char *fstype, const char *const *opts, unsigned attrs, int *re
 
 int mnt_clone(int dirfd, const char *path, bool recursive, int *ret_fd, struct bld_err *err)
 {
-        unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH |
-                         AT_SYMLINK_NOFOLLOW | (recursive ? AT_RECURSIVE : 0);
+        unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW |
+                         (recursive ? AT_RECURSIVE : 0);
         int fd = open_tree(dirfd, path, flags);
 
         if (fd < 0)

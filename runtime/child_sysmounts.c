@@ -241,8 +241,8 @@ static int mount_dev(struct init *in, struct bld_err *err)
                 if (in->null_fd < 0)
                         return err_sys(err, errno, "open /dev/null");
         }
-        /* A step may hold CAP_MKNOD, and no device cgroup stands behind it: a block node it could open
-         * would be the host's disk. So nodes work only in the mounts made for them above. */
+        /* A step may hold CAP_MKNOD, and no device cgroup stands behind it: a block node it could
+         * open would be the host's disk. So nodes work only in the mounts made for them above. */
         if (r == 0 && !in->step.insecure)
                 r = mnt_attr(fd, false, MOUNT_ATTR_NODEV, err);
         return r;

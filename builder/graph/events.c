@@ -48,8 +48,8 @@ struct step_log {
         struct events *ev;
         const struct vertex *v;
         char path[64];
-        int fd;         /* appended here; the view thread reads through its own duplicate */
-        int view_fd;    /* closed by the view thread's last event of the step */
+        int fd;      /* appended here; the view thread reads through its own duplicate */
+        int view_fd; /* closed by the view thread's last event of the step */
         uint64_t size;
         size_t lines;
         char recent[4096]; /* ring of the last bytes, for the error message */
@@ -104,8 +104,8 @@ static void deliver_log(struct events *ev, const struct queued *q)
         uint64_t off = q->off, left = q->len;
 
         while (buf && left > 0) {
-                ssize_t n = sys_pread(q->fd, buf, (size_t)MIN(left, (uint64_t)LOG_CHUNK),
-                                      (int64_t)off);
+                ssize_t n =
+                        sys_pread(q->fd, buf, (size_t)MIN(left, (uint64_t)LOG_CHUNK), (int64_t)off);
 
                 if (n <= 0)
                         break; /* the file is ours; there is nothing better to do than go on */
@@ -211,9 +211,9 @@ static void post(struct events *ev, struct queued *q)
         if (q->type == BLD_EV_STEP_PLAN)
                 ev->steps_total++;
         q->steps_total = ev->steps_total;
-        if (q->type == BLD_EV_STEP_LOG && q->len && ev->tail &&
-            ev->tail->type == BLD_EV_STEP_LOG && ev->tail->fd == q->fd &&
-            ev->tail->stream == q->stream && ev->tail->off + ev->tail->len == q->off) {
+        if (q->type == BLD_EV_STEP_LOG && q->len && ev->tail && ev->tail->type == BLD_EV_STEP_LOG &&
+            ev->tail->fd == q->fd && ev->tail->stream == q->stream &&
+            ev->tail->off + ev->tail->len == q->off) {
                 ev->tail->len += q->len; /* not delivered yet: one range, whatever its size */
                 queued_free(q);
         } else {

@@ -24,10 +24,10 @@ enum copy_source_kind {
 };
 struct copy_source {
         enum copy_source_kind kind;
-        char *path; /* as written, expanded; INLINE, BLOB: file name; GIT: what times hang on */
+        char *path;  /* as written, expanded; INLINE, BLOB: file name; GIT: what times hang on */
         char *shown; /* BLOB, GIT: the URL */
-        char *data; /* INLINE */
-        size_t len; /* INLINE, BLOB */
+        char *data;  /* INLINE */
+        size_t len;  /* INLINE, BLOB */
         struct digest blob; /* BLOB */
         int64_t mtime_sec;  /* BLOB */
         size_t input;       /* GIT: index into the vertex' inputs */
@@ -37,7 +37,7 @@ struct copy_source {
 struct vx_copy {
         struct copy_source *src;
         size_t nsrc;
-        char *dest; /* absolute; a trailing '/' is significant */
+        char *dest;          /* absolute; a trailing '/' is significant */
         char *chown, *chmod; /* expanded, or NULL */
         struct strv excludes;
         bool link, parents, is_add;
@@ -120,9 +120,9 @@ struct vertex {
         } u;
 
         /* For people. */
-        char *stage;         /* "deps" or "stage-0" */
-        char *step;          /* "deps 2/4" */
-        char *name;          /* "COPY package.json ./" */
+        char *stage;          /* "deps" or "stage-0" */
+        char *step;           /* "deps 2/4" */
+        char *name;           /* "COPY package.json ./" */
         unsigned line, index; /* index: N of "N/M" */
         struct df_pos pos;
 
@@ -169,8 +169,10 @@ struct graph {
 void graph_init(struct graph *g);
 void graph_done(struct graph *g);
 void vertex_free(struct vertex *v);
-/* Add v (owned by the graph from here on, also on failure) or return the equal one that is there. */
-int graph_add(struct graph *g, struct vertex *v, struct vertex **ret, struct bld_err *err) MUST_CHECK;
+/* Add v (owned by the graph from here on, also on failure) or return the equal one that is there.
+ */
+int graph_add(struct graph *g, struct vertex *v, struct vertex **ret,
+              struct bld_err *err) MUST_CHECK;
 void mount_done(struct vx_mount *m);
 void plan_histories_free(struct plan_histories *a);
 

@@ -55,8 +55,8 @@ int bd_load_docker(struct bd_input *in, const char *manifest_json, size_t len, s
 int bd_load_named(struct bd_input *in, const char *name, const struct img_desc *desc,
                   struct strv *names, struct img_descs *descs, struct bld_err *err) MUST_CHECK;
 
-/* Bring one manifest or index, with what it reaches, into the store without naming it. d->media_type
- * is filled in when it is missing. */
+/* Bring one manifest or index, with what it reaches, into the store without naming it.
+ * d->media_type is filled in when it is missing. */
 int bd_load_document(struct bd_input *in, struct img_desc *d, struct bld_err *err) MUST_CHECK;
 
 #endif

@@ -23,9 +23,8 @@ static int to_blob(void *user, const void *p, size_t n, struct bld_err *err)
 int layer_out_new(struct build *b, bool reproducible, struct layer_out **ret, struct bld_err *err)
 {
         AUTO(layer_out_free_p) struct layer_out *lo = mem_zalloc(1, sizeof(*lo));
-        struct ly_pack_opts o = {.codec = b->codec,
-                                 .level = b->level,
-                                 .reproducible = reproducible};
+        struct ly_pack_opts o = {
+                .codec = b->codec, .level = b->level, .reproducible = reproducible};
         int r;
 
         if (!lo)

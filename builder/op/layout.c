@@ -167,8 +167,7 @@ int layout_resolve_in(struct layout *l, const char *root, const char *path, char
         return *ret ? 0 : err_nomem(err, "path");
 }
 
-static int insert(struct layout *l, const char *path, struct layout_item **ret,
-                  struct bld_err *err)
+static int insert(struct layout *l, const char *path, struct layout_item **ret, struct bld_err *err)
 {
         struct layout_item *i = mem_zalloc(1, sizeof(*i));
 
@@ -251,8 +250,8 @@ int layout_put(struct layout *l, const char *path, const struct layout_item *ite
                 if (item->type == LY_DIR && have != LY_DIR)
                         r = cannot_copy_to(path, err);
                 else if (item->type != LY_DIR && have == LY_DIR)
-                        r = err_set(err, BLD_E_INVALID,
-                                    "cannot replace to directory /%s with file", path);
+                        r = err_set(err, BLD_E_INVALID, "cannot replace to directory /%s with file",
+                                    path);
         }
         if (r == 0 && *path)
                 r = layout_dir(l, strcmp(dir, ".") == 0 ? "" : dir, &up, &made, err);
@@ -370,9 +369,8 @@ static int write_spool(const struct layout_item *i, struct ly_writer *w, struct 
 
 static int write_item(const struct layout_item *i, struct ly_writer *w, struct bld_err *err)
 {
-        struct ly_xattr cap = {.name = mem_strdup("security.capability"),
-                               .value = i->cap,
-                               .len = i->cap_len};
+        struct ly_xattr cap = {
+                .name = mem_strdup("security.capability"), .value = i->cap, .len = i->cap_len};
         struct ly_entry e = {.path = i->path,
                              .type = i->hard_link ? LY_HARDLINK : i->type,
                              .mode = i->mode,

@@ -22,7 +22,7 @@ struct layout_item {
         const char *data;
         int spool_fd;
         uint64_t spool_off;
-        uint64_t link_group; /* same non-zero number: names of one file */
+        uint64_t link_group;   /* same non-zero number: names of one file */
         const char *hard_link; /* set while writing */
 };
 
@@ -42,8 +42,8 @@ DEFINE_AUTO_PTR(struct layout, layout_free);
 /* Resolve an absolute path in the tree below (links followed inside the root): relative, clean.
  * Caller frees. */
 int layout_resolve(struct layout *l, const char *path, char **ret, struct bld_err *err) MUST_CHECK;
-/* The same for a name inside an archive: root (relative, resolved) is as far as "..", absolute names
- * and links lead, whether they stand in the tree below or in this layer. */
+/* The same for a name inside an archive: root (relative, resolved) is as far as "..", absolute
+ * names and links lead, whether they stand in the tree below or in this layer. */
 int layout_resolve_in(struct layout *l, const char *root, const char *path, char **ret,
                       struct bld_err *err) MUST_CHECK;
 /* Mode and owner of folders made from here on. */

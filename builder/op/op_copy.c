@@ -20,7 +20,7 @@ struct copy {
         struct vertex *v;
         const struct vx_copy *c;
         struct layout *l;
-        struct fs *fs; /* the source tree at hand */
+        struct fs *fs;    /* the source tree at hand */
         struct fs **gits; /* trees of repositories, until the layer is written; one per input */
         struct ignore *excludes;
         bool has_owner, has_mode;
@@ -32,7 +32,7 @@ struct copy {
         size_t pick;   /* number of the pick at hand: hard links never cross picks */
         int *blob_fds; /* downloads, until the layer is written */
         size_t nblob_fds;
-        int spool_fd;  /* bytes of unpacked archives */
+        int spool_fd; /* bytes of unpacked archives */
         uint64_t spool_size;
 };
 
@@ -146,8 +146,7 @@ static int put_below(struct copy *k, struct fs_node *dir, const char *dest, stru
                         sb_char(rel, '/');
                 sb_str(rel, n->name);
                 r = sb_check(rel, "path", err);
-                if (r == 0 &&
-                    !(k->excludes && ignore_match(k->excludes, sb_text(rel), NULL)))
+                if (r == 0 && !(k->excludes && ignore_match(k->excludes, sb_text(rel), NULL)))
                         r = put_node(k, n, path, err);
                 if (r == 0 && n->type == LY_DIR)
                         r = put_below(k, n, path, rel, depth + 1, err);
@@ -189,8 +188,8 @@ static int spool_open(struct copy *k, struct bld_err *err)
 {
         if (k->spool_fd >= 0)
                 return 0;
-        k->spool_fd = sys_openat(cas_root_fd(k->b->c->cas), "tmp", O_TMPFILE | O_RDWR | O_CLOEXEC,
-                                 0600);
+        k->spool_fd =
+                sys_openat(cas_root_fd(k->b->c->cas), "tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
         return k->spool_fd < 0 ? err_sys(err, errno, "make room for an archive's files") : 0;
 }
 
@@ -276,7 +275,7 @@ static int unpack_archive(struct copy *k, int fd, struct bld_err *err)
         int r = layout_dir(k->l, k->dest, &top, &made, err);
 
         if (r == 0 && made)
-                top->mode = 0755; /* --chmod does not reach archives */
+                top->mode = 0755;         /* --chmod does not reach archives */
         layout_made_as(k->l, 0755, 0, 0); /* nor --chown the folders one leaves out */
         if (r == 0)
                 r = ly_archive_open(fd, NULL, &rd, err);
@@ -331,8 +330,7 @@ static int copy_pick(struct copy *k, const struct fs_pick *p, struct bld_err *er
         }
         if (p->matched && k->excludes && ignore_match(k->excludes, p->name, NULL))
                 return 0;
-        path = k->dest_dir || is_dir_now(k, k->dest) ? join(k->dest, p->name)
-                                                     : mem_strdup(k->dest);
+        path = k->dest_dir || is_dir_now(k, k->dest) ? join(k->dest, p->name) : mem_strdup(k->dest);
         if (!path)
                 return err_nomem(err, "layer");
         return put_node(k, p->node, path, err);
@@ -380,8 +378,7 @@ static int copy_blob(struct copy *k, const struct copy_source *s, struct bld_err
                 if (r != 0)
                         return r < 0 ? r : unpack_archive(k, fd, err);
         }
-        path = k->dest_dir || is_dir_now(k, k->dest) ? join(k->dest, s->path)
-                                                     : mem_strdup(k->dest);
+        path = k->dest_dir || is_dir_now(k, k->dest) ? join(k->dest, s->path) : mem_strdup(k->dest);
         if (!path)
                 return err_nomem(err, "layer");
         i.spool_fd = fd;
@@ -395,8 +392,8 @@ static int copy_git(struct copy *k, const struct copy_source *s, struct bld_err 
         AUTO_SB struct sb rel = SB_INIT(65536);
         struct fs *before = k->fs;
         struct fs_node *root;
-        int r = fs_open_layers(k->b->c, &k->v->inputs[s->input]->result.layers,
-                               &k->gits[s->input], err);
+        int r = fs_open_layers(k->b->c, &k->v->inputs[s->input]->result.layers, &k->gits[s->input],
+                               err);
 
         if (r < 0)
                 return r;

@@ -74,7 +74,8 @@ int layer_out_append(struct build *b, struct layer_out *lo, struct bd_layers *la
 void layer_out_free(struct layer_out *lo);
 DEFINE_AUTO_PTR(struct layer_out, layer_out_free);
 /* A stored layer's tar, uncompressed, in a nameless file, at its beginning; caller closes. */
-int layer_plain(struct build *b, const struct bd_layer *l, int *ret, struct bld_err *err) MUST_CHECK;
+int layer_plain(struct build *b, const struct bd_layer *l, int *ret,
+                struct bld_err *err) MUST_CHECK;
 /* Start a result with the chain of the input below. */
 int result_begin(struct vertex *v, struct bld_err *err) MUST_CHECK;
 
@@ -103,9 +104,8 @@ int snapshots_ready(struct build *b, const struct vertex *step, const struct bd_
 /* A tar stream written by `produce` in the calling thread, unpacked below dest (relative to the
  * store, "fs" is made in it) by a child of the keeper. */
 typedef int (*tar_producer)(void *user, const struct ly_sink *tar, struct bld_err *err);
-int snapshot_unpack(struct build *b, const char *dest, enum ly_tree_form form,
-                    tar_producer produce, void *user, struct ly_apply_stats *ret,
-                    struct bld_err *err) MUST_CHECK;
+int snapshot_unpack(struct build *b, const char *dest, enum ly_tree_form form, tar_producer produce,
+                    void *user, struct ly_apply_stats *ret, struct bld_err *err) MUST_CHECK;
 enum ly_tree_form snapshot_form(const struct build *b);
 /* Remove a folder of tmp/ whose files may belong to mapped ids. What cannot be removed now is an
  * orphan the next keeper takes. */
@@ -117,11 +117,11 @@ void snapshot_discard(struct build *b, const char *path);
 struct run_mounts {
         struct rt_mount *v;
         size_t n, cap;
-        struct strv env;        /* secrets as variables */
-        struct strv owned;      /* texts the mounts point to */
-        struct cas_tmp **tmps;  /* copies of bind sources */
+        struct strv env;       /* secrets as variables */
+        struct strv owned;     /* texts the mounts point to */
+        struct cas_tmp **tmps; /* copies of bind sources */
         size_t ntmps;
-        int *locks;             /* of cache mounts */
+        int *locks; /* of cache mounts */
         size_t nlocks;
         struct agent_proxy **agents; /* of ssh mounts */
         size_t nagents, nssh;

@@ -184,8 +184,8 @@ static void *call_pack(void *p)
 {
         struct pack_call *c = p;
 
-        c->r = rt_call(c->run->b->keeper, VERB_PACK, sb_text(&c->args), c->args.len,
-                       &c->pipe_write, 1, &c->run->b->cancel, &c->answer, &c->err);
+        c->r = rt_call(c->run->b->keeper, VERB_PACK, sb_text(&c->args), c->args.len, &c->pipe_write,
+                       1, &c->run->b->cancel, &c->answer, &c->err);
         fd_close(&c->pipe_write); /* end of the stream, however it came */
         return NULL;
 }
@@ -242,8 +242,8 @@ static int pump_tar(int fd, const struct ly_sink *tar, struct bld_err *err)
 /* The upper folder becomes a blob here and a snapshot under its diff ID. */
 static int pack(struct run *run, struct layer_out *out, const char *adopt, struct bld_err *err)
 {
-        struct pack_call c = {.run = run, .args = SB_INIT(1u << 20), .answer = SB_INIT(4096),
-                              .pipe_write = -1};
+        struct pack_call c = {
+                .run = run, .args = SB_INIT(1u << 20), .answer = SB_INIT(4096), .pipe_write = -1};
         struct bld_err own = BLD_ERR_INIT;
         struct ly_sink tar = layer_out_tar(out);
         AUTO_FD int in = -1;

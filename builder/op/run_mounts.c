@@ -112,8 +112,7 @@ static int produce_bind(void *user, const struct ly_sink *tar, struct bld_err *e
         return r == 0 ? layout_write(l, tar, err) : r;
 }
 
-static int add_tmp(struct build *b, struct run_mounts *m, struct cas_tmp **ret,
-                   struct bld_err *err)
+static int add_tmp(struct build *b, struct run_mounts *m, struct cas_tmp **ret, struct bld_err *err)
 {
         struct cas_tmp **v = mem_realloc(m->tmps, (m->ntmps + 1) * sizeof(struct cas_tmp *));
         int r;
@@ -143,8 +142,9 @@ static int find_source(struct fs *fs, const struct vx_mount *d, struct fs_node *
         int r = fs_resolve(fs, NULL, d->source ? d->source : "/", true, ret, err);
 
         if (r == 0 && !*ret)
-                return err_set(err, BLD_E_INVALID, "no file matches \"%s\", source of the mount at %s",
-                               d->source, d->target);
+                return err_set(err, BLD_E_INVALID,
+                               "no file matches \"%s\", source of the mount at %s", d->source,
+                               d->target);
         return r;
 }
 
@@ -235,8 +235,8 @@ static int cache_lock(struct build *b, struct run_mounts *m, const char *path, b
 }
 
 /* from: where its first contents are, or NULL. */
-static int cache_make(struct build *b, const struct vx_mount *d, const char *path,
-                      const char *from, struct bld_err *err)
+static int cache_make(struct build *b, const struct vx_mount *d, const char *path, const char *from,
+                      struct bld_err *err)
 {
         AUTO_SB struct sb args = SB_INIT(4096), answer = SB_INIT(4096);
         AUTO_JS struct js *a = js_obj();
@@ -360,8 +360,8 @@ static int ready_secret(struct build *b, const struct vx_mount *d, struct run_mo
 
         if (!found && d->required)
                 return err_try(err,
-                               err_set(err, BLD_E_INVALID, "secret \"%s\" is required, and not given",
-                                       d->id),
+                               err_set(err, BLD_E_INVALID,
+                                       "secret \"%s\" is required, and not given", d->id),
                                "--secret id=%s,src=FILE", d->id);
         if (d->env) {
                 AUTO_FREE char *text = mem_strndup(found ? value : "", len);
@@ -396,8 +396,8 @@ static int own_agent(struct build *b, const struct vx_mount *d, const char *dir,
         AUTO_SB struct sb args = SB_INIT(4096), answer = SB_INIT(4096);
         AUTO_JS struct js *a = js_obj();
         int r = js_set_str(a, "dir", dir) | js_set_str(a, "name", "agent") |
-                js_set_i64(a, "mode", d->mode_set ? d->mode : 0600) |
-                js_set_i64(a, "uid", d->uid) | js_set_i64(a, "gid", d->gid);
+                js_set_i64(a, "mode", d->mode_set ? d->mode : 0600) | js_set_i64(a, "uid", d->uid) |
+                js_set_i64(a, "gid", d->gid);
 
         if (r < 0)
                 return err_nomem(err, "ssh agent");
@@ -447,8 +447,7 @@ static int ready_ssh(struct build *b, const struct vx_run *run, const struct vx_
                 return err_try(err,
                                err_set(err, BLD_E_INVALID,
                                        "the ssh agent \"%s\" is required, and not given", d->id),
-                               "--ssh %s%s", d->id,
-                               strcmp(d->id, "default") == 0 ? "" : "=SOCKET");
+                               "--ssh %s%s", d->id, strcmp(d->id, "default") == 0 ? "" : "=SOCKET");
         if (!agent)
                 return 0;
         r = add_agent(b, d, agent, m, &tmp, err);

@@ -16,7 +16,7 @@ enum ly_tree_form snapshot_form(const struct build *b)
 {
         const struct rt_env *env = rt_keeper_env(b->keeper);
 
-        return env->native ? LY_TREE_PLAIN
+        return env->native       ? LY_TREE_PLAIN
                : env->user_xattr ? LY_TREE_OVERLAY_USER
                                  : LY_TREE_OVERLAY_TRUSTED;
 }
@@ -73,12 +73,11 @@ static int read_stats(const struct sb *answer, struct ly_apply_stats *ret)
         return 0;
 }
 
-int snapshot_unpack(struct build *b, const char *dest, enum ly_tree_form form,
-                    tar_producer produce, void *user, struct ly_apply_stats *ret,
-                    struct bld_err *err)
+int snapshot_unpack(struct build *b, const char *dest, enum ly_tree_form form, tar_producer produce,
+                    void *user, struct ly_apply_stats *ret, struct bld_err *err)
 {
-        struct unpack_call u = {.b = b, .args = SB_INIT(65536), .answer = SB_INIT(65536),
-                                .pipe_read = -1};
+        struct unpack_call u = {
+                .b = b, .args = SB_INIT(65536), .answer = SB_INIT(65536), .pipe_read = -1};
         struct bld_err own = BLD_ERR_INIT;
         AUTO_FD int out = -1;
         int ends[2], r, failed;
@@ -240,8 +239,7 @@ static int unpack_once(struct layer_job *j, struct bld_err *err)
                 r = err_set(err, BLD_E_CORRUPT,
                             "layer %zu does not unpack to the content its image promises",
                             j->index + 1);
-        if (r == 0 && !j->toc && j->index > 0 &&
-            (j->made->missing_parents || hides_all(j->made)))
+        if (r == 0 && !j->toc && j->index > 0 && (j->made->missing_parents || hides_all(j->made)))
                 r = 1; /* once more, with what is below in view */
         if (r == 0)
                 r = cas_snapshot_publish(b->c->cas, cas_tmp_path(tmp),
@@ -330,8 +328,8 @@ static int make_layer(struct layer_job *j, struct bld_err *err)
         r = blame_blob(j, r, err);
         if (r == 0)
                 r = bd_toc_put(j->b->c, &l->diff_id, j->made, err);
-        if (r == 0 && cas_lease_snapshot(j->b->record, rt_keeper_env(j->b->keeper)->view, j->id,
-                                         err) == 0)
+        if (r == 0 &&
+            cas_lease_snapshot(j->b->record, rt_keeper_env(j->b->keeper)->view, j->id, err) == 0)
                 r = err_set(err, BLD_E_CORRUPT, "a snapshot vanished right after it was made");
         return r;
 }
@@ -384,7 +382,8 @@ static int make_missing(struct layer_job *jobs, size_t n, struct bld_err *err)
         return 0;
 }
 
-/* Overlay refuses a folder given twice; the upper one of two equal layers hides the lower anyway. */
+/* Overlay refuses a folder given twice; the upper one of two equal layers hides the lower anyway.
+ */
 static bool covered(const struct layer_job *jobs, size_t n, size_t i)
 {
         for (size_t k = i + 1; k < n; k++)

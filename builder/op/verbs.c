@@ -69,8 +69,7 @@ static void drop_stubs(int upper, const struct ly_stub *stubs, size_t n)
         for (size_t i = n; i-- > 0;) {
                 const struct ly_stub *s = &stubs[i];
                 const char *slash = strrchr(s->path, '/');
-                AUTO_FREE char *dir =
-                        mem_strndup(s->path, slash ? (size_t)(slash - s->path) : 0);
+                AUTO_FREE char *dir = mem_strndup(s->path, slash ? (size_t)(slash - s->path) : 0);
                 AUTO_FD int parent = -1;
                 struct stat st;
                 struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {0}};
@@ -138,8 +137,8 @@ static int open_lowers(int store_fd, const struct js *arr, int *fds, size_t *ret
 static int pack_upper(struct rt_verb_ctx *x, const struct js *a, struct bld_err *err)
 {
         struct ly_diff_opts o = {.form = (enum ly_tree_form)js_i64(js_get(a, "form"), 0)};
-        AUTO_FD int upper = open_below(x->store_fd, js_get_str(a, "upper"),
-                                       O_RDONLY | O_DIRECTORY, err);
+        AUTO_FD int upper =
+                open_below(x->store_fd, js_get_str(a, "upper"), O_RDONLY | O_DIRECTORY, err);
         AUTO_FREE struct ly_stub *stubs = NULL;
         struct ly_sink tar = ly_sink_fd(x->fds[0]);
         int lowers[LOWERS_MAX];

@@ -52,7 +52,9 @@ static int auto_platform(struct strv *env, const char *prefix, const struct img_
 {
         const struct {
                 const char *suffix, *value;
-        } parts[] = {{"OS", pl->os}, {"OSVERSION", pl->os_version}, {"ARCH", pl->arch},
+        } parts[] = {{"OS", pl->os},
+                     {"OSVERSION", pl->os_version},
+                     {"ARCH", pl->arch},
                      {"VARIANT", pl->variant}};
         char text[128], name[32];
         const char *given;
@@ -161,8 +163,8 @@ static int stage_from(struct plan *p, struct stage *s, struct bld_err *err)
                 if (r < 0)
                         return fail_at(p, in, r);
         }
-        if (s->name && p->o->find_named(p->o->named, s->name, &s->platform, &folder) !=
-                               PLAN_NAMED_NONE) {
+        if (s->name &&
+            p->o->find_named(p->o->named, s->name, &s->platform, &folder) != PLAN_NAMED_NONE) {
                 /* A named context of the stage's own name takes its place altogether. */
                 free(s->base);
                 s->base = mem_strdup(s->name);
@@ -265,8 +267,8 @@ int plan_from_stage(struct plan *p, const struct stage *s, const char *from, boo
         return 0;
 }
 
-static int reach_from(struct plan *p, struct stage *s, const struct df_instr *in,
-                      const char *from, bool numbers, struct bld_err *err)
+static int reach_from(struct plan *p, struct stage *s, const struct df_instr *in, const char *from,
+                      bool numbers, struct bld_err *err)
 {
         struct stage *t = NULL;
         int r = plan_from_stage(p, s, from, numbers, &t, err);
@@ -465,8 +467,7 @@ static int start_folder(struct plan *p, struct stage *s, struct vertex *local, s
                 v->u.copy.src[0].path = mem_strdup(".");
         }
         s->config.working_dir = mem_strdup("/");
-        if (!v->u.copy.src || !v->u.copy.src[0].path || !v->u.copy.dest ||
-            !s->config.working_dir) {
+        if (!v->u.copy.src || !v->u.copy.src[0].path || !v->u.copy.dest || !s->config.working_dir) {
                 vertex_free(v);
                 return err_nomem(err, "build graph");
         }
@@ -647,8 +648,7 @@ static int default_path(struct stage *s, struct bld_err *err)
 {
         int r = 0;
 
-        if (strcmp(s->config.platform.os, "windows") == 0 ||
-            strv_env_get(&s->config.env, "PATH"))
+        if (strcmp(s->config.platform.os, "windows") == 0 || strv_env_get(&s->config.env, "PATH"))
                 return 0;
         r = strv_env_set(&s->config.env, "PATH", DEFAULT_PATH);
         if (r == 0)
@@ -890,8 +890,8 @@ static int choose_targets(struct plan *p, struct stage **ret, size_t *ret_n, str
 
 static bool declared(const struct plan *p, const char *name)
 {
-        static const char *const known[] = {"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY",
-                                            "ALL_PROXY", "SOURCE_DATE_EPOCH"};
+        static const char *const known[] = {"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY",
+                                            "NO_PROXY",   "ALL_PROXY",   "SOURCE_DATE_EPOCH"};
         const struct df_file *f = p->o->file;
 
         for (size_t i = 0; i < ARRAY_LEN(known); i++)

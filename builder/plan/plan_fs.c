@@ -166,9 +166,8 @@ static char *without_password(const char *url)
 }
 
 /* Behind the inputs of all copies, [0] and [1]. */
-static int git_source(struct plan *p, struct stage *s, const struct df_instr *in,
-                      struct giturl *u, struct copy_source *src, struct vertex *v,
-                      struct bld_err *err)
+static int git_source(struct plan *p, struct stage *s, const struct df_instr *in, struct giturl *u,
+                      struct copy_source *src, struct vertex *v, struct bld_err *err)
 {
         int r = git_flags(in, u, err);
 
@@ -259,9 +258,10 @@ static int copy_dest(struct plan *p, struct stage *s, const struct df_instr *in,
         if (r < 0)
                 return r;
         if (r == 1)
-                return plan_fail(p, &a->pos, err_set(err, BLD_E_INVALID,
-                                                     "%s cannot accept a heredoc as a destination",
-                                                     df_kind_name(in->kind)));
+                return plan_fail(p, &a->pos,
+                                 err_set(err, BLD_E_INVALID,
+                                         "%s cannot accept a heredoc as a destination",
+                                         df_kind_name(in->kind)));
         r = plan_expand(p, s, a->text, ret_written, err);
         if (r < 0)
                 return plan_fail(p, &a->pos, r);
@@ -277,8 +277,8 @@ static int copy_dest(struct plan *p, struct stage *s, const struct df_instr *in,
         return 0;
 }
 
-static int copy_flags(struct plan *p, struct stage *s, const struct df_instr *in,
-                      struct vx_copy *c, struct bld_err *err)
+static int copy_flags(struct plan *p, struct stage *s, const struct df_instr *in, struct vx_copy *c,
+                      struct bld_err *err)
 {
         const char *chown = df_flag(in, "chown"), *chmod = df_flag(in, "chmod");
         const char *unpack = df_flag(in, "unpack");
@@ -296,8 +296,7 @@ static int copy_flags(struct plan *p, struct stage *s, const struct df_instr *in
         for (size_t i = 0; i + 1 < in->nargs && r == 0 && in->kind == DF_ADD; i++)
                 if (df_flag(in, "checksum") && *df_flag(in, "checksum") &&
                     !strchr(in->args[i].text, '$') && !is_remote(in->args[i].text))
-                        r = err_set(err, BLD_E_INVALID,
-                                    "checksum requires HTTP(S) or Git sources");
+                        r = err_set(err, BLD_E_INVALID, "checksum requires HTTP(S) or Git sources");
         c->link = df_flag_bool(in, "link");
         c->parents = df_flag_bool(in, "parents");
         c->is_add = in->kind == DF_ADD;
@@ -694,11 +693,9 @@ static int run_network(struct plan *p, const struct df_instr *in, struct vx_run 
         if (strcmp(net, "default") && strcmp(net, "none") && strcmp(net, "host"))
                 return err_set(err, BLD_E_INVALID, "invalid network mode \"%s\"", net);
         if (df_flag(in, "network") && strcmp(net, "host") == 0 && !p->o->allow_host_network)
-                return err_try(err,
-                               err_set(err, BLD_E_POLICY, "RUN --network=host is not allowed"),
+                return err_try(err, err_set(err, BLD_E_POLICY, "RUN --network=host is not allowed"),
                                "bld build --allow network.host ...");
-        if (security && *security && strcmp(security, "sandbox") &&
-            strcmp(security, "insecure"))
+        if (security && *security && strcmp(security, "sandbox") && strcmp(security, "insecure"))
                 return err_set(err, BLD_E_INVALID, "security \"%s\" is not valid", security);
         run->insecure = security && strcmp(security, "insecure") == 0;
         if (run->insecure && !p->o->allow_insecure)
@@ -766,9 +763,8 @@ static int run_words(struct stage *s, const struct df_instr *in, struct vx_run *
         }
         r = sb_check(&text, "heredoc", err);
         if (r == 0)
-                r = strv_add(&cmd.argv, sb_text(&text)) < 0
-                            ? err_nomem(err, "heredoc")
-                            : plan_words(s, &cmd, &run->argv, err);
+                r = strv_add(&cmd.argv, sb_text(&text)) < 0 ? err_nomem(err, "heredoc")
+                                                            : plan_words(s, &cmd, &run->argv, err);
         strv_done(&cmd.argv);
         return r;
 }

@@ -302,8 +302,7 @@ static int expose_one(struct stage *s, const char *spec, struct strv *shown, str
                 if (spec[i] == ':')
                         port = spec + i + 1;
         if (port == spec + n)
-                return err_set(err, BLD_E_INVALID, "invalid port: \"%s\": no port specified",
-                               spec);
+                return err_set(err, BLD_E_INVALID, "invalid port: \"%s\": no port specified", spec);
         if (!port_range(port, n - (size_t)(port - spec), &lo, &hi))
                 return err_set(err, BLD_E_INVALID, "invalid containerPort: %.*s",
                                (int)(n - (size_t)(port - spec)), port);
@@ -313,9 +312,8 @@ static int expose_one(struct stage *s, const char *spec, struct strv *shown, str
                 char text[24];
 
                 (void)snprintf(text, sizeof(text), "%u/%s", (unsigned)i, proto);
-                if (strv_add(shown, text) < 0 ||
-                    (!strv_has(&s->config.exposed_ports, text) &&
-                     strv_add(&s->config.exposed_ports, text) < 0))
+                if (strv_add(shown, text) < 0 || (!strv_has(&s->config.exposed_ports, text) &&
+                                                  strv_add(&s->config.exposed_ports, text) < 0))
                         r = err_nomem(err, "image config");
         }
         return r;
@@ -386,8 +384,8 @@ static bool known_signal(const char *s)
                 if (name && strcasecmp(s, name) == 0)
                         return true;
         }
-        if (strcasecmp(s, "IOT") == 0 || strcasecmp(s, "CLD") == 0 ||
-            strcasecmp(s, "RTMIN") == 0 || strcasecmp(s, "RTMAX") == 0)
+        if (strcasecmp(s, "IOT") == 0 || strcasecmp(s, "CLD") == 0 || strcasecmp(s, "RTMIN") == 0 ||
+            strcasecmp(s, "RTMAX") == 0)
                 return true;
         if (strncasecmp(s, "RTMIN+", 6) == 0)
                 return parse_u64(s + 6, 1, 15, &n);

@@ -20,8 +20,8 @@ enum plan_named {
         PLAN_NAMED_FOLDER, /* of this machine */
         PLAN_NAMED_IMAGE,  /* the resolver knows which */
         PLAN_NAMED_EMPTY,
-        PLAN_NAMED_GIT,    /* a repository's URL */
-        PLAN_NAMED_HTTP,   /* a file's URL */
+        PLAN_NAMED_GIT,  /* a repository's URL */
+        PLAN_NAMED_HTTP, /* a file's URL */
 };
 
 struct plan_opts {

@@ -308,8 +308,10 @@ static int check_without(struct session *s, const char *name, const struct img_p
 {
         char text[1200];
 
-        (void)snprintf(text, sizeof(text), "%.200s could not be looked up, so it was not checked "
-                       "what it defines: %.*s", name, (int)strcspn(err->msg, "\n"), err->msg);
+        (void)snprintf(text, sizeof(text),
+                       "%.200s could not be looked up, so it was not checked "
+                       "what it defines: %.*s",
+                       name, (int)strcspn(err->msg, "\n"), err->msg);
         if (s->b.c->note)
                 s->b.c->note(s->b.c->user, text);
         err_clear(err);
@@ -481,8 +483,7 @@ static void describe(struct session *s, const struct solve_stats *st)
         for (size_t i = 0; i < s->g.v.n && st->steps; i++) {
                 const struct vertex *v = s->g.v.v[i];
 
-                if (v->planned && v->kind != VX_IMAGE && v->kind != VX_LOCAL &&
-                    v->kind != VX_GIT &&
+                if (v->planned && v->kind != VX_IMAGE && v->kind != VX_LOCAL && v->kind != VX_GIT &&
                     (v->state == VX_DONE || v->state == VX_IDLE))
                         explain_store(&s->b, v);
         }
@@ -497,8 +498,7 @@ static void failed_step(struct session *s, const struct solve_stats *st)
         place_vertex(s, st->failed);
         p->run_status = st->run_status;
         /* A step that failed before it ran has written none. */
-        if (st->log_path[0] &&
-            faccessat(cas_build_dirfd(s->b.record), st->log_path, F_OK, 0) == 0)
+        if (st->log_path[0] && faccessat(cas_build_dirfd(s->b.record), st->log_path, F_OK, 0) == 0)
                 (void)snprintf(p->log_path, sizeof(p->log_path), "%s/builds/%s/%s",
                                cas_root(s->b.c->cas), cas_build_id(s->b.record), st->log_path);
 }

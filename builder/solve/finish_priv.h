@@ -16,7 +16,8 @@ struct outputs {
         bool store;        /* goes into the local store */
         bool push;
 };
-int outputs_parse(const struct bld_build_opts *o, struct outputs *ret, struct bld_err *err) MUST_CHECK;
+int outputs_parse(const struct bld_build_opts *o, struct outputs *ret,
+                  struct bld_err *err) MUST_CHECK;
 void outputs_done(struct outputs *o);
 
 /* The result with the times of its new layers (those above nbase) limited to SOURCE_DATE_EPOCH

@@ -10,8 +10,8 @@
 #define EXPORTER_COMMENT "buildkit.exporter.image.v0"
 #define TIME_KIND "time"
 
-/* An image whose build made no layer has no time of its own: the first one it was made at counts, so
- * that building it again changes nothing. */
+/* An image whose build made no layer has no time of its own: the first one it was made at counts,
+ * so that building it again changes nothing. */
 static int first_made(struct build *b, const struct plan_target *t, const struct vx_result *res,
                       int64_t *ret, struct bld_err *err)
 {
@@ -73,7 +73,8 @@ static size_t count_layers(const struct plan_histories *h)
         return n;
 }
 
-/* Times of the new entries: a layer's own; metadata takes that of the next layer, or of the last. */
+/* Times of the new entries: a layer's own; metadata takes that of the next layer, or of the last.
+ */
 static void entry_times(const struct plan_histories *h, const struct vx_result *res, size_t nbase,
                         int64_t fallback, int64_t *out)
 {

@@ -18,7 +18,7 @@ struct solve {
         struct graph *g;
         struct solve_stats *st;
         unsigned running, running_steps, jobs;
-        int done_fd; /* eventfd: a completion was posted */
+        int done_fd;          /* eventfd: a completion was posted */
         pthread_mutex_t lock; /* guards completed */
         struct job *completed;
         struct bld_err err; /* the first failure */
@@ -77,8 +77,7 @@ static int local_content(struct contexts *x, struct vertex *v, struct bld_err *e
         for (size_t i = 0; v->kind == VX_RUN && i < v->u.run.nmounts && r == 0; i++) {
                 const struct vx_mount *m = &v->u.run.mounts[i];
 
-                if (m->type != MT_BIND || m->input < 0 ||
-                    v->inputs[m->input]->kind != VX_LOCAL)
+                if (m->type != MT_BIND || m->input < 0 || v->inputs[m->input]->kind != VX_LOCAL)
                         continue;
                 r = open_context(x, v->inputs[m->input], &f, err);
                 if (r == 0)
@@ -180,8 +179,8 @@ static int wait_for_key(struct job *j, const struct digest *key, struct cas_lock
 {
         struct build *b = j->s->b;
         char holder[16] = "", text[64];
-        int r = cas_key_lock(b->c->cas, key, cas_build_id(b->record), false, &b->cancel, ret, holder,
-                             err);
+        int r = cas_key_lock(b->c->cas, key, cas_build_id(b->record), false, &b->cancel, ret,
+                             holder, err);
 
         if (r != 1)
                 return r;
@@ -229,7 +228,8 @@ static int forget(struct build *b, struct vertex *v)
         char text[256];
 
         (void)snprintf(text, sizeof(text),
-                       "%s: a file changed while it was copied; the step is not remembered", v->step);
+                       "%s: a file changed while it was copied; the step is not remembered",
+                       v->step);
         events_warning(b->events, v->line, text);
         v->tainted = true;
         return 0;
@@ -421,8 +421,8 @@ static void finish_ok(struct solve *s, struct job *j)
                 events_post(s->b->events, BLD_EV_STEP_CACHED, v, NULL, 0, 0);
                 return;
         }
-        if (!s->st->slowest || v->ended_ns - v->started_ns >
-                                       s->st->slowest->ended_ns - s->st->slowest->started_ns)
+        if (!s->st->slowest ||
+            v->ended_ns - v->started_ns > s->st->slowest->ended_ns - s->st->slowest->started_ns)
                 s->st->slowest = v;
         if (!s->st->first_miss || v->id < s->st->first_miss->id)
                 s->st->first_miss = v;

@@ -579,8 +579,8 @@ int fs_digest(struct fs *f, struct fs_node *n, struct bld_err *err)
                 return r;
         hasher_end(&h, &n->digest);
         n->digested = true;
-        if (!f->tree && f->index && stat_index_put(f->index, sb_text(&path), path.len, &k,
-                                                   begun, &n->digest) < 0)
+        if (!f->tree && f->index &&
+            stat_index_put(f->index, sb_text(&path), path.len, &k, begun, &n->digest) < 0)
                 return err_nomem(err, "stat index");
         return 0;
 }

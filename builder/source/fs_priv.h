@@ -19,7 +19,7 @@ struct fs_node {
         uint32_t dev_major, dev_minor;
         uint64_t inode, device; /* same pair: hard links of one file; 0: unknown */
         unsigned nlink;
-        const struct ly_node *ly; /* chain of layers */
+        const struct ly_node *ly;  /* chain of layers */
         struct fs_node **children; /* sorted by name once loaded */
         size_t nchildren;
         bool loaded;
@@ -58,7 +58,8 @@ int fs_resolve(struct fs *f, struct fs_node *from, const char *path, bool follow
                struct fs_node **ret, struct bld_err *err) MUST_CHECK;
 /* SHA-256 of a regular file's bytes, remembered in the node and the stat index. */
 int fs_digest(struct fs *f, struct fs_node *n, struct bld_err *err) MUST_CHECK;
-int fs_read(struct fs *f, struct fs_node *n, const struct ly_sink *out, struct bld_err *err) MUST_CHECK;
+int fs_read(struct fs *f, struct fs_node *n, const struct ly_sink *out,
+            struct bld_err *err) MUST_CHECK;
 /* fd of a local regular file, caller closes; -1 when the tree is not local. */
 int fs_open_file(struct fs *f, struct fs_node *n, int *ret_fd, struct bld_err *err) MUST_CHECK;
 /* security.capability, if any, malloc'ed. 1/0/negative. */
@@ -83,8 +84,8 @@ int stat_index_open(struct cas *c, const char *name, struct stat_index **ret,
                     struct bld_err *err) MUST_CHECK;
 bool stat_index_get(struct stat_index *x, const char *path, size_t len, const struct stat_key *k,
                     struct digest *ret);
-/* read_ns: CLOCK_REALTIME when reading began. A file that was being modified about then is left out.
- * MT-Safe against other puts. */
+/* read_ns: CLOCK_REALTIME when reading began. A file that was being modified about then is left
+ * out. MT-Safe against other puts. */
 int stat_index_put(struct stat_index *x, const char *path, size_t len, const struct stat_key *k,
                    int64_t read_ns, const struct digest *d) MUST_CHECK;
 /* Write it back when something changed. Failing to is not an error of the build. */
@@ -96,11 +97,11 @@ uint64_t stat_index_hits(const struct stat_index *x);
 
 struct fs_pick {
         struct fs_node *node;
-        char *name;   /* the name it lands under, relative to the destination */
-        size_t src;   /* index of the source it came from */
-        bool is_tree; /* a folder: its children are copied, filtered by excludes */
-        bool matched; /* found by a wildcard */
-        bool parent;  /* --parents: a folder on the way, metadata only */
+        char *name;               /* the name it lands under, relative to the destination */
+        size_t src;               /* index of the source it came from */
+        bool is_tree;             /* a folder: its children are copied, filtered by excludes */
+        bool matched;             /* found by a wildcard */
+        bool parent;              /* --parents: a folder on the way, metadata only */
         const char *exclude_base; /* unused for now */
 };
 VEC_DEFINE(fs_picks, struct fs_pick);

@@ -81,8 +81,8 @@ static int parse_spec(const struct strv *fields, const char *text, struct spec *
 
 static int load(const struct spec *s, struct secret *out, struct bld_err *err)
 {
-        bool from_env = s->type ? strcmp(s->type, "env") == 0
-                                : s->env || (!s->src && getenv(s->id));
+        bool from_env =
+                s->type ? strcmp(s->type, "env") == 0 : s->env || (!s->src && getenv(s->id));
         const char *name = s->env ? s->env : s->src && from_env ? s->src : s->id;
         AUTO_SB struct sb text = SB_INIT(SECRET_MAX);
         int r = 0;

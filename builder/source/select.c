@@ -1,4 +1,5 @@
-/* What the sources of a COPY pick out of a tree, and the digest of it (docs/dockerfile.md, "COPY"). */
+/* What the sources of a COPY pick out of a tree, and the digest of it (docs/dockerfile.md, "COPY").
+ */
 #include <string.h>
 
 #include "base/err.h"

@@ -67,8 +67,8 @@ static int read_inside(struct source *s, const char *name, struct bld_err *err)
 {
         const struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
                                      .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
-        AUTO_FD int dir = sys_openat(AT_FDCWD, s->context_path,
-                                     O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+        AUTO_FD int dir =
+                sys_openat(AT_FDCWD, s->context_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
         AUTO_FD int fd = dir < 0 ? -1 : sys_openat2(dir, name, &how);
         int r;
 

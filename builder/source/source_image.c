@@ -154,8 +154,7 @@ static int resolve(struct resolver *x, const struct img_ref *ref, const char *fu
         if (r != 0)
                 return r < 0 ? r : 0;
         if (x->o->pull == BLD_PULL_NEVER)
-                return err_try(err,
-                               err_set(err, BLD_E_NOT_FOUND, "%s is not in the store", full),
+                return err_try(err, err_set(err, BLD_E_NOT_FOUND, "%s is not in the store", full),
                                "leave --pull=never out, or: bld pull %s", full);
         r = bd_fetch_image(x->c, ref, platform, ret, NULL, err);
         return r < 0 ? r : remember(x, id, ret, err);

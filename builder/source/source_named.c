@@ -102,8 +102,8 @@ static int parse_one(struct named *x, const char *spec, struct bld_err *err)
         AUTO_FREE char *name = eq ? mem_strndup(spec, (size_t)(eq - spec)) : NULL;
 
         if (!name || !*name || !eq[1])
-                return err_set(err, BLD_E_USAGE,
-                               "invalid context value %.200s, expected key=value", spec);
+                return err_set(err, BLD_E_USAGE, "invalid context value %.200s, expected key=value",
+                               spec);
         at = strstr(name, "::");
         if (at) {
                 x->platform = mem_strdup(at + 2);
@@ -237,7 +237,8 @@ static const struct img_desc *choose(const struct img_index *ix, const char *tag
 {
         for (size_t i = 0; i < ix->manifests.n; i++) {
                 const struct img_desc *m = &ix->manifests.v[i];
-                const char *name = img_kvs_get(&m->annotations, "org.opencontainers.image.ref.name");
+                const char *name =
+                        img_kvs_get(&m->annotations, "org.opencontainers.image.ref.name");
 
                 if (digest_is_set(d) ? digest_eq(&m->digest, d)
                                      : str_eq(name, tag ? tag : "latest"))

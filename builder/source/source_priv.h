@@ -64,8 +64,16 @@ int http_fetch(struct bd_ctx *c, const struct secrets *secrets, const char *url,
 void http_file_done(struct http_file *f);
 
 /* --build-context NAME=SOURCE (source_named.c). */
-enum named_kind { NAMED_NONE, NAMED_FOLDER, NAMED_IMAGE, NAMED_LAYOUT, NAMED_STORE, NAMED_EMPTY,
-                  NAMED_GIT, NAMED_HTTP };
+enum named_kind {
+        NAMED_NONE,
+        NAMED_FOLDER,
+        NAMED_IMAGE,
+        NAMED_LAYOUT,
+        NAMED_STORE,
+        NAMED_EMPTY,
+        NAMED_GIT,
+        NAMED_HTTP
+};
 struct named_contexts;
 int named_parse(const struct bld_list *specs, struct named_contexts **ret,
                 struct bld_err *err) MUST_CHECK;

@@ -2,9 +2,9 @@
  * per context under index/, read whole, written atomically, never synced.
  *
  * An entry is trusted when the stat matches and the file had come to rest before it was read: one
- * modified within the clock's resolution of that moment could have been modified again with the same
- * stamps ("racily clean"), so it never gets in. The same is asked of the moment the index was written,
- * by the index file's own mtime, for clocks of file servers that differ from ours. */
+ * modified within the clock's resolution of that moment could have been modified again with the
+ * same stamps ("racily clean"), so it never gets in. The same is asked of the moment the index was
+ * written, by the index file's own mtime, for clocks of file servers that differ from ours. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -40,7 +40,7 @@ struct stat_index {
         size_t map_len;
         const struct entry *old; /* sorted by path_hash */
         size_t nold;
-        int64_t written_ns; /* mtime of the index file */
+        int64_t written_ns;   /* mtime of the index file */
         pthread_mutex_t lock; /* guards fresh and hits */
         struct {
                 struct entry *v;
@@ -210,8 +210,8 @@ void stat_index_save(struct stat_index *x, struct cas *c)
         out = (struct entry *)(void *)(h + 1);
         qsort(x->fresh.v, x->fresh.n, sizeof(*x->fresh.v), cmp_entries);
         while (i < x->fresh.n || j < x->nold) {
-                bool take_new = j == x->nold || (i < x->fresh.n && x->fresh.v[i].path_hash <=
-                                                                           x->old[j].path_hash);
+                bool take_new = j == x->nold ||
+                                (i < x->fresh.n && x->fresh.v[i].path_hash <= x->old[j].path_hash);
                 const struct entry *e = take_new ? &x->fresh.v[i++] : &x->old[j++];
 
                 if (n == 0 || out[n - 1].path_hash != e->path_hash)

@@ -35,10 +35,10 @@ struct bld_list {
 
 struct bld_opts {
         size_t size;
-        const char *root;     /* the store; NULL: $BLD_ROOT, else the default for this user */
-        const char *helper;   /* installed bld to run as keeper; NULL: this very program */
-        const char *authfile; /* credentials; NULL: the usual places */
-        const char *creds;    /* "user:password" */
+        const char *root;         /* the store; NULL: $BLD_ROOT, else the default for this user */
+        const char *helper;       /* installed bld to run as keeper; NULL: this very program */
+        const char *authfile;     /* credentials; NULL: the usual places */
+        const char *creds;        /* "user:password" */
         struct bld_list insecure; /* hosts allowed plain HTTP; loopback always is */
         struct bld_list cas;      /* "HOST=FILE" */
         bool no_tls_verify;

@@ -18,29 +18,29 @@ enum bld_event_type {
         BLD_EV_STEP_STATUS, /* text; done/total bytes when total > 0 */
         BLD_EV_STEP_LOG,    /* data/len: output of the step, stream 1 or 2 */
         BLD_EV_STEP_DONE,
-        BLD_EV_STEP_ERROR,  /* text */
-        BLD_EV_WARNING,     /* text, line when it has one */
-        BLD_EV_TRANSFER,    /* text: what is pushed; done/total */
+        BLD_EV_STEP_ERROR, /* text */
+        BLD_EV_WARNING,    /* text, line when it has one */
+        BLD_EV_TRANSFER,   /* text: what is pushed; done/total */
         BLD_EV_BUILD_END,
 };
 
 struct bld_event {
         enum bld_event_type type;
-        const char *step;  /* "deps 2/4", stable for the build; NULL when not about a step */
-        const char *name;  /* the instruction as people know it: "RUN make" */
-        const char *file;  /* Dockerfile as given */
+        const char *step; /* "deps 2/4", stable for the build; NULL when not about a step */
+        const char *name; /* the instruction as people know it: "RUN make" */
+        const char *file; /* Dockerfile as given */
         unsigned line;
         const char *text;
         const char *data;
         size_t len;
         int stream;
         uint64_t done, total;
-        int64_t time_ns;       /* CLOCK_REALTIME */
-        int64_t elapsed_ms;    /* since the step (or build) started */
-        int exit_status;       /* STEP_DONE of a RUN: 0 */
-        const char *digest;    /* the step's key, "sha256:..." */
+        int64_t time_ns;           /* CLOCK_REALTIME */
+        int64_t elapsed_ms;        /* since the step (or build) started */
+        int exit_status;           /* STEP_DONE of a RUN: 0 */
+        const char *digest;        /* the step's key, "sha256:..." */
         const char *const *inputs; /* keys of the steps it needs, NULL-terminated; PLAN only */
-        unsigned steps_total;  /* BUILD_START is before planning: set from the first PLAN on */
+        unsigned steps_total;      /* BUILD_START is before planning: set from the first PLAN on */
 };
 
 /* ---- options ---- */
@@ -53,24 +53,24 @@ struct bld_build_opts {
         const char *dockerfile; /* NULL: look for it in the context; "-": from stdin_fd */
         int stdin_fd;
         const char *ignorefile;
-        struct bld_list tags;        /* -t */
-        struct bld_list targets;     /* --target; none: the last stage */
-        struct bld_list build_args;  /* "K=V" */
+        struct bld_list tags;           /* -t */
+        struct bld_list targets;        /* --target; none: the last stage */
+        struct bld_list build_args;     /* "K=V" */
         struct bld_list build_contexts; /* "NAME=SRC" */
-        struct bld_list labels;      /* "K=V" */
-        struct bld_list annotations; /* "K=V" */
+        struct bld_list labels;         /* "K=V" */
+        struct bld_list annotations;    /* "K=V" */
         struct bld_list platforms;
-        struct bld_list secrets;     /* CSV "id=ID[,src=F|env=V]" */
+        struct bld_list secrets; /* CSV "id=ID[,src=F|env=V]" */
         struct bld_list ssh;
-        struct bld_list allow;       /* entitlements */
-        struct bld_list add_hosts;   /* "HOST:IP" */
-        struct bld_list outputs;     /* -o specs (CSV) */
+        struct bld_list allow;     /* entitlements */
+        struct bld_list add_hosts; /* "HOST:IP" */
+        struct bld_list outputs;   /* -o specs (CSV) */
         struct bld_list no_cache_filter;
-        const char *network;         /* default, none, host; NULL: default */
-        const char *isolation;       /* NULL: auto */
-        const char *compression;     /* gzip, zstd, none; NULL: gzip */
-        int compression_level;       /* 0: default */
-        bool docker_format;          /* --format docker */
+        const char *network;     /* default, none, host; NULL: default */
+        const char *isolation;   /* NULL: auto */
+        const char *compression; /* gzip, zstd, none; NULL: gzip */
+        int compression_level;   /* 0: default */
+        bool docker_format;      /* --format docker */
         bool no_cache;
         bool push;
         bool reproducible;
@@ -79,7 +79,7 @@ struct bld_build_opts {
         unsigned jobs; /* 0: CPUs */
         uint64_t shm_bytes;
         int64_t run_timeout_ms;
-        int out_fd; /* where "-" outputs go */
+        int out_fd;                                            /* where "-" outputs go */
         void (*event)(void *user, const struct bld_event *ev); /* may be NULL */
         void *user;
 };
@@ -103,8 +103,8 @@ struct bld_build_result {
         char digest[160];        /* what a pull resolves: manifest, or index */
         char config_digest[160]; /* single platform only */
         char media_type[96];
-        uint64_t size;           /* of the document named by digest */
-        uint64_t image_bytes;    /* compressed layers */
+        uint64_t size;        /* of the document named by digest */
+        uint64_t image_bytes; /* compressed layers */
         unsigned layers_new, layers_reused;
         unsigned steps, steps_cached;
         char first_miss[200];     /* "deps 4/4  Dockerfile:9", "" when nothing missed */
@@ -113,7 +113,7 @@ struct bld_build_result {
         int64_t slowest_ms, push_ms, total_ms;
         uint64_t pushed_bytes, push_skipped_bytes;
         unsigned warnings;
-        char isolation[600]; /* what was chosen and why, "" when no step ran */
+        char isolation[600];    /* what was chosen and why, "" when no step ran */
         struct bld_place place; /* on failure */
 };
 

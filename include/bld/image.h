@@ -25,15 +25,16 @@ struct bld_transfer_opts {
 
 /* Array of {name, repository, tag, digest, mediaType, configDigest, platform, created, size,
  * layers}, newest first. */
-BLD_API int bld_images(struct bld *b, const char *filter_repo, char **ret_json, struct bld_err *err);
+BLD_API int bld_images(struct bld *b, const char *filter_repo, char **ret_json,
+                       struct bld_err *err);
 BLD_API int bld_tag(struct bld *b, const char *src, const char *dst, struct bld_err *err);
 /* ret_json: array of {untagged | deleted}. force: by digest, with all its names. */
 BLD_API int bld_rmi(struct bld *b, const char *ref, bool force, char **ret_json,
                     struct bld_err *err);
 /* Docker-shaped object for one platform; raw: the document itself, byte for byte. */
 enum bld_inspect { BLD_INSPECT_DOCKER, BLD_INSPECT_MANIFEST, BLD_INSPECT_CONFIG };
-BLD_API int bld_inspect(struct bld *b, const char *ref, enum bld_inspect what,
-                        const char *platform, char **ret_json, struct bld_err *err);
+BLD_API int bld_inspect(struct bld *b, const char *ref, enum bld_inspect what, const char *platform,
+                        char **ret_json, struct bld_err *err);
 /* Array of {created, createdBy, size, comment, emptyLayer, digest}, newest first. */
 BLD_API int bld_history(struct bld *b, const char *ref, const char *platform, char **ret_json,
                         struct bld_err *err);

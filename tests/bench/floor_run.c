@@ -1,8 +1,8 @@
 /* The least a RUN step can cost: floor_run COUNT BASE SCRATCH COMMAND...
  *
- * COUNT times: clone3 into new mount, pid, ipc, uts and cgroup namespaces, mount an overlay of BASE and of
- * all upper folders so far through the new mount API, pivot into it, execute COMMAND, wait. No /proc, no
- * capabilities, no seccomp, nothing packed, nothing synced. Needs root. */
+ * COUNT times: clone3 into new mount, pid, ipc, uts and cgroup namespaces, mount an overlay of BASE
+ * and of all upper folders so far through the new mount API, pivot into it, execute COMMAND, wait.
+ * No /proc, no capabilities, no seccomp, nothing packed, nothing synced. Needs root. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/mount.h>
@@ -47,7 +47,8 @@ static void mount_old(const char *base, const char *scratch, int i)
         size_t n = (size_t)snprintf(opts, sizeof(opts), "lowerdir=");
 
         for (int lower = i - 1; lower >= 0; lower--)
-                n += (size_t)snprintf(opts + n, sizeof(opts) - n, "%s:", path(buf, scratch, "upper", lower));
+                n += (size_t)snprintf(opts + n, sizeof(opts) - n,
+                                      "%s:", path(buf, scratch, "upper", lower));
         n += (size_t)snprintf(opts + n, sizeof(opts) - n, "%s,upperdir=%s", base,
                               path(buf, scratch, "upper", i));
         snprintf(opts + n, sizeof(opts) - n, ",workdir=%s", path(buf, scratch, "work", i));
@@ -91,8 +92,8 @@ static void enter_root(const char *base, const char *scratch, int i)
         if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
                 die("make mounts private");
         mount_new(base, scratch, i);
-        if (chdir(path(buf, scratch, "root", 0)) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 ||
-            chdir("/") < 0)
+        if (chdir(path(buf, scratch, "root", 0)) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
+            umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
                 die("pivot_root");
 }
 

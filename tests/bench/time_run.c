@@ -1,11 +1,11 @@
 /* Time commands side by side: time_run REPEATS FILE
  *
- * FILE has one command per line: LABEL <tab> PREPARATION <tab> COMMAND. The preparation is given to the
- * shell and not timed (may be empty); the command is split at blanks and executed as it is, so that no
- * shell is part of the time. All commands are run once in turn, then again, REPEATS times: whatever
- * disturbs the machine disturbs all of them. Prints LABEL, the median, minimum and maximum in
- * milliseconds, the median of the CPU time (user and system, children included) in milliseconds, and the
- * largest resident set in KiB. A command that fails ends everything. */
+ * FILE has one command per line: LABEL <tab> PREPARATION <tab> COMMAND. The preparation is given to
+ * the shell and not timed (may be empty); the command is split at blanks and executed as it is, so
+ * that no shell is part of the time. All commands are run once in turn, then again, REPEATS times:
+ * whatever disturbs the machine disturbs all of them. Prints LABEL, the median, minimum and maximum
+ * in milliseconds, the median of the CPU time (user and system, children included) in milliseconds,
+ * and the largest resident set in KiB. A command that fails ends everything. */
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>

@@ -106,7 +106,8 @@ static const struct mock_step *peek_step(struct mock *m)
         return s;
 }
 
-static void check_locked(struct mock *m, const struct mock_step *s, const char *head, const char *body)
+static void check_locked(struct mock *m, const struct mock_step *s, const char *head,
+                         const char *body)
 {
         size_t n = strlen(s->request);
         bool start = s->request[n - 1] == '*';
@@ -118,7 +119,8 @@ static void check_locked(struct mock *m, const struct mock_step *s, const char *
                        (int)strcspn(head, "\r"), head);
         for (size_t i = 0; i < ARRAY_LEN(s->has) && s->has[i]; i++)
                 if (!strstr(head, s->has[i]))
-                        sb_fmt(&m->wrong, "\"%s\" lacks \"%s\":\n%s\n", s->request, s->has[i], head);
+                        sb_fmt(&m->wrong, "\"%s\" lacks \"%s\":\n%s\n", s->request, s->has[i],
+                               head);
         for (size_t i = 0; i < ARRAY_LEN(s->hasnt) && s->hasnt[i]; i++)
                 if (strcasestr(head, s->hasnt[i]))
                         sb_fmt(&m->wrong, "\"%s\" has \"%s\"\n", s->request, s->hasnt[i]);

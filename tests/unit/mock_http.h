@@ -17,19 +17,19 @@ enum mock_how {
 };
 
 struct mock_step {
-        const char *request;      /* "GET /v2/a", whole request target; or the start of it and '*' */
-        const char *has[4];       /* text that must be in the request's headers */
-        const char *hasnt[4];     /* text that must not */
-        const char *body_has;     /* text that must be in the request's body */
+        const char *request;  /* "GET /v2/a", whole request target; or the start of it and '*' */
+        const char *has[4];   /* text that must be in the request's headers */
+        const char *hasnt[4]; /* text that must not */
+        const char *body_has; /* text that must be in the request's body */
         int status;
-        const char *headers;      /* "Name: value\r\n..." or NULL */
-        const char *body;         /* NULL: empty */
-        size_t body_len;          /* 0: strlen(body) */
+        const char *headers; /* "Name: value\r\n..." or NULL */
+        const char *body;    /* NULL: empty */
+        size_t body_len;     /* 0: strlen(body) */
         enum mock_how how;
         size_t cut;
-        bool no_length;           /* no Content-Length; the connection ends the body */
-        unsigned times;           /* 0: once */
-        bool optional;            /* may be left over */
+        bool no_length; /* no Content-Length; the connection ends the body */
+        unsigned times; /* 0: once */
+        bool optional;  /* may be left over */
 };
 
 struct mock;

@@ -308,10 +308,10 @@ static void times(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(integers), cmocka_unit_test(signed_integers),
-                cmocka_unit_test(octal),    cmocka_unit_test(sizes),
-                cmocka_unit_test(booleans), cmocka_unit_test(durations),
-                cmocka_unit_test(formats),  cmocka_unit_test(times),
+                cmocka_unit_test(integers),    cmocka_unit_test(signed_integers),
+                cmocka_unit_test(octal),       cmocka_unit_test(sizes),
+                cmocka_unit_test(booleans),    cmocka_unit_test(durations),
+                cmocka_unit_test(formats),     cmocka_unit_test(times),
                 cmocka_unit_test(nanoseconds),
         };
 

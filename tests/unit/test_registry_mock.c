@@ -1,4 +1,5 @@
-/* The client against scripted servers: sequences of requests, headers that must be absent, faults. */
+/* The client against scripted servers: sequences of requests, headers that must be absent, faults.
+ */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -167,8 +168,8 @@ static const char *range_of(size_t from)
         return s;
 }
 
-static const char doc[] = "{\"schemaVersion\":2,\"mediaType\":\"" MT_OCI_INDEX
-                          "\",\"manifests\":[]}";
+static const char doc[] =
+        "{\"schemaVersion\":2,\"mediaType\":\"" MT_OCI_INDEX "\",\"manifests\":[]}";
 
 /* ---- downloads ---- */
 
@@ -477,7 +478,7 @@ static void test_final_answers(void **state UNUSED)
         static const struct {
                 int status, code;
         } rows[] = {
-                {400, BLD_E_NETWORK}, {403, BLD_E_DENIED}, {404, BLD_E_NOT_FOUND},
+                {400, BLD_E_NETWORK}, {403, BLD_E_DENIED},  {404, BLD_E_NOT_FOUND},
                 {405, BLD_E_NETWORK}, {451, BLD_E_NETWORK},
         };
 
@@ -531,7 +532,8 @@ static void test_cancel(void **state UNUSED)
         const struct mock_step rows[][2] = {
                 {{w->url, .how = MOCK_SILENT}, {0}},
                 {{w->url, .status = 200, .body = w->blob, .body_len = sizeof(w->blob),
-                  .how = MOCK_STALL, .cut = 1000}, {0}},
+                  .how = MOCK_STALL, .cut = 1000},
+                 {0}},
                 {{w->url, .status = 503, .headers = "Retry-After: 60\r\n"}, {0}}, /* in the wait */
         };
 
@@ -837,7 +839,9 @@ static void test_realm_refused(void **state UNUSED)
                 "http://tokens.example.com/token",      /* plain, not loopback */
                 "https://u:p@tokens.example.com/token", /* user information */
                 "https://169.254.169.254/token",        /* metadata */
-                "//tokens.example.com/", "file:///etc/passwd", "",
+                "//tokens.example.com/",
+                "file:///etc/passwd",
+                "",
         };
 
         connect_with((struct reg_opts){.creds = CREDS});
@@ -868,8 +872,9 @@ static void test_push(void **state UNUSED)
                 {w->post, .has = {"Content-Length: 0\r\n"}, .hasnt = {"Content-Type", "Expect"},
                  .status = 202,
                  .headers = "Location: /v2/a/b/blobs/uploads/u1?_state=A%2Fb%3D&B=1\r\n"},
-                {put, .has = {"Content-Length: 200000\r\n",
-                              "Content-Type: application/octet-stream\r\n"},
+                {put,
+                 .has = {"Content-Length: 200000\r\n",
+                         "Content-Type: application/octet-stream\r\n"},
                  .status = 201},
                 {0},
         };
@@ -1343,7 +1348,8 @@ static void test_proxy(void **state UNUSED)
         check_scripts();
 }
 
-/* What was begun at a mirror ends at the origin; the origin's credentials do not go to the mirror. */
+/* What was begun at a mirror ends at the origin; the origin's credentials do not go to the mirror.
+ */
 static void test_mirrors(void **state UNUSED)
 {
         char url[256];
@@ -1374,9 +1380,9 @@ static void test_mirrors(void **state UNUSED)
 
         (void)snprintf(url, sizeof(url), "GET /v2/hub/a/b/blobs/%s", w->digest);
         assert_int_equal(strv_addf(&mirrors, "%s=127.0.0.1:1", mock_host(w->reg)), 0);
-        assert_int_equal(strv_addf(&mirrors, "%s=http://%s/hub/", mock_host(w->reg),
-                                   mock_host(w->other)),
-                         0);
+        assert_int_equal(
+                strv_addf(&mirrors, "%s=http://%s/hub/", mock_host(w->reg), mock_host(w->other)),
+                0);
         mock_script(w->other, mirror);
         mock_script(w->reg, origin);
         connect_with((struct reg_opts){.creds = CREDS, .mirrors = &mirrors});
@@ -1453,10 +1459,10 @@ static void test_one_token_for_all(void **state UNUSED)
 
 #define DIGEST_A "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define TAG_A "sha256-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-#define ENTRY(hex, type)                                                                           \
-        "{\"mediaType\":\"" MT_OCI_MANIFEST "\",\"size\":3,\"artifactType\":\"" type "\","          \
+#define ENTRY(hex, type)                                                                   \
+        "{\"mediaType\":\"" MT_OCI_MANIFEST "\",\"size\":3,\"artifactType\":\"" type "\"," \
         "\"digest\":\"sha256:" hex hex hex hex hex hex hex hex "\"}"
-#define INDEX(entries)                                                                             \
+#define INDEX(entries) \
         "{\"schemaVersion\":2,\"mediaType\":\"" MT_OCI_INDEX "\",\"manifests\":[" entries "]}"
 
 static void test_referrers(void **state UNUSED)
@@ -1476,8 +1482,8 @@ static void test_referrers(void **state UNUSED)
                   .headers = "Content-Type: text/plain\r\n", .body = "404 page not found"},
                  {"GET /v2/a/b/manifests/" TAG_A, .has = {MT_OCI_INDEX}, .status = 200,
                   .headers = index_type,
-                  .body = INDEX(ENTRY("11111111", "z") "," ENTRY("22222222", "x/y") ","
-                                ENTRY("33333333", "x/y"))},
+                  .body = INDEX(ENTRY("11111111", "z") "," ENTRY("22222222", "x/y") "," ENTRY(
+                          "33333333", "x/y"))},
                  {0}},
                 /* something that is no index: not supported, and no tag either */
                 {{"GET /v2/a/b/referrers/" DIGEST_A "?artifactType=x%2Fy", .status = 200,
@@ -1507,8 +1513,11 @@ static void test_delete(void **state UNUSED)
 {
         static const struct {
                 int status, want;
-        } rows[] = {{202, 0}, {404, BLD_E_NOT_FOUND}, {405, BLD_E_UNSUPPORTED},
-                    {400, BLD_E_UNSUPPORTED}, {403, BLD_E_DENIED}};
+        } rows[] = {{202, 0},
+                    {404, BLD_E_NOT_FOUND},
+                    {405, BLD_E_UNSUPPORTED},
+                    {400, BLD_E_UNSUPPORTED},
+                    {403, BLD_E_DENIED}};
 
         connect_with((struct reg_opts){0});
         for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -1554,23 +1563,59 @@ static void test_login_is_not_anonymous(void **state UNUSED)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                T(test_resume), T(test_resume_ignored), T(test_resume_wrong_range),
-                T(test_resume_416), T(test_wrong_digest), T(test_wrong_length),
-                T(test_short_body_gives_up), T(test_unasked_part), T(test_no_ranges_gives_up),
+                T(test_resume),
+                T(test_resume_ignored),
+                T(test_resume_wrong_range),
+                T(test_resume_416),
+                T(test_wrong_digest),
+                T(test_wrong_length),
+                T(test_short_body_gives_up),
+                T(test_unasked_part),
+                T(test_no_ranges_gives_up),
                 T(test_redirect_drops_authorization),
-                T(test_redirect_refused), T(test_storage_expired), T(test_retries),
-                T(test_retries_end), T(test_retry_after_too_long), T(test_final_answers),
-                T(test_offline), T(test_cancel), T(test_cancel_upload), T(test_stall), T(test_bearer),
-                T(test_bearer_anonymous), T(test_bearer_post_fallback), T(test_bearer_identity),
-                T(test_token_redirect), T(test_stale_login), T(test_login_rejected_on_push),
-                T(test_insufficient_scope_ends), T(test_ping_for_challenge),
-                T(test_realm_refused), T(test_push), T(test_push_elsewhere),
-                T(test_push_lost_answer), T(test_push_session_lost), T(test_push_token_dies),
-                T(test_mounts), T(test_push_digest_refused), T(test_push_in_chunks),
-                T(test_refused_before_the_body), T(test_chunk_resumed),
-                T(test_push_bad_location), T(test_manifest_head_fallback),
-                T(test_captive_portal), T(test_rate_limits), T(test_manifest_mismatch), T(test_tags), T(test_tags_elsewhere),
-                T(test_mirrors), T(test_proxy), T(test_one_token_for_all), T(test_referrers), T(test_delete), T(test_login_is_not_anonymous),
+                T(test_redirect_refused),
+                T(test_storage_expired),
+                T(test_retries),
+                T(test_retries_end),
+                T(test_retry_after_too_long),
+                T(test_final_answers),
+                T(test_offline),
+                T(test_cancel),
+                T(test_cancel_upload),
+                T(test_stall),
+                T(test_bearer),
+                T(test_bearer_anonymous),
+                T(test_bearer_post_fallback),
+                T(test_bearer_identity),
+                T(test_token_redirect),
+                T(test_stale_login),
+                T(test_login_rejected_on_push),
+                T(test_insufficient_scope_ends),
+                T(test_ping_for_challenge),
+                T(test_realm_refused),
+                T(test_push),
+                T(test_push_elsewhere),
+                T(test_push_lost_answer),
+                T(test_push_session_lost),
+                T(test_push_token_dies),
+                T(test_mounts),
+                T(test_push_digest_refused),
+                T(test_push_in_chunks),
+                T(test_refused_before_the_body),
+                T(test_chunk_resumed),
+                T(test_push_bad_location),
+                T(test_manifest_head_fallback),
+                T(test_captive_portal),
+                T(test_rate_limits),
+                T(test_manifest_mismatch),
+                T(test_tags),
+                T(test_tags_elsewhere),
+                T(test_mirrors),
+                T(test_proxy),
+                T(test_one_token_for_all),
+                T(test_referrers),
+                T(test_delete),
+                T(test_login_is_not_anonymous),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,7 +38,8 @@ static void test_challenges(void **state UNUSED)
         static const struct {
                 const char *name, *in, *want;
         } rows[] = {
-                {"hub", "Bearer realm=\"https://auth.docker.io/token\",service=\"registry.docker.io\"",
+                {"hub",
+                 "Bearer realm=\"https://auth.docker.io/token\",service=\"registry.docker.io\"",
                  "bearer realm=https://auth.docker.io/token service=registry.docker.io"},
                 {"commas in scope",
                  "Bearer realm=\"r\",scope=\"repository:a:pull,push repository:b:pull\"",
@@ -63,7 +64,8 @@ static void test_challenges(void **state UNUSED)
                 {"only commas", " , ,, ", ""},
                 {"parameter first", "realm=\"x\", Bearer realm=\"y\"", "bearer realm=y"},
                 {"unclosed quote", "Bearer realm=\"abc", "bearer realm=abc"},
-                {"unclosed with comma", "Bearer realm=\"abc,service=x", "bearer realm=abc,service=x"},
+                {"unclosed with comma", "Bearer realm=\"abc,service=x",
+                 "bearer realm=abc,service=x"},
                 {"garbage between", "Bearer realm=a, @@@, service=b", "bearer realm=a service=b"},
                 {"garbage after value", "Bearer realm=\"a\" junk, service=b",
                  "bearer realm=a service=b"},
@@ -76,17 +78,20 @@ static void test_challenges(void **state UNUSED)
                 {"scheme with digits", "X1-Foo_2 a=b", "x1-foo_2 a=b"},
                 {"trailing comma", "Basic realm=a,", "basic realm=a"},
                 {"leading comma", ",Basic realm=a", "basic realm=a"},
-                {"same scheme twice", "Bearer realm=a, Bearer realm=b", "bearer realm=a | bearer realm=b"},
+                {"same scheme twice", "Bearer realm=a, Bearer realm=b",
+                 "bearer realm=a | bearer realm=b"},
                 {"equals in quotes", "Bearer realm=\"https://a/?b=c&d=e,f\"",
                  "bearer realm=https://a/?b=c&d=e,f"},
                 {"backslash at end", "Bearer realm=\"a\\", "bearer realm=a\\"},
                 {"only equals", "=, =x, Basic realm=a", "basic realm=a"},
-                {"harbor", "Bearer realm=\"https://h/service/token\",service=\"harbor-registry\","
-                           "scope=\"repository:p/x:pull\"",
+                {"harbor",
+                 "Bearer realm=\"https://h/service/token\",service=\"harbor-registry\","
+                 "scope=\"repository:p/x:pull\"",
                  "bearer realm=https://h/service/token service=harbor-registry "
                  "scope=repository:p/x:pull"},
-                {"acr offers both", "Bearer realm=\"https://x.azurecr.io/oauth2/token\","
-                                    "service=\"x.azurecr.io\", Basic realm=\"x.azurecr.io\"",
+                {"acr offers both",
+                 "Bearer realm=\"https://x.azurecr.io/oauth2/token\","
+                 "service=\"x.azurecr.io\", Basic realm=\"x.azurecr.io\"",
                  "bearer realm=https://x.azurecr.io/oauth2/token service=x.azurecr.io | "
                  "basic realm=x.azurecr.io"},
         };
@@ -113,7 +118,8 @@ static void test_links(void **state UNUSED)
                 {"several types", "<u>; rel=\"prev next\"", "u"},
                 {"second link", "<a>; rel=\"prev\", <b>; rel=\"next\"", "b"},
                 {"comma in target", "<a,b>; rel=next", "a,b"},
-                {"quoted separators", "<a>; title=\"x, <y>; rel=next\"; rel=prev, <b>; rel=next", "b"},
+                {"quoted separators", "<a>; title=\"x, <y>; rel=next\"; rel=prev, <b>; rel=next",
+                 "b"},
                 {"first rel counts", "<a>; rel=prev; rel=next", NULL},
                 {"none", "<a>; rel=last", NULL},
                 {"no rel", "<a>", NULL},
@@ -219,7 +225,8 @@ static void test_urls(void **state UNUSED)
                 {NULL, "https://../x", NULL},
                 {NULL, "ftp://h/", NULL},
                 {NULL, "/v2/", NULL},
-                {"https://r.io/v2/a/blobs/uploads/", "/v2/x?_state=A%2B", "https://r.io/v2/x?_state=A%2B"},
+                {"https://r.io/v2/a/blobs/uploads/", "/v2/x?_state=A%2B",
+                 "https://r.io/v2/x?_state=A%2B"},
                 {"https://r.io/v2/a/b?x=/y", "c?d", "https://r.io/v2/a/c?d"},
                 {"https://r.io/v2/a/b?x", "?d", "https://r.io/v2/a/b?d"},
                 {"https://r.io/v2/", "//s.io/x", "https://s.io/x"},
@@ -257,18 +264,18 @@ static void test_addresses(void **state UNUSED)
                 const char *in;
                 enum reg_addr want;
         } rows[] = {
-                {"example.com", REG_ADDR_NAME},      {"8.8.8.8", REG_ADDR_PUBLIC},
-                {"127.0.0.1", REG_ADDR_LOOPBACK},    {"localhost", REG_ADDR_LOOPBACK},
-                {"LOCALHOST", REG_ADDR_LOOPBACK},    {"[::1]", REG_ADDR_LOOPBACK},
-                {"0.0.0.0", REG_ADDR_LOOPBACK},      {"[::]", REG_ADDR_LOOPBACK},
-                {"10.1.2.3", REG_ADDR_PRIVATE},      {"172.16.0.1", REG_ADDR_PRIVATE},
-                {"172.32.0.1", REG_ADDR_PUBLIC},     {"192.168.1.1", REG_ADDR_PRIVATE},
-                {"100.64.0.1", REG_ADDR_PRIVATE},    {"169.254.169.254", REG_ADDR_LINK},
-                {"[fd00:ec2::254]", REG_ADDR_LINK},  {"[fd00::1]", REG_ADDR_PRIVATE},
-                {"[fe80::1]", REG_ADDR_LINK},        {"[::ffff:169.254.1.1]", REG_ADDR_LINK},
+                {"example.com", REG_ADDR_NAME},         {"8.8.8.8", REG_ADDR_PUBLIC},
+                {"127.0.0.1", REG_ADDR_LOOPBACK},       {"localhost", REG_ADDR_LOOPBACK},
+                {"LOCALHOST", REG_ADDR_LOOPBACK},       {"[::1]", REG_ADDR_LOOPBACK},
+                {"0.0.0.0", REG_ADDR_LOOPBACK},         {"[::]", REG_ADDR_LOOPBACK},
+                {"10.1.2.3", REG_ADDR_PRIVATE},         {"172.16.0.1", REG_ADDR_PRIVATE},
+                {"172.32.0.1", REG_ADDR_PUBLIC},        {"192.168.1.1", REG_ADDR_PRIVATE},
+                {"100.64.0.1", REG_ADDR_PRIVATE},       {"169.254.169.254", REG_ADDR_LINK},
+                {"[fd00:ec2::254]", REG_ADDR_LINK},     {"[fd00::1]", REG_ADDR_PRIVATE},
+                {"[fe80::1]", REG_ADDR_LINK},           {"[::ffff:169.254.1.1]", REG_ADDR_LINK},
                 {"[::ffff:7f00:1]", REG_ADDR_LOOPBACK}, {"[64:ff9b::a00:1]", REG_ADDR_PRIVATE},
-                {"2130706433", REG_ADDR_LOOPBACK},   {"0x7f.1", REG_ADDR_LOOPBACK},
-                {"[2001:db8::1]", REG_ADDR_PUBLIC},  {"224.0.0.1", REG_ADDR_LINK},
+                {"2130706433", REG_ADDR_LOOPBACK},      {"0x7f.1", REG_ADDR_LOOPBACK},
+                {"[2001:db8::1]", REG_ADDR_PUBLIC},     {"224.0.0.1", REG_ADDR_LINK},
                 {"2606:4700::1", REG_ADDR_PUBLIC},
         };
 
@@ -320,28 +327,31 @@ static void test_auth_files(void **state UNUSED)
                 const char *name, *doc, *host, *path, *want;
                 bool legacy;
         } rows[] = {
-                {"plain", "{\"auths\":{\"r.io\":{\"auth\":\"dTpw\"}}}", "r.io", "a/b", "u:p", false},
+                {"plain", "{\"auths\":{\"r.io\":{\"auth\":\"dTpw\"}}}", "r.io", "a/b", "u:p",
+                 false},
                 {"colon in password", "{\"auths\":{\"r.io\":{\"auth\":\"dTpwOnE=\"}}}", "r.io", "a",
                  "u:p:q", false},
                 {"whitespace", "{\"auths\":{\"r.io\":{\"auth\":\" dTpw\\n\"}}}", "r.io", "a", "u:p",
                  false},
-                {"NUL padding", "{\"auths\":{\"r.io\":{\"auth\":\"dTpwAAA=\"}}}", "r.io", "a", "u:p",
-                 false},
+                {"NUL padding", "{\"auths\":{\"r.io\":{\"auth\":\"dTpwAAA=\"}}}", "r.io", "a",
+                 "u:p", false},
                 {"fields", "{\"auths\":{\"r.io\":{\"username\":\"u\",\"password\":\"x\"}}}", "r.io",
                  "a", "u:x", false},
-                {"auth wins", "{\"auths\":{\"r.io\":{\"auth\":\"dTpw\",\"username\":\"v\","
-                              "\"password\":\"x\"}}}",
+                {"auth wins",
+                 "{\"auths\":{\"r.io\":{\"auth\":\"dTpw\",\"username\":\"v\","
+                 "\"password\":\"x\"}}}",
                  "r.io", "a", "u:p", false},
                 {"no colon", "{\"auths\":{\"r.io\":{\"auth\":\"dQ==\"}}}", "r.io", "a", "warned\n",
                  false},
                 {"not base64", "{\"auths\":{\"r.io\":{\"auth\":\"%%%\"}}}", "r.io", "a", "warned\n",
                  false},
-                {"identity", "{\"auths\":{\"r.io\":{\"identitytoken\":\"t\"}}}", "r.io", "a", "id=t",
-                 false},
+                {"identity", "{\"auths\":{\"r.io\":{\"identitytoken\":\"t\"}}}", "r.io", "a",
+                 "id=t", false},
                 {"registry token", "{\"auths\":{\"r.io\":{\"registrytoken\":\"t\"}}}", "r.io", "a",
                  "bearer=t", false},
                 {"empty entry", "{\"auths\":{\"r.io\":{}}}", "r.io", "a", "", false},
-                {"other host", "{\"auths\":{\"s.io\":{\"auth\":\"dTpw\"}}}", "r.io", "a", "", false},
+                {"other host", "{\"auths\":{\"s.io\":{\"auth\":\"dTpw\"}}}", "r.io", "a", "",
+                 false},
                 {"port matters", "{\"auths\":{\"r.io:5000\":{\"auth\":\"dTpw\"}}}", "r.io", "a", "",
                  false},
                 {"443 tried bare", "{\"auths\":{\"r.io\":{\"auth\":\"dTpw\"}}}", "r.io:443", "a",
@@ -352,29 +362,33 @@ static void test_auth_files(void **state UNUSED)
                  "docker.io", "library/x", "u:p", false},
                 {"hub by wire name", "{\"auths\":{\"registry-1.docker.io\":{\"auth\":\"dTpw\"}}}",
                  "docker.io", "library/x", "u:p", false},
-                {"path first", "{\"auths\":{\"r.io\":{\"auth\":\"dTpw\"},\"r.io/ns\":{\"auth\":"
-                               "\"dTI6cDI=\"}}}",
+                {"path first",
+                 "{\"auths\":{\"r.io\":{\"auth\":\"dTpw\"},\"r.io/ns\":{\"auth\":"
+                 "\"dTI6cDI=\"}}}",
                  "r.io", "ns/x", "u2:p2", false},
-                {"path of another", "{\"auths\":{\"r.io\":{\"auth\":\"dTpw\"},\"r.io/ns\":{\"auth\":"
-                                    "\"dTI6cDI=\"}}}",
+                {"path of another",
+                 "{\"auths\":{\"r.io\":{\"auth\":\"dTpw\"},\"r.io/ns\":{\"auth\":"
+                 "\"dTI6cDI=\"}}}",
                  "r.io", "nsx/x", "u:p", false},
                 {"helper", "{\"credHelpers\":{\"r.io\":\"has\"}}", "r.io", "a",
                  "asked has r.io\nh:p", false},
-                {"helper without", "{\"credHelpers\":{\"r.io\":\"no\"},\"auths\":{\"r.io\":{\"auth\":"
-                                   "\"dTpw\"}}}",
+                {"helper without",
+                 "{\"credHelpers\":{\"r.io\":\"no\"},\"auths\":{\"r.io\":{\"auth\":"
+                 "\"dTpw\"}}}",
                  "r.io", "a", "asked no r.io\nasked no https://r.io\nu:p", false},
                 {"helper of another host", "{\"credHelpers\":{\"s.io\":\"has\"}}", "r.io", "a", "",
                  false},
-                {"store", "{\"credsStore\":\"has\",\"auths\":{\"r.io\":{\"auth\":\"dTpw\"}}}", "r.io",
-                 "a", "asked has r.io\nh:p", false},
+                {"store", "{\"credsStore\":\"has\",\"auths\":{\"r.io\":{\"auth\":\"dTpw\"}}}",
+                 "r.io", "a", "asked has r.io\nh:p", false},
                 {"store, hub", "{\"credsStore\":\"has\"}", "docker.io", "library/x",
                  "asked has https://index.docker.io/v1/\nh:p", false},
-                {"path before store", "{\"credsStore\":\"has\",\"auths\":{\"r.io/a\":{\"auth\":"
-                                      "\"dTpw\"}}}",
+                {"path before store",
+                 "{\"credsStore\":\"has\",\"auths\":{\"r.io/a\":{\"auth\":"
+                 "\"dTpw\"}}}",
                  "r.io", "a", "u:p", false},
                 {"legacy", "{\"https://r.io/v1/\":{\"auth\":\"dTpw\"}}", "r.io", "a", "u:p", true},
-                {"wrong types", "{\"auths\":[1],\"credHelpers\":7,\"credsStore\":{}}", "r.io", "a", "",
-                 false},
+                {"wrong types", "{\"auths\":[1],\"credHelpers\":7,\"credsStore\":{}}", "r.io", "a",
+                 "", false},
                 {"entry not object", "{\"auths\":{\"r.io\":\"x\"}}", "r.io", "a", "", false},
         };
 
@@ -382,9 +396,12 @@ static void test_auth_files(void **state UNUSED)
                 AUTO_SB struct sb got = SB_INIT(4096);
                 AUTO_JS struct js *doc = NULL;
                 AUTO(reg_creds_free_p) struct reg_creds *k = NULL;
-                struct reg_auth_query q = {.host = rows[i].host, .path = rows[i].path,
-                                           .legacy = rows[i].legacy, .helper = fake_helper,
-                                           .warn = no_warn, .user = &got};
+                struct reg_auth_query q = {.host = rows[i].host,
+                                           .path = rows[i].path,
+                                           .legacy = rows[i].legacy,
+                                           .helper = fake_helper,
+                                           .warn = no_warn,
+                                           .user = &got};
                 int r;
 
                 print_message("# %s\n", rows[i].name);
@@ -444,7 +461,8 @@ static void helper_script(const char *name, const char *body)
 
         sb_fmt(&path, "%s/docker-credential-%s", dir, name);
         sb_fmt(&text, "#!/bin/sh\n%s\n", body);
-        assert_int_equal(file_write(AT_FDCWD, sb_text(&path), text.buf, text.len, 0755, 0, &err), 0);
+        assert_int_equal(file_write(AT_FDCWD, sb_text(&path), text.buf, text.len, 0755, 0, &err),
+                         0);
 }
 
 static void test_helpers(void **state UNUSED)
@@ -454,14 +472,15 @@ static void test_helpers(void **state UNUSED)
                 int want;
                 const char *creds;
         } rows[] = {
-                {"good", "read s; test \"$1 $s\" = \"get r.io\" || exit 9\n"
-                         "echo '{\"ServerURL\":\"r.io\",\"Username\":\"u\",\"Secret\":\"p\"}'",
+                {"good",
+                 "read s; test \"$1 $s\" = \"get r.io\" || exit 9\n"
+                 "echo '{\"ServerURL\":\"r.io\",\"Username\":\"u\",\"Secret\":\"p\"}'",
                  1, "u:p"},
                 {"lower", "cat >/dev/null; echo '{\"username\":\"u\",\"secret\":\"p\"}'", 1, "u:p"},
                 {"token", "cat >/dev/null; echo '{\"Username\":\"<token>\",\"Secret\":\"t\"}'", 1,
                  "id=t"},
-                {"absent", "cat >/dev/null; echo 'credentials not found in native keychain'; exit 1",
-                 0, ""},
+                {"absent",
+                 "cat >/dev/null; echo 'credentials not found in native keychain'; exit 1", 0, ""},
                 {"broken", "cat >/dev/null; echo oops; exit 1", BLD_E_CHILD, ""},
                 {"nojson", "cat >/dev/null; echo hello", BLD_E_INVALID, ""},
                 {"slow", "exec sleep 60", BLD_E_TIMEOUT, ""},
@@ -479,9 +498,9 @@ static void test_helpers(void **state UNUSED)
 
                 print_message("# %s\n", rows[i].name);
                 helper_script(rows[i].name, rows[i].body);
-                assert_int_equal(reg_helper_get(rows[i].name, "r.io", rows[i].want == BLD_E_TIMEOUT
-                                                                              ? 300 : 20000,
-                                                NULL, &k, &err),
+                assert_int_equal(reg_helper_get(rows[i].name, "r.io",
+                                                rows[i].want == BLD_E_TIMEOUT ? 300 : 20000, NULL,
+                                                &k, &err),
                                  rows[i].want);
                 if (k)
                         show_creds(k, &got);
@@ -531,9 +550,9 @@ static void test_token_replies(void **state UNUSED)
                 AUTO(reg_token_reply_done) struct reg_token_reply t = {0};
 
                 print_message("# %s\n", rows[i].in);
-                assert_int_equal(reg_token_reply_parse(rows[i].in, strlen(rows[i].in), 1000, &t,
-                                                       NULL),
-                                 rows[i].want);
+                assert_int_equal(
+                        reg_token_reply_parse(rows[i].in, strlen(rows[i].in), 1000, &t, NULL),
+                        rows[i].want);
                 if (rows[i].want == 0) {
                         assert_string_equal(t.token, rows[i].token);
                         assert_int_equal(t.lifetime_s, rows[i].lifetime);
@@ -549,7 +568,8 @@ static void test_scopes(void **state UNUSED)
                 {"repository:a/b:pull", "repository:a/b:pull", "repository:a/b:pull"},
                 {"repository:a/b:pull", "repository:a/b:pull,push", "repository:a/b:pull,push"},
                 {"repository:a/b:pull,push", "repository:a/b:push", "repository:a/b:pull,push"},
-                {"repository:a/b:pull", "repository:c:pull", "repository:c:pull repository:a/b:pull"},
+                {"repository:a/b:pull", "repository:c:pull",
+                 "repository:c:pull repository:a/b:pull"},
                 {"repository:a/b:pull", "aws", "aws repository:a/b:pull"},
                 {"repository:h:5000/a:pull", "repository:h:5000/a:push",
                  "repository:h:5000/a:pull,push"},
@@ -614,12 +634,17 @@ static void test_proxies(void **state UNUSED)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_challenges), cmocka_unit_test(test_links),
-                cmocka_unit_test(test_ranges),     cmocka_unit_test(test_retry_after),
-                cmocka_unit_test(test_urls),       cmocka_unit_test(test_addresses),
-                cmocka_unit_test(test_auth_files), cmocka_unit_test(test_base64),
+                cmocka_unit_test(test_challenges),
+                cmocka_unit_test(test_links),
+                cmocka_unit_test(test_ranges),
+                cmocka_unit_test(test_retry_after),
+                cmocka_unit_test(test_urls),
+                cmocka_unit_test(test_addresses),
+                cmocka_unit_test(test_auth_files),
+                cmocka_unit_test(test_base64),
                 cmocka_unit_test_setup_teardown(test_helpers, make_dir, remove_dir),
-                cmocka_unit_test(test_token_replies), cmocka_unit_test(test_scopes),
+                cmocka_unit_test(test_token_replies),
+                cmocka_unit_test(test_scopes),
                 cmocka_unit_test(test_proxies),
         };
 

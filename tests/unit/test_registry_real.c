@@ -116,7 +116,8 @@ static const char make_token[] =
         "-subj /CN=tokens\n"
         "b64() { openssl base64 -A | tr '+/' '-_' | tr -d '='; }\n"
         "x5c=$(openssl x509 -in t.pem -outform der | openssl base64 -A)\n"
-        "a='{\"type\":\"repository\",\"name\":\"team/'; z='\",\"actions\":[\"pull\",\"push\",\"delete\"]}'\n"
+        "a='{\"type\":\"repository\",\"name\":\"team/'; "
+        "z='\",\"actions\":[\"pull\",\"push\",\"delete\"]}'\n"
         "h=$(printf '{\"typ\":\"JWT\",\"alg\":\"RS256\",\"x5c\":[\"%s\"]}' \"$x5c\" | b64)\n"
         "c=$(printf '{\"iss\":\"i\",\"sub\":\"ann\",\"aud\":\"reg\",\"exp\":4102444800,\"nbf\":1,"
         "\"iat\":1,\"jti\":\"1\",\"access\":[%sapp%s,%sother%s,"
@@ -137,8 +138,8 @@ static void add_token(struct server *s, struct sb *conf)
         {
                 const struct mock_step steps[] = {
                         {"GET /token?client_id=bld&service=reg*",
-                         .has = {"Authorization: Basic YW5uOnMzOmNyZXQ="},
-                         .status = 200, .body = sb_text(&reply), .times = 1000, .optional = true},
+                         .has = {"Authorization: Basic YW5uOnMzOmNyZXQ="}, .status = 200,
+                         .body = sb_text(&reply), .times = 1000, .optional = true},
                         {0},
                 };
 
@@ -167,7 +168,8 @@ static struct server *server_start(enum mode mode)
         assert_non_null(mkdtemp(s->dir));
         (void)snprintf(s->host, sizeof(s->host), "127.0.0.1:%d", free_port());
         sb_fmt(&conf,
-               "version: 0.1\nlog: {level: error}\nstorage:\n  filesystem: {rootdirectory: %s/data}\n"
+               "version: 0.1\nlog: {level: error}\nstorage:\n  filesystem: {rootdirectory: "
+               "%s/data}\n"
                "  delete: {enabled: true}\nhttp:\n  addr: \"%s\"\n",
                s->dir, s->host);
         if (mode == TLS || mode == TLS_CLIENT)
@@ -180,9 +182,9 @@ static struct server *server_start(enum mode mode)
                 AUTO_SB struct sb line = SB_INIT(4096);
                 int status = 1;
 
-                assert_int_equal(proc_run("htpasswd", gen, NULL, 0, &line, NULL, 20000, NULL,
-                                          &status, &err),
-                                 0);
+                assert_int_equal(
+                        proc_run("htpasswd", gen, NULL, 0, &line, NULL, 20000, NULL, &status, &err),
+                        0);
                 assert_int_equal(status, 0);
                 write_file(s->dir, "htpasswd", sb_text(&line));
                 sb_fmt(&conf, "auth: {htpasswd: {realm: test, path: %s/htpasswd}}\n", s->dir);
@@ -192,7 +194,8 @@ static struct server *server_start(enum mode mode)
         sb_fmt(&log, "%s/log", s->dir);
         fd = open(sb_text(&log), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
         assert_true(fd >= 0);
-        if (proc_spawn(prog, argv, NULL, (struct proc_fd[]){{fd, 1}, {fd, 2}}, 2, &s->pid, &err) < 0)
+        if (proc_spawn(prog, argv, NULL, (struct proc_fd[]){{fd, 1}, {fd, 2}}, 2, &s->pid, &err) <
+            0)
                 fail_msg("%s", err.msg);
         (void)close(fd);
         for (int i = 0; i < 200 && !answers(s->host); i++)
@@ -504,8 +507,10 @@ static void test_tls_client(void **state)
         assert_int_equal(strv_addf(&cas, "%s=%s/ca.pem", s->host, s->dir), 0);
         head_gives(s, client(&(struct reg_opts){.cas = &cas, .no_retry = true}), BLD_E_NETWORK,
                    NULL);
-        sb_fmt(&script, "d=\"$1/.config/containers/certs.d/%s\"; mkdir -p $d; cd \"$1\"\n"
-                        "cp ca.pem $d/ca.crt; cp client.cert client.key $d/", s->host);
+        sb_fmt(&script,
+               "d=\"$1/.config/containers/certs.d/%s\"; mkdir -p $d; cd \"$1\"\n"
+               "cp ca.pem $d/ca.crt; cp client.cert client.key $d/",
+               s->host);
         run(sb_text(&script), s->dir);
         (void)setenv("HOME", s->dir, 1);
         head_gives(s, client(&(struct reg_opts){0}), 0, NULL);
@@ -575,7 +580,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_plain, setup_plain, teardown),
                 cmocka_unit_test_setup_teardown(test_parallel, setup_plain, teardown),
                 cmocka_unit_test_setup_teardown(test_htpasswd_creds, setup_htpasswd, teardown),
-                cmocka_unit_test_setup_teardown(test_htpasswd_config_json, setup_htpasswd, teardown),
+                cmocka_unit_test_setup_teardown(test_htpasswd_config_json, setup_htpasswd,
+                                                teardown),
                 cmocka_unit_test_setup_teardown(test_htpasswd_refused, setup_htpasswd, teardown),
                 cmocka_unit_test_setup_teardown(test_token, setup_token, teardown),
                 cmocka_unit_test_setup_teardown(test_tls, setup_tls, teardown),

@@ -161,9 +161,10 @@ static void device_nodes(void **state)
         status = script("mknod /dev/n c 1 3 && echo x > /dev/n", "", &out);
         assert_true(status != 0);
         sb_done(&out);
-        assert_int_equal(script("for n in null zero full tty; do test -c /dev/$n; done; echo x >/dev/null",
-                                "", &out),
-                         0);
+        assert_int_equal(
+                script("for n in null zero full tty; do test -c /dev/$n; done; echo x >/dev/null",
+                       "", &out),
+                0);
         sb_done(&out);
 }
 
