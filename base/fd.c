@@ -91,6 +91,20 @@ int file_read(int dirfd, const char *path, struct sb *b, struct bld_err *err)
         return fd_read_all(fd, b, path, err);
 }
 
+int file_read_regular(int dirfd, const char *path, struct sb *b, struct bld_err *err)
+{
+        AUTO_FD int fd = sys_openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0);
+        struct stat st;
+
+        if (fd < 0 && errno == ENOENT)
+                return err_set(err, BLD_E_NOT_FOUND, "%s does not exist", path);
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return err_sys(err, errno, "open %s", path);
+        if (!S_ISREG(st.st_mode))
+                return err_set(err, BLD_E_INVALID, "%s is not a file", path);
+        return fd_read_all(fd, b, path, err);
+}
+
 static int write_in_place(int dirfd, const char *path, const void *p, size_t n, struct bld_err *err)
 {
         AUTO_FD int fd = sys_openat(dirfd, path, O_WRONLY | O_CLOEXEC | O_NOCTTY, 0);

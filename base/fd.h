@@ -19,6 +19,10 @@ int fd_read_all(int fd, struct sb *b, const char *what, struct bld_err *err) MUS
 /* Whole small file relative to dirfd (AT_FDCWD allowed). NOT_FOUND when absent. */
 int file_read(int dirfd, const char *path, struct sb *b, struct bld_err *err) MUST_CHECK;
 
+/* The same for a file that somebody else named: what is not a regular file is INVALID and never
+ * waited for. */
+int file_read_regular(int dirfd, const char *path, struct sb *b, struct bld_err *err) MUST_CHECK;
+
 enum file_flags {
         FILE_SYNC = 1,     /* fsync the file and its folder */
         FILE_IN_PLACE = 2, /* allowed for devices, FIFOs: open and write, no rename */

@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "base/sys.h"
 #include "builder/op/op_priv.h"
+#include "builder/op/redact_priv.h"
 
 struct run {
         struct build *b;
@@ -28,14 +29,32 @@ struct run {
 
 /* ---- output ---- */
 
-static int pump_one(struct run *run, int fd, int stream, struct bld_err *err)
-{
-        char buf[65536];
-        ssize_t n = sys_read(fd, buf, sizeof(buf));
+/* One stream of the step's output on its way to the log. */
+struct stream {
+        int fd, number;
+        struct redactor redactor;
+};
 
-        if (n <= 0)
-                return 0;
-        return step_log_write(run->log, stream, buf, (size_t)n, err) < 0 ? -1 : 1;
+/* A log that cannot be written (disk full) loses output, not the step. */
+static void to_log(struct run *run, const struct stream *x, struct sb *clean)
+{
+        if (clean->len && !clean->failed)
+                (void)!step_log_write(run->log, x->number, sb_text(clean), clean->len, NULL);
+}
+
+/* False at the end of the stream. */
+static bool pump_one(struct run *run, struct stream *x)
+{
+        AUTO_SB struct sb clean = SB_INIT(4u << 20);
+        char buf[65536];
+        ssize_t n = sys_read(x->fd, buf, sizeof(buf));
+
+        if (n > 0)
+                (void)!redactor_add(&x->redactor, buf, (size_t)n, &clean, NULL);
+        else
+                (void)!redactor_end(&x->redactor, &clean, NULL);
+        to_log(run, x, &clean);
+        return n > 0;
 }
 
 /* Until both ends are closed. A log that cannot be written (disk full) ends the pumping with the
@@ -43,17 +62,22 @@ static int pump_one(struct run *run, int fd, int stream, struct bld_err *err)
 static void *pump(void *p)
 {
         struct run *run = p;
+        struct stream streams[] = {{.fd = run->out[0], .number = 1},
+                                   {.fd = run->errout[0], .number = 2}};
         struct pollfd fds[] = {{.fd = run->out[0], .events = POLLIN},
                                {.fd = run->errout[0], .events = POLLIN}};
 
+        for (int i = 0; i < 2; i++)
+                redactor_init(&streams[i].redactor, run->b->secrets);
         while (fds[0].fd >= 0 || fds[1].fd >= 0) {
                 if (poll(fds, ARRAY_LEN(fds), -1) < 0 && errno != EINTR)
                         break;
                 for (int i = 0; i < 2; i++)
-                        if (fds[i].fd >= 0 && fds[i].revents &&
-                            pump_one(run, fds[i].fd, i + 1, NULL) == 0)
+                        if (fds[i].fd >= 0 && fds[i].revents && !pump_one(run, &streams[i]))
                                 fds[i].fd = -1;
         }
+        for (int i = 0; i < 2; i++)
+                redactor_done(&streams[i].redactor);
         return NULL;
 }
 

@@ -216,6 +216,20 @@ static int remote_source(struct plan *p, struct stage *s, const struct df_instr 
         return git ? git_source(p, s, in, &u, src, v, err) : remote_file(p, in, src, err);
 }
 
+/* A heredoc's delimiter becomes a name in the image: it must not lead elsewhere. */
+static bool is_file_name(const char *s)
+{
+        for (const char *p = s;; p++) {
+                size_t n = strcspn(p, "/");
+
+                if (n == 0 || (n == 1 && *p == '.') || (n == 2 && p[0] == '.' && p[1] == '.'))
+                        return false;
+                p += n;
+                if (!*p)
+                        return true;
+        }
+}
+
 static int copy_source(struct plan *p, struct stage *s, const struct df_instr *in,
                        const struct df_arg *a, struct vertex *v, struct copy_source *out,
                        struct bld_err *err)
@@ -229,6 +243,10 @@ static int copy_source(struct plan *p, struct stage *s, const struct df_instr *i
         out->pos = a->pos;
         if (r == 1) {
                 out->kind = COPY_INLINE;
+                if (!is_file_name(h->name))
+                        return plan_fail(p, &a->pos,
+                                         err_set(err, BLD_E_INVALID,
+                                                 "\"%s\" cannot be the name of a file", h->name));
                 out->path = mem_strdup(h->name);
                 lint_env_init(&e, &s->env, p->o->lint);
                 r = df_expand_heredoc(h, &e.env, &out->data, &out->len, err);

@@ -281,7 +281,25 @@ static int check_host(const char *spec, const char *host, size_t n, uint64_t lo,
         return 0;
 }
 
-static int expose_one(struct stage *s, const char *spec, struct strv *shown, struct bld_err *err)
+struct expose {
+        struct strv *ports; /* of the config */
+        struct map seen;    /* the same, to look up */
+        struct strv shown;  /* as the history tells it, with repeats */
+};
+
+static int expose_port(struct expose *x, unsigned port, const char *proto)
+{
+        char text[24];
+
+        (void)snprintf(text, sizeof(text), "%u/%s", port, proto);
+        if (strv_add(&x->shown, text) < 0)
+                return BLD_E_NOMEM;
+        if (map_get(&x->seen, text))
+                return 0;
+        return map_set(&x->seen, text, x) < 0 || strv_add(x->ports, text) < 0 ? BLD_E_NOMEM : 0;
+}
+
+static int expose_one(struct expose *x, const char *spec, struct bld_err *err)
 {
         const char *slash = strchr(spec, '/'), *port = spec;
         size_t n = slash ? (size_t)(slash - spec) : strlen(spec);
@@ -308,13 +326,24 @@ static int expose_one(struct stage *s, const char *spec, struct strv *shown, str
                                (int)(n - (size_t)(port - spec)), port);
         if (port > spec)
                 r = check_host(spec, spec, (size_t)(port - spec) - 1, lo, hi, err);
-        for (uint64_t i = lo; i <= hi && r == 0; i++) {
-                char text[24];
-
-                (void)snprintf(text, sizeof(text), "%u/%s", (unsigned)i, proto);
-                if (strv_add(shown, text) < 0 || (!strv_has(&s->config.exposed_ports, text) &&
-                                                  strv_add(&s->config.exposed_ports, text) < 0))
+        for (uint64_t i = lo; i <= hi && r == 0; i++)
+                if (expose_port(x, (unsigned)i, proto) < 0)
                         r = err_nomem(err, "image config");
+        return r;
+}
+
+static int expose_all(struct plan *p, const struct strv *specs, struct expose *x,
+                      struct bld_err *err)
+{
+        int r = 0;
+
+        for (size_t i = 0; i < x->ports->n && r == 0; i++)
+                r = map_set(&x->seen, x->ports->v[i], x);
+        if (r < 0)
+                return err_nomem(err, "image config");
+        for (size_t i = 0; i < specs->n && r == 0; i++) {
+                lint_expose(p->o->lint, specs->v[i]);
+                r = expose_one(x, specs->v[i], err);
         }
         return r;
 }
@@ -323,8 +352,9 @@ static int plan_expose(struct plan *p, struct stage *s, const struct df_instr *i
                        struct bld_err *err)
 {
         struct df_env env = {.get = df_env_strv, .user = &s->env};
-        AUTO_STRV struct strv ports = {0}, sorted = {0}, shown = {0};
+        AUTO_STRV struct strv ports = {0}, sorted = {0};
         AUTO_SB struct sb text = SB_INIT(HISTORY_MAX);
+        struct expose x = {.ports = &s->config.exposed_ports};
         int r = 0;
 
         for (size_t i = 0; i < in->nargs; i++)
@@ -333,15 +363,18 @@ static int plan_expose(struct plan *p, struct stage *s, const struct df_instr *i
         strv_sort(&sorted);
         for (size_t i = 0; i < sorted.n && r == 0; i++)
                 r = df_expand_words(sorted.v[i], p->o->file->escape, &env, &ports, err);
-        for (size_t i = 0; i < ports.n && r == 0; i++) {
-                lint_expose(p->o->lint, ports.v[i]);
-                r = expose_one(s, ports.v[i], &shown, err);
-        }
         if (r < 0)
                 return r;
-        sb_str(&text, "EXPOSE ");
-        go_list(&text, &shown, false);
-        return note(s, &text, err);
+        map_init(&x.seen, NULL);
+        r = expose_all(p, &ports, &x, err);
+        if (r == 0) {
+                sb_str(&text, "EXPOSE ");
+                go_list(&text, &x.shown, false);
+                r = note(s, &text, err);
+        }
+        map_done(&x.seen);
+        strv_done(&x.shown);
+        return r;
 }
 
 /* ---- the rest ---- */

@@ -48,6 +48,20 @@ int secrets_get(const struct secrets *s, const char *id, const void **ret, size_
         return 0;
 }
 
+size_t secrets_count(const struct secrets *s)
+{
+        return s ? s->n : 0;
+}
+
+bool secrets_at(const struct secrets *s, size_t i, const void **ret, size_t *ret_len)
+{
+        if (i >= secrets_count(s))
+                return false;
+        *ret = s->v[i].value;
+        *ret_len = s->v[i].len;
+        return true;
+}
+
 struct spec {
         const char *id, *src, *env, *type;
 };

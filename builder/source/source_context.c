@@ -52,10 +52,9 @@ static int open_folder(const char *path, struct source *s, struct bld_err *err)
         return s->context_path ? 0 : err_nomem(err, "build context");
 }
 
-static int read_named(struct source *s, const char *path, const char *shown, struct bld_err *err)
+/* r: of reading the text. */
+static int name_text(struct source *s, int r, const char *shown, struct bld_err *err)
 {
-        int r = file_read(AT_FDCWD, path, &s->text, err);
-
         if (r < 0)
                 return r;
         s->dockerfile_name = mem_strdup(shown);
@@ -84,6 +83,12 @@ static int read_inside(struct source *s, const char *name, struct bld_err *err)
         return s->dockerfile_name ? 0 : err_nomem(err, "Dockerfile");
 }
 
+/* What the user names may be a pipe. */
+static int read_named(struct source *s, const char *path, const char *shown, struct bld_err *err)
+{
+        return name_text(s, file_read(AT_FDCWD, path, &s->text, err), shown, err);
+}
+
 static int find_dockerfile(struct source *s, struct bld_err *err)
 {
         static const char *const names[] = {"Dockerfile", "dockerfile", "Containerfile"};
@@ -93,7 +98,8 @@ static int find_dockerfile(struct source *s, struct bld_err *err)
                 struct bld_err own = BLD_ERR_INIT;
                 int r = !path    ? err_nomem(&own, "path")
                         : s->tmp ? read_inside(s, names[i], &own)
-                                 : read_named(s, path, names[i], &own);
+                                 : name_text(s, file_read_regular(AT_FDCWD, path, &s->text, &own),
+                                             names[i], &own);
 
                 if (r == BLD_E_NOT_FOUND)
                         continue;
@@ -186,7 +192,7 @@ static int read_ignore(const char *path, struct source *s, bool must, struct bld
 {
         AUTO_SB struct sb text = SB_INIT(IGNORE_MAX);
         struct bld_err own = BLD_ERR_INIT;
-        int r = file_read(AT_FDCWD, path, &text, &own);
+        int r = file_read_regular(AT_FDCWD, path, &text, &own);
 
         if (r == BLD_E_NOT_FOUND && !must)
                 return 0;

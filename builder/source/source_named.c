@@ -76,7 +76,7 @@ static int open_folder(struct named *x, const char *path, struct bld_err *err)
         file = path_join(full, ".dockerignore");
         if (!x->value || !file)
                 return err_nomem(err, "build context");
-        r = file_read(AT_FDCWD, file, &text, &own);
+        r = file_read_regular(AT_FDCWD, file, &text, &own);
         if (r == BLD_E_NOT_FOUND)
                 return 0;
         if (r == 0)

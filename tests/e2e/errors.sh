@@ -248,6 +248,19 @@ streams() {
 	want 0 bash -c '"$0" images | head -c 1; exit ${PIPESTATUS[0]}' "$BLD"
 }
 
+# A pipe in the context is never waited for.
+pipes_in_the_context() {
+	mkdir p
+	echo 'FROM scratch' >p/Dockerfile
+	mkfifo p/.dockerignore
+	want 3 timeout -k 1 20 "$BLD" build p
+	has "$D/err" 'is not a file'
+	rm p/.dockerignore p/Dockerfile
+	mkfifo p/Dockerfile
+	want 3 timeout -k 1 20 "$BLD" build p
+	has "$D/err" 'is not a file'
+}
+
 t "base image" base
 t "usage: exit 2, the closest name, nothing done" usage
 t "Dockerfile and context: exit 3 with file and line" sources
@@ -260,5 +273,6 @@ t "a newer store is refused with exit 9" newer_store
 t "disk full in a RUN: exit 8, the store whole, then it goes on" no_place
 t "disk full while packing and exporting" no_place_for_a_blob
 t "a layer damaged on the disk" damaged_layer
+t "pipes in the context" pipes_in_the_context
 t "closed and piped streams keep the exit code" streams
 t_end

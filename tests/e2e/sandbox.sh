@@ -249,6 +249,23 @@ isolation_levels() {
 	[ -n "$ids" ]
 }
 
+# What a step prints of a secret stands on no screen and in no log, also where the value comes in two writes.
+secrets_are_masked() {
+	base
+	printf 'hunter2secret\n' >s
+	dockerfile <<-'X'
+	FROM base:latest
+	RUN --mount=type=secret,id=s cat /run/secrets/s; printf hunter2; sleep 0.2; printf 'secret\n'; printf hunter2; exit 3
+	X
+	want 1 "$BLD" build --progress=plain --secret id=s,src=s ctx
+	hasnt "$D/err" 'hunter2secret'
+	has "$D/err" '\| \*\*\*\*$'
+	has "$D/err" '\| hunter2$'
+	if grep -r hunter2secret "$BLD_ROOT"; then
+		return 1
+	fi
+}
+
 t "base image" base
 t "folder, environment, shell and exec form, descriptors" environment
 t "USER: names, numbers, supplementary groups, HOME" users
@@ -261,5 +278,6 @@ t "links, fifos, set-uid, times, odd names" special_files
 t "what a step leaves running dies with it" daemons_die
 t "output is shown as it comes" live_output
 t "much output: shown whole, kept whole" much_output
+t "values of secrets are masked in output and logs" secrets_are_masked
 t "--isolation: none is refused for RUN, levels agree" isolation_levels
 t_end
