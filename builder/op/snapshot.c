@@ -9,7 +9,9 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/json.h"
+#include "base/map.h"
 #include "base/path.h"
+#include "base/sys.h"
 #include "builder/op/op_priv.h"
 
 enum ly_tree_form snapshot_form(const struct build *b)
@@ -184,6 +186,111 @@ static int produce_hidden(const struct layer_job *j, const struct ly_view *below
         return r; /* no trailer: the layer's own entries follow */
 }
 
+/* The paths a layer has itself, links aside. */
+static int own_paths(const struct ly_toc *toc, struct map *ret, struct bld_err *err)
+{
+        map_init(ret, NULL);
+        for (size_t i = 0; i < toc->n; i++) {
+                const struct ly_entry *e = &toc->v[i].e;
+
+                if (e->type != LY_HARDLINK && map_set(ret, e->path, ret) < 0) {
+                        map_done(ret);
+                        return err_nomem(err, "layer");
+                }
+        }
+        return 0;
+}
+
+/* Hard links to files of layers below: some builders write them, and who applies layers on top of
+ * each other in one folder never notices. 1/0. */
+static int links_below(const struct ly_toc *toc, struct bld_err *err)
+{
+        struct map own;
+        bool found = false;
+        int r = own_paths(toc, &own, err);
+
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < toc->n && !found; i++)
+                found = toc->v[i].e.type == LY_HARDLINK && !map_get(&own, toc->v[i].e.link);
+        map_done(&own);
+        return found;
+}
+
+static int to_writer(void *user, const void *p, size_t n, struct bld_err *err)
+{
+        return ly_writer_data(user, p, n, err);
+}
+
+static int copy_entry(struct ly_reader *in, struct ly_writer *out, const struct ly_entry *e,
+                      struct bld_err *err)
+{
+        char buf[65536];
+        ssize_t n;
+        int r = ly_writer_entry(out, e, err);
+
+        while (r == 0 && e->type == LY_FILE && (n = ly_reader_data(in, buf, sizeof(buf), err)) != 0)
+                r = n < 0 ? (int)n : ly_writer_data(out, buf, (size_t)n, err);
+        return r;
+}
+
+/* The linked file itself, under the link's name. */
+static int copy_linked(struct bd_tree *lower, struct ly_writer *out, const struct ly_entry *link,
+                       struct bld_err *err)
+{
+        const struct ly_node *n = ly_view_get(bd_tree_view(lower), link->link);
+        struct ly_entry e;
+        int r;
+
+        if (!n || !n->t || n->t->e.type != LY_FILE)
+                return err_set(err, BLD_E_CORRUPT, "hard link \"%s\" to \"%s\", which is not there",
+                               link->path, link->link);
+        e = n->t->e;
+        e.path = link->path;
+        r = ly_writer_entry(out, &e, err);
+        return r == 0 && e.size ? bd_tree_read(lower, n, &(struct ly_sink){to_writer, out}, err)
+                                : r;
+}
+
+/* The layer's tar with links to files below replaced by the files: *fd is the new one. */
+static int follow_links(struct layer_job *j, struct bd_tree *lower, int *fd, struct bld_err *err)
+{
+        AUTO(ly_reader_free_p) struct ly_reader *in = NULL;
+        AUTO(ly_writer_free_p) struct ly_writer *out = NULL;
+        struct ly_writer_opts wo = {.all_xattrs = true};
+        struct ly_source source = ly_source_fd(*fd);
+        const struct ly_entry *e;
+        AUTO_FD int made = -1;
+        struct ly_sink sink;
+        struct map own;
+        int r = own_paths(j->toc, &own, err);
+
+        if (r < 0)
+                return r;
+        made = sys_openat(cas_root_fd(j->b->c->cas), "tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        if (made < 0)
+                r = err_sys(err, errno, "make room for a layer");
+        sink = ly_sink_fd(made);
+        if (r == 0)
+                r = ly_reader_new(&source, NULL, &in, err);
+        if (r == 0)
+                r = ly_writer_new(&sink, &wo, &out, err);
+        while (r == 0 && (r = ly_reader_next(in, &e, err)) == 1)
+                r = e->type == LY_HARDLINK && !map_get(&own, e->link)
+                            ? copy_linked(lower, out, e, err)
+                            : copy_entry(in, out, e, err);
+        if (r == 0)
+                r = ly_writer_end(out, err);
+        if (r == 0 && lseek(made, 0, SEEK_SET) < 0)
+                r = err_sys(err, errno, "read a layer again");
+        map_done(&own);
+        if (r == 0) {
+                fd_close(fd);
+                *fd = take_fd(&made);
+        }
+        return r;
+}
+
 /* A layer that does not stand alone: folders it leaves out take the attributes they have below. */
 static int produce_completed(struct layer_job *j, const struct ly_sink *tar, struct bld_err *err)
 {
@@ -199,6 +306,10 @@ static int produce_completed(struct layer_job *j, const struct ly_sink *tar, str
                 r = bd_tree_open(j->b->c, &none, &empty, err);
         if (r == 0)
                 r = layer_plain(j->b, l, &fd, err);
+        if (r == 0)
+                r = links_below(j->toc, err);
+        if (r == 1)
+                r = follow_links(j, lower, &fd, err);
         if (r == 0 && all)
                 r = produce_hidden(j, bd_tree_view(lower), tar, err);
         if (r < 0)
@@ -320,6 +431,12 @@ static int make_layer(struct layer_job *j, struct bld_err *err)
         if (r != 0)
                 return r < 0 ? r : 0;
         r = unpack_once(j, err);
+        if (r == BLD_E_CORRUPT && j->index > 0 &&
+            (j->made || bd_toc_get(j->b->c, l, &j->made, NULL) == 0) &&
+            links_below(j->made, NULL) == 1) {
+                err_clear(err);
+                r = 1;
+        }
         if (r == 1) {
                 chain_hex(j, j->id);
                 j->toc = j->made;
