@@ -90,10 +90,47 @@ layout_as_base() {
 	same 'on a layout' "$(file_in lay:t1 -1 l)"
 }
 
+# Who applies layers in one folder never notices a hard link to a file of the layer below.
+links_across_layers() {
+	base
+	skopeo copy -q "oci:$BLD_ROOT:latest" oci:lay:b
+	python3 - lay <<-'X'
+	import gzip, hashlib, io, json, sys, tarfile
+	root = sys.argv[1]
+	def put(data):
+	    h = hashlib.sha256(data).hexdigest()
+	    open(f"{root}/blobs/sha256/{h}", "wb").write(data)
+	    return {"digest": "sha256:" + h, "size": len(data)}
+	def get(d):
+	    return json.load(open(f"{root}/blobs/sha256/{d['digest'][7:]}"))
+	index = json.load(open(root + "/index.json"))
+	manifest = get(index["manifests"][0])
+	config = get(manifest["config"])
+	raw = io.BytesIO()
+	with tarfile.open(fileobj=raw, mode="w") as t:
+	    link = tarfile.TarInfo("linked")
+	    link.type, link.linkname = tarfile.LNKTYPE, "etc/passwd"
+	    t.addfile(link)
+	config["rootfs"]["diff_ids"].append("sha256:" + hashlib.sha256(raw.getvalue()).hexdigest())
+	config.pop("history", None)
+	manifest["layers"].append({"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
+	                           **put(gzip.compress(raw.getvalue()))})
+	manifest["config"].update(put(json.dumps(config).encode()))
+	index["manifests"][0].update(put(json.dumps(manifest).encode()))
+	json.dump(index, open(root + "/index.json", "w"))
+	X
+	dockerfile <<-'X'
+	FROM linked
+	RUN cmp /linked /etc/passwd
+	X
+	build --build-context "linked=oci-layout://$PWD/lay:b" ctx
+}
+
 t "base image" base
 t "skopeo inspects and copies out of the store, and back" with_skopeo
 t "umoci unpacks it, runc runs it" with_umoci
 t "podman loads and runs it" with_podman
 t "a store that another program wrote to" written_by_others
 t "an OCI layout as a base" layout_as_base
+t "hard links to files of a layer below" links_across_layers
 t_end
