@@ -117,6 +117,29 @@ int path_mkdirs(int dirfd, const char *p, mode_t mode, struct bld_err *err)
         }
 }
 
+int path_check_target(const char *p, struct bld_err *err)
+{
+        AUTO_FREE char *dir = path_dir(p);
+        struct stat st;
+
+        if (!dir)
+                return err_nomem(err, p);
+        if (str_has_suffix(p, "/") || (stat(p, &st) == 0 && S_ISDIR(st.st_mode)))
+                return err_set(err, BLD_E_INVALID, "cannot write to \"%s\": it is a folder", p);
+        if (access(p, W_OK) == 0)
+                return 0;
+        if (errno != ENOENT)
+                return err_set(err, BLD_E_INVALID, "cannot write to \"%s\": %s", p,
+                               strerrordesc_np(errno));
+        if (stat(dir, &st) < 0 || !S_ISDIR(st.st_mode))
+                return err_set(err, BLD_E_INVALID,
+                               "cannot write to \"%s\": there is no folder \"%s\"", p, dir);
+        if (access(dir, W_OK | X_OK) < 0)
+                return err_set(err, BLD_E_INVALID, "cannot write to \"%s\": folder \"%s\": %s", p,
+                               dir, strerrordesc_np(errno));
+        return 0;
+}
+
 #define REMOVE_DEPTH_MAX 4096
 
 /* Depth first through folder fds; a name is never resolved twice, so a swapped link is not

@@ -19,6 +19,9 @@ char *path_dir(const char *p);
 
 /* mkdir -p relative to dirfd, mode for created components; existing folders are fine. */
 int path_mkdirs(int dirfd, const char *p, mode_t mode, struct bld_err *err) MUST_CHECK;
+/* Could a file be written under this name? Looked at before long work, so that a slip costs
+ * nothing: INVALID with the reason. */
+int path_check_target(const char *p, struct bld_err *err) MUST_CHECK;
 /* rm -rf relative to dirfd, never following a link, within one file system tree; missing is fine.
  * Folders without u+rwx are opened up first. */
 int path_remove_tree(int dirfd, const char *p, struct bld_err *err);

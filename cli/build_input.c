@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/num.h"
+#include "base/path.h"
 #include "cli/build.h"
 
 void build_input_init(struct build_input *in)
@@ -210,6 +211,12 @@ static int check_files(const struct build_args *a, struct bld_err *err)
                                        "cannot write to \"%.200s\": upload of "
                                        "result files is not available yet",
                                        paths[i]);
+        for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+                int r = paths[i] ? path_check_target(paths[i], err) : 0;
+
+                if (r < 0)
+                        return r;
+        }
         return 0;
 }
 

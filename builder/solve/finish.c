@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "base/num.h"
 #include "base/opt.h"
+#include "base/path.h"
 
 /* ---- outputs ---- */
 
@@ -46,6 +47,9 @@ static int add_output(struct outputs *o, const char *spec, struct bld_err *err)
                 r = csv_split(out->name, &names, err);
         for (size_t i = 0; i < names.n && r == 0; i++)
                 r = add_name(o, names.v[i], err);
+        if (r == 0 && out->dest && strcmp(out->dest, "-") != 0 && !out->as_dir &&
+            (out->type == BD_OUT_OCI || out->type == BD_OUT_DOCKER || out->type == BD_OUT_TAR))
+                r = path_check_target(out->dest, err);
         o->store = o->store || out->type == BD_OUT_STORE || out->type == BD_OUT_REGISTRY;
         o->push = o->push || out->push || out->type == BD_OUT_REGISTRY;
         return r;

@@ -261,6 +261,18 @@ pipes_in_the_context() {
 	has "$D/err" 'is not a file'
 }
 
+# Where nothing can be written is said before anything runs.
+unwritable_targets() {
+	mkdir c
+	printf 'FROM scratch\nCOPY Dockerfile /\n' >c/Dockerfile
+	local flags
+	for flags in "--iidfile=/nonexist/x" "--metadata-file=c" "-otype=tar,dest=/nonexist/x" "-otype=oci,dest=c/"; do
+		want 3 "$BLD" build "$flags" c
+		has "$D/err" 'cannot write to'
+		hasnt "$D/err" 'start'
+	done
+}
+
 t "base image" base
 t "usage: exit 2, the closest name, nothing done" usage
 t "Dockerfile and context: exit 3 with file and line" sources
@@ -273,6 +285,7 @@ t "a newer store is refused with exit 9" newer_store
 t "disk full in a RUN: exit 8, the store whole, then it goes on" no_place
 t "disk full while packing and exporting" no_place_for_a_blob
 t "a layer damaged on the disk" damaged_layer
+t "files that cannot be written are refused before the build" unwritable_targets
 t "pipes in the context" pipes_in_the_context
 t "closed and piped streams keep the exit code" streams
 t_end
