@@ -1,5 +1,6 @@
 #!/bin/bash
 # Sources that are somewhere else: git repositories, the web, ssh agents; and caches that begin with files.
+# shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 export GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_NAME=n GIT_AUTHOR_EMAIL=n@example.com
 export GIT_COMMITTER_NAME=n GIT_COMMITTER_EMAIL=n@example.com
