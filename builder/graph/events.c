@@ -244,17 +244,23 @@ static char **input_keys(const struct vertex *v)
         return keys;
 }
 
+/* NULL when nobody listens, or without memory: an event is lost, never a build. */
+static struct queued *queued_new(const struct events *ev, enum bld_event_type type)
+{
+        struct queued *q = ev->callback ? mem_zalloc(1, sizeof(*q)) : NULL;
+
+        if (q)
+                q->type = type;
+        return q;
+}
+
 void events_post(struct events *ev, enum bld_event_type type, const struct vertex *v,
                  const char *text, uint64_t done, uint64_t total)
 {
-        struct queued *q;
+        struct queued *q = queued_new(ev, type);
 
-        if (!ev->callback)
-                return;
-        q = mem_zalloc(1, sizeof(*q));
         if (!q)
                 return;
-        q->type = type;
         q->v = v;
         q->text = text ? mem_strdup(text) : NULL;
         q->done = done;
@@ -266,14 +272,10 @@ void events_post(struct events *ev, enum bld_event_type type, const struct verte
 
 void events_warning(struct events *ev, unsigned line, const char *text)
 {
-        struct queued *q;
+        struct queued *q = queued_new(ev, BLD_EV_WARNING);
 
-        if (!ev->callback)
-                return;
-        q = mem_zalloc(1, sizeof(*q));
         if (!q)
                 return;
-        q->type = BLD_EV_WARNING;
         q->line = line;
         q->text = mem_strdup(text);
         post(ev, q);
@@ -281,14 +283,10 @@ void events_warning(struct events *ev, unsigned line, const char *text)
 
 void events_exit(struct events *ev, const struct vertex *v, int status)
 {
-        struct queued *q;
+        struct queued *q = queued_new(ev, BLD_EV_STEP_DONE);
 
-        if (!ev->callback)
-                return;
-        q = mem_zalloc(1, sizeof(*q));
         if (!q)
                 return;
-        q->type = BLD_EV_STEP_DONE;
         q->v = v;
         q->exit_status = status;
         post(ev, q);
