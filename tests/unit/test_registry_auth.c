@@ -1,0 +1,268 @@
+/* Challenges, tokens and logins against scripted servers. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "registry_world.h"
+
+static void test_bearer(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->url, .hasnt = {"Authorization"}, .status = 401, .headers = bearer_challenge()},
+                {w->url, .has = {"Authorization: Bearer t0k\r\n"}, .status = 200, .body = w->blob,
+                 .body_len = sizeof(w->blob)},
+                {w->url, .has = {"Authorization: Bearer t0k\r\n"}, .status = 200, .body = w->blob,
+                 .body_len = sizeof(w->blob)},
+                {0},
+        };
+        const struct mock_step tokens[] = {
+                {TOKEN_GET "pull&account=ann", .has = {"Authorization: " BASIC}, .status = 200,
+                 .body = "{\"token\":\"t0k\",\"expires_in\":300}"},
+                {0},
+        };
+
+        mock_script(w->reg, steps);
+        mock_script(w->other, tokens);
+        connect_with((struct reg_opts){.creds = CREDS});
+        get_blob_ok();
+        sb_reset(&w->got);
+        get_blob_ok();
+        check_scripts();
+}
+
+static void test_bearer_anonymous(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->url, .status = 401, .headers = bearer_challenge()},
+                {w->url, .has = {"Authorization: Bearer anon\r\n"}, .status = 200, .body = w->blob,
+                 .body_len = sizeof(w->blob)},
+                {0},
+        };
+        const struct mock_step tokens[] = {
+                {TOKEN_GET "pull", .hasnt = {"Authorization"}, .status = 200,
+                 .body = "{\"access_token\":\"anon\"}"},
+                {0},
+        };
+
+        mock_script(w->reg, steps);
+        mock_script(w->other, tokens);
+        connect_with((struct reg_opts){0});
+        get_blob_ok();
+        check_scripts();
+}
+
+static void test_bearer_post_fallback(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->url, .status = 401, .headers = bearer_challenge()},
+                {w->url, .has = {"Authorization: Bearer t\r\n"}, .status = 200, .body = w->blob,
+                 .body_len = sizeof(w->blob)},
+                {0},
+        };
+        const struct mock_step tokens[] = {
+                {TOKEN_GET "pull&account=ann", .status = 405},
+                {"POST /token?x=1", .hasnt = {"Authorization"},
+                 .body_has = "grant_type=password&service=reg&scope=repository%3Aa%2Fb%3Apull"
+                             "&username=ann&password=s3cret",
+                 .status = 200, .body = "{\"token\":\"t\"}"},
+                {0},
+        };
+
+        mock_script(w->reg, steps);
+        mock_script(w->other, tokens);
+        connect_with((struct reg_opts){.creds = CREDS});
+        get_blob_ok();
+        check_scripts();
+}
+
+static void test_bearer_identity(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->url, .status = 401, .headers = bearer_challenge()},
+                {w->url, .has = {"Authorization: Bearer t\r\n"}, .status = 200, .body = w->blob,
+                 .body_len = sizeof(w->blob)},
+                {0},
+        };
+        const struct mock_step tokens[] = {
+                {"POST /token?x=1", .body_has = "grant_type=refresh_token", .status = 200,
+                 .body = "{\"access_token\":\"t\",\"refresh_token\":\"next\"}"},
+                {0},
+        };
+        char login[256];
+
+        (void)snprintf(login, sizeof(login), "{\"auths\":{\"%s\":{\"identitytoken\":\"idtok\"}}}",
+                       mock_host(w->reg));
+        (void)setenv("DOCKER_AUTH_CONFIG", login, 1);
+        mock_script(w->reg, steps);
+        mock_script(w->other, tokens);
+        connect_with((struct reg_opts){0});
+        get_blob_ok();
+        (void)unsetenv("DOCKER_AUTH_CONFIG");
+        check_scripts();
+}
+
+/* The body of the POST is a secret: a redirect to another origin is not followed. */
+static void test_token_redirect(void **state UNUSED)
+{
+        char to[96];
+        const struct mock_step steps[] = {
+                {w->url, .status = 401, .headers = bearer_challenge()},
+                {0},
+        };
+        const struct mock_step tokens[] = {
+                {"POST /token?x=1", .status = 307, .headers = to},
+                {0},
+        };
+        struct bld_err err = BLD_ERR_INIT;
+        char login[256];
+
+        (void)snprintf(to, sizeof(to), "Location: http://%s/steal\r\n", mock_host(w->reg));
+        (void)snprintf(login, sizeof(login), "{\"auths\":{\"%s\":{\"identitytoken\":\"idtok\"}}}",
+                       mock_host(w->reg));
+        (void)setenv("DOCKER_AUTH_CONFIG", login, 1);
+        mock_script(w->reg, steps);
+        mock_script(w->other, tokens);
+        connect_with((struct reg_opts){0});
+        assert_int_equal(get_blob(&err), BLD_E_CORRUPT);
+        assert_null(strstr(err.msg, "idtok"));
+        (void)unsetenv("DOCKER_AUTH_CONFIG");
+        check_scripts();
+}
+
+static void test_stale_login(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->url, .status = 401, .headers = bearer_challenge()},
+                {w->url, .has = {"Authorization: Bearer anon\r\n"}, .status = 200, .body = w->blob,
+                 .body_len = sizeof(w->blob)},
+                {0},
+        };
+        const struct mock_step tokens[] = {
+                {TOKEN_GET "pull&account=ann", .status = 401},
+                {"POST /token?x=1", .status = 401},
+                {TOKEN_GET "pull", .hasnt = {"Authorization"}, .status = 200,
+                 .body = "{\"token\":\"anon\"}"},
+                {0},
+        };
+
+        mock_script(w->reg, steps);
+        mock_script(w->other, tokens);
+        connect_with((struct reg_opts){.creds = CREDS});
+        get_blob_ok();
+        check_scripts();
+        assert_non_null(strstr(sb_text(&w->notes), "trying anonymously"));
+        assert_null(strstr(sb_text(&w->notes), "s3cret"));
+}
+
+static void test_login_rejected_on_push(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->head, .status = 401, .headers = bearer_challenge()},
+                {0},
+        };
+        const struct mock_step tokens[] = {
+                {TOKEN_GET "pull%2Cpush&account=ann", .status = 401},
+                {"POST /token?x=1", .status = 401},
+                {0},
+        };
+        struct bld_err err = BLD_ERR_INIT;
+        enum reg_put_how how;
+
+        mock_script(w->reg, steps);
+        mock_script(w->other, tokens);
+        connect_with((struct reg_opts){.creds = CREDS});
+        assert_int_equal(put_blob(NULL, &how, &err), BLD_E_DENIED);
+        assert_non_null(strstr(err.msg, "rejected"));
+        assert_null(strstr(err.msg, "s3cret"));
+        check_scripts();
+}
+
+static void test_insufficient_scope_ends(void **state UNUSED)
+{
+        char again[256];
+        const struct mock_step steps[] = {
+                {w->url, .status = 401, .headers = bearer_challenge()},
+                {w->url, .has = {"Bearer t"}, .status = 401, .headers = again},
+                {0},
+        };
+        const struct mock_step tokens[] = {
+                {TOKEN_GET "pull", .status = 200, .body = "{\"token\":\"t\"}"},
+                {0},
+        };
+        struct bld_err err = BLD_ERR_INIT;
+
+        (void)snprintf(again, sizeof(again),
+                       "WWW-Authenticate: Bearer realm=\"http://%s/token?x=1\",service=\"reg\","
+                       "scope=\"repository:a/b:pull\",error=\"insufficient_scope\"\r\n",
+                       mock_host(w->other));
+        mock_script(w->reg, steps);
+        mock_script(w->other, tokens);
+        connect_with((struct reg_opts){0});
+        assert_int_equal(get_blob(&err), BLD_E_DENIED);
+        assert_non_null(strstr(err.msg, "not logged in"));
+        check_scripts();
+}
+
+static void test_ping_for_challenge(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->url, .status = 401},
+                {"GET /v2/", .hasnt = {"Authorization"}, .status = 401,
+                 .headers = "WWW-Authenticate: Basic realm=\"x\"\r\n"},
+                {w->url, .has = {"Authorization: " BASIC}, .status = 200, .body = w->blob,
+                 .body_len = sizeof(w->blob)},
+                {0},
+        };
+
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){.creds = CREDS});
+        get_blob_ok();
+        check_scripts();
+}
+
+static void test_realm_refused(void **state UNUSED)
+{
+        static const char *const realms[] = {
+                "http://tokens.example.com/token",      /* plain, not loopback */
+                "https://u:p@tokens.example.com/token", /* user information */
+                "https://169.254.169.254/token",        /* metadata */
+                "//tokens.example.com/",
+                "file:///etc/passwd",
+                "",
+        };
+
+        connect_with((struct reg_opts){.creds = CREDS});
+        for (size_t i = 0; i < ARRAY_LEN(realms); i++) {
+                char h[256];
+                const struct mock_step steps[] = {
+                        {w->url, .status = 401, .headers = h},
+                        {0},
+                };
+                struct bld_err err = BLD_ERR_INIT;
+
+                print_message("# %s\n", realms[i]);
+                (void)snprintf(h, sizeof(h), "WWW-Authenticate: Bearer realm=\"%s\"\r\n",
+                               realms[i]);
+                mock_script(w->reg, steps);
+                assert_int_equal(get_blob(&err), BLD_E_CORRUPT);
+        }
+        check_scripts();
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                T(test_bearer),
+                T(test_bearer_anonymous),
+                T(test_bearer_post_fallback),
+                T(test_bearer_identity),
+                T(test_token_redirect),
+                T(test_stale_login),
+                T(test_login_rejected_on_push),
+                T(test_insufficient_scope_ends),
+                T(test_ping_for_challenge),
+                T(test_realm_refused),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
