@@ -16,9 +16,9 @@ struct view;
 struct cli_common {
         bool help, version, debug, no_ci, offline;
         const char *root, *log_level, *log_format, *color;
-        bool tls_verify;
-        const char *authfile, *creds, *retry, *retry_max_time, *parallel;
-        struct strv insecure, ca;
+        bool tls_verify, mirror_only;
+        const char *authfile, *creds, *retry, *retry_max_time, *parallel, *cert_dir, *limit_rate;
+        struct strv insecure, ca, client_cert, credential_helper, mirror;
 };
 
 extern const struct opt cli_global_opts[], cli_registry_opts[];
@@ -33,7 +33,7 @@ struct cli {
         bool quiet;    /* no notes */
         struct bld *b; /* set by cli_open */
         char *creds;   /* with the password asked for; owned */
-        uint64_t retries, parallel;
+        uint64_t retries, parallel, limit_rate;
         int64_t retry_max_ms;
 };
 

@@ -49,13 +49,18 @@ const struct opt cli_registry_opts[] = {
         {"retry", 0, OPT_STR, G(retry), "N", "attempts after the first (4; $BLD_RETRY)", NULL},
         {"retry-max-time", 0, OPT_STR, G(retry_max_time), "D", "time for all of them (10m)", NULL},
         {"parallel", 0, OPT_STR, G(parallel), "N", "transfers per host (6; $BLD_PARALLEL)", NULL},
-        {"credential-helper", 0, OPT_REFUSE, 0, "NAME",
-         "not available yet; helpers of docker's config.json are used", NULL},
-        {"client-cert", 0, OPT_REFUSE, 0, "HOST=CRT,KEY", "not available yet", NULL},
-        {"cert-dir", 0, OPT_REFUSE, 0, "DIR", "not available yet; use --ca HOST=FILE", NULL},
-        {"mirror", 0, OPT_REFUSE, 0, "SRC=DST", "not available yet", NULL},
-        {"mirror-only", 0, OPT_REFUSE, 0, NULL, "not available yet", NULL},
-        {"limit-rate", 0, OPT_REFUSE, 0, "SIZE", "not available yet", NULL},
+        {"mirror", 0, OPT_LIST, G(mirror), "SRC=DST",
+         "pull what is named SRC (HOST[/PATH]) from DST first ($BLD_MIRRORS)", NULL},
+        {"mirror-only", 0, OPT_BOOL, G(mirror_only), NULL, "never ask a SRC that has a mirror",
+         NULL},
+        {"credential-helper", 0, OPT_LIST, G(credential_helper), "NAME",
+         "ask docker-credential-NAME, or env, gitlab", NULL},
+        {"client-cert", 0, OPT_LIST, G(client_cert), "HOST=CRT,KEY",
+         "certificate to show to a registry", NULL},
+        {"cert-dir", 0, OPT_STR, G(cert_dir), "DIR", "*.crt, *.cert and *.key for all registries",
+         NULL},
+        {"limit-rate", 0, OPT_STR, G(limit_rate), "SIZE", "bytes per second of all transfers",
+         NULL},
         {"retry-delay", 0, OPT_NOTE, 0, "D", "the pause follows what the registry answers", NULL},
         {0},
 };
@@ -84,9 +89,9 @@ static void env_str(const char *name, const char **at)
 /* Set, and not served yet: say so instead of doing something else than was asked for. */
 static int env_unserved(struct bld_err *err)
 {
-        static const char *const names[] = {"BLD_CONFIG",   "BLD_MIRRORS",   "BLD_LOCKED",
-                                            "BLD_SIGN_KEY", "BLD_CA_BUNDLE", "BLD_CACHE_FROM",
-                                            "BLD_CACHE_TO", "BLD_CACHE_REPO"};
+        static const char *const names[] = {"BLD_CONFIG",    "BLD_LOCKED",     "BLD_SIGN_KEY",
+                                            "BLD_CA_BUNDLE", "BLD_CACHE_FROM", "BLD_CACHE_TO",
+                                            "BLD_CACHE_REPO"};
 
         for (size_t i = 0; i < ARRAY_LEN(names); i++) {
                 const char *e = getenv(names[i]);
@@ -176,6 +181,17 @@ static int choice(const char *flag, const char *s, const char *const *names, siz
         return 0;
 }
 
+/* "10m", or "10m/s" as it is read aloud. */
+static int limit_rate(const char *s, uint64_t *ret, struct bld_err *err)
+{
+        AUTO_FREE char *size = NULL;
+
+        if (!s)
+                return 0;
+        size = mem_strndup(s, strlen(s) - (str_has_suffix(s, "/s") ? 2 : 0));
+        return size ? cli_bytes("limit-rate", size, ret, err) : err_nomem(err, "--limit-rate");
+}
+
 int cli_setup(struct cli *c, const struct cli_common *o, struct bld_err *err)
 {
         static const char *const colors[] = {"auto", "always", "never"};
@@ -191,6 +207,7 @@ int cli_setup(struct cli *c, const struct cli_common *o, struct bld_err *err)
         r = r < 0 ? r : choice("log-format", o->log_format, formats, 2, &format, err);
         r = r < 0 ? r : cli_number("retry", o->retry, 1000, &c->retries, err);
         r = r < 0 ? r : cli_number("parallel", o->parallel, 256, &c->parallel, err);
+        r = r < 0 ? r : limit_rate(o->limit_rate, &c->limit_rate, err);
         r = r < 0 ? r : cli_duration_ms("retry-max-time", o->retry_max_time, &c->retry_max_ms, err);
         c->level = o->debug ? MIN((enum log_level)level, LOG_DEBUG) : (enum log_level)level;
         c->json_log = format == 1;
@@ -233,16 +250,17 @@ static int ask_password(const char *user, char **ret, struct bld_err *err)
         return 0;
 }
 
-/* $BLD_INSECURE is a list; flags replace it. */
-static int insecure_env(struct strv *out, struct bld_err *err)
+/* A list in the environment, which flags replace. */
+static int env_list(const char *name, const char *separators, const struct strv *flags,
+                    struct strv *out, struct bld_err *err)
 {
-        const char *e = getenv("BLD_INSECURE");
+        const char *e = flags->n ? NULL : getenv(name);
 
         while (e && *e) {
-                size_t n = strcspn(e, ",; ");
+                size_t n = strcspn(e, separators);
 
                 if (n && strv_addn(out, e, n) < 0)
-                        return err_nomem(err, "BLD_INSECURE");
+                        return err_nomem(err, name);
                 e += n + (e[n] != '\0');
         }
         return 0;
@@ -251,7 +269,7 @@ static int insecure_env(struct strv *out, struct bld_err *err)
 int cli_open(struct cli *c, struct bld_err *err)
 {
         const struct cli_common *o = c->o;
-        AUTO_STRV struct strv hosts = {0};
+        AUTO_STRV struct strv hosts = {0}, mirrors = {0};
         struct bld_opts b = {.size = sizeof(b)};
         int r;
 
@@ -262,7 +280,8 @@ int cli_open(struct cli *c, struct bld_err *err)
         }
         if (c->err.redraw || isatty(1) == 1)
                 text_init(); /* while there is one thread */
-        r = o->insecure.n ? 0 : insecure_env(&hosts, err);
+        r = env_list("BLD_INSECURE", ",; ", &o->insecure, &hosts, err);
+        r = r < 0 ? r : env_list("BLD_MIRRORS", ";", &o->mirror, &mirrors, err);
         r = r < 0 ? r : signals_start(err);
         if (r < 0)
                 return r;
@@ -271,6 +290,12 @@ int cli_open(struct cli *c, struct bld_err *err)
         b.creds = c->creds ? c->creds : o->creds;
         b.insecure = cli_list(o->insecure.n ? &o->insecure : &hosts);
         b.cas = cli_list(&o->ca);
+        b.client_certs = cli_list(&o->client_cert);
+        b.cert_dir = o->cert_dir;
+        b.credential_helpers = cli_list(&o->credential_helper);
+        b.mirrors = cli_list(o->mirror.n ? &o->mirror : &mirrors);
+        b.mirror_only = o->mirror_only;
+        b.limit_rate = c->limit_rate;
         b.no_tls_verify = !o->tls_verify;
         b.offline = o->offline;
         b.no_retry = o->retry && c->retries == 0;

@@ -113,6 +113,12 @@ static int session_registry(void *user, struct reg_client **ret, struct bld_err 
                         .no_retry = b->o.no_retry,
                         .retry_max_ms = b->o.retry_max_ms,
                         .parallel = b->o.parallel,
+                        .client_certs = &b->client_certs,
+                        .cert_dir = b->cert_dir,
+                        .helpers = &b->helpers,
+                        .mirrors = &b->mirrors,
+                        .mirror_only = b->o.mirror_only,
+                        .limit_rate = b->o.limit_rate,
                         .cancel = &b->cancel,
                         .note = session_note,
                         .user = b,
@@ -172,16 +178,29 @@ static int copy_text(const char *from, char **to, struct bld_err *err)
 
 static int copy_options(struct bld *b, struct bld_err *err)
 {
-        int r = copy_text(b->o.helper, &b->helper, err);
+        const struct {
+                const char *from;
+                char **to;
+        } texts[] = {
+                {b->o.helper, &b->helper},
+                {b->o.authfile, &b->authfile},
+                {b->o.creds, &b->creds},
+                {b->o.cert_dir, &b->cert_dir},
+        };
+        const struct {
+                const struct bld_list *from;
+                struct strv *to;
+        } lists[] = {
+                {&b->o.insecure, &b->insecure},         {&b->o.cas, &b->cas_files},
+                {&b->o.client_certs, &b->client_certs}, {&b->o.credential_helpers, &b->helpers},
+                {&b->o.mirrors, &b->mirrors},
+        };
+        int r = 0;
 
-        if (r == 0)
-                r = copy_text(b->o.authfile, &b->authfile, err);
-        if (r == 0)
-                r = copy_text(b->o.creds, &b->creds, err);
-        if (r == 0)
-                r = copy_list(&b->o.insecure, &b->insecure, err);
-        if (r == 0)
-                r = copy_list(&b->o.cas, &b->cas_files, err);
+        for (size_t i = 0; r == 0 && i < ARRAY_LEN(texts); i++)
+                r = copy_text(texts[i].from, texts[i].to, err);
+        for (size_t i = 0; r == 0 && i < ARRAY_LEN(lists); i++)
+                r = copy_list(lists[i].from, lists[i].to, err);
         return r;
 }
 
@@ -206,8 +225,9 @@ static int session_init(struct bld *b, struct bld_err *err)
                 .user = b,
         };
         /* the caller's memory is not ours to keep */
-        b->o.root = b->o.helper = b->o.authfile = b->o.creds = NULL;
-        b->o.insecure = b->o.cas = (struct bld_list){NULL, 0};
+        b->o.root = b->o.helper = b->o.authfile = b->o.creds = b->o.cert_dir = NULL;
+        b->o.insecure = b->o.cas = b->o.client_certs = (struct bld_list){NULL, 0};
+        b->o.credential_helpers = b->o.mirrors = (struct bld_list){NULL, 0};
         return 0;
 }
 
@@ -252,9 +272,13 @@ void bld_close(struct bld *b)
         cancel_done(&b->cancel);
         free(b->helper);
         free(b->authfile);
+        free(b->cert_dir);
         wipe_free(b->creds);
         strv_done(&b->insecure);
         strv_done(&b->cas_files);
+        strv_done(&b->client_certs);
+        strv_done(&b->helpers);
+        strv_done(&b->mirrors);
         pthread_mutex_destroy(&b->reg_lock);
         pthread_mutex_destroy(&b->note_lock);
         free(b);

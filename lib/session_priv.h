@@ -21,8 +21,8 @@ struct bld {
         struct cas *cas;
         struct cancel cancel;
         struct bd_ctx ctx;
-        char *helper, *authfile, *creds;
-        struct strv insecure, cas_files;
+        char *helper, *authfile, *creds, *cert_dir;
+        struct strv insecure, cas_files, client_certs, helpers, mirrors;
         struct bld_opts o;        /* its pointers lead to the copies above */
         pthread_mutex_t reg_lock; /* guards reg */
         struct reg_client *reg;

@@ -229,21 +229,21 @@ static int find_path(const struct js *auths, const char *host, const struct reg_
         return 0;
 }
 
-/* Ask a helper under the name docker stored, then with a scheme, as some helpers keep it. */
-static int ask_helper(const char *suffix, const char *host, const struct reg_auth_query *q,
-                      struct reg_creds **ret, struct bld_err *err)
+/* Under the name docker stored, then with a scheme, as some helpers keep it. */
+int reg_helper_ask(const char *suffix, const char *host, reg_helper_fn helper, void *user,
+                   struct reg_creds **ret, struct bld_err *err)
 {
         AUTO_SB struct sb url = SB_INIT(1024);
         bool hub = is_hub(host);
         int r;
 
-        if (!q->helper || !suffix || !*suffix)
+        if (!helper || !suffix || !*suffix)
                 return 0;
-        r = q->helper(q->user, suffix, hub ? HUB_KEY : host, ret, err);
+        r = helper(user, suffix, hub ? HUB_KEY : host, ret, err);
         if (r != 0 || hub)
                 return r;
         sb_fmt(&url, "https://%s", host);
-        return q->helper(q->user, suffix, sb_text(&url), ret, err);
+        return helper(user, suffix, sb_text(&url), ret, err);
 }
 
 /* "host:443" is also asked for as "host". */
@@ -277,11 +277,12 @@ int reg_auth_file_find(const struct js *doc, const struct reg_auth_query *q, str
 
                 if (!suffix)
                         suffix = js_get_str(helpers, host);
-                r = ask_helper(suffix, host, q, ret, err);
+                r = reg_helper_ask(suffix, host, q->helper, q->user, ret, err);
         }
         /* docker asks the store first, too; a "not found" there falls to the file */
         if (r == 0 && !q->legacy)
-                r = ask_helper(js_get_str(doc, "credsStore"), host, q, ret, err);
+                r = reg_helper_ask(js_get_str(doc, "credsStore"), host, q->helper, q->user, ret,
+                                   err);
         if (r == 0)
                 r = find_host(auths, host, q, ret, err);
         return r;

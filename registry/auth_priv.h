@@ -97,6 +97,8 @@ void reg_creds_explain(struct reg_client *c, const struct reg_repo *repo, struct
  * Callbacks run a helper: same answers. */
 typedef int (*reg_helper_fn)(void *user, const char *suffix, const char *server,
                              struct reg_creds **ret, struct bld_err *err);
+int reg_helper_ask(const char *suffix, const char *host, reg_helper_fn helper, void *user,
+                   struct reg_creds **ret, struct bld_err *err) MUST_CHECK;
 struct reg_auth_query {
         const char *host, *path;
         bool legacy; /* ~/.dockercfg: the top level is the auths map */

@@ -45,20 +45,29 @@ static void repo_free(void *p)
 
 static int copy_opts(struct reg_client *c, const struct reg_opts *o, struct bld_err *err)
 {
-        if (o->authfile && !(c->authfile = mem_strdup(o->authfile)))
+        const struct {
+                const struct strv *from;
+                struct strv *to;
+        } lists[] = {
+                {o->insecure, &c->insecure},         {o->cas, &c->cas},
+                {o->client_certs, &c->client_certs}, {o->helpers, &c->helpers},
+                {o->mirrors, &c->mirrors},
+        };
+
+        if ((o->authfile && !(c->authfile = mem_strdup(o->authfile))) ||
+            (o->creds && !(c->creds = mem_strdup(o->creds))) ||
+            (o->cert_dir && !(c->cert_dir = mem_strdup(o->cert_dir))))
                 return err_nomem(err, "set up the registry client");
-        if (o->creds && !(c->creds = mem_strdup(o->creds)))
-                return err_nomem(err, "set up the registry client");
-        if ((o->insecure && strv_copy(&c->insecure, o->insecure) < 0) ||
-            (o->cas && strv_copy(&c->cas, o->cas) < 0) ||
-            (o->mirrors && strv_copy(&c->mirrors, o->mirrors) < 0))
-                return err_nomem(err, "set up the registry client");
+        for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+                if (lists[i].from && strv_copy(lists[i].to, lists[i].from) < 0)
+                        return err_nomem(err, "set up the registry client");
         c->no_tls_verify = o->no_tls_verify;
         c->offline = o->offline;
         c->mirror_only = o->mirror_only;
         c->retries = o->no_retry ? 0 : o->retries ? o->retries : 4;
         c->retry_max_ms = o->retry_max_ms ? o->retry_max_ms : 600000;
         c->parallel = o->parallel ? o->parallel : 6;
+        c->limit_rate = o->limit_rate;
         c->cancel = o->cancel;
         c->note = o->note;
         c->user = o->user;
@@ -116,9 +125,12 @@ void reg_client_free(struct reg_client *c)
                 return;
         engine_stop(c);
         free(c->authfile);
+        free(c->cert_dir);
         reg_secret_free(c->creds);
         strv_done(&c->insecure);
         strv_done(&c->cas);
+        strv_done(&c->client_certs);
+        strv_done(&c->helpers);
         strv_done(&c->mirrors);
         strv_done(&c->notes);
         map_done(&c->noted);
@@ -156,6 +168,27 @@ int reg_sleep(struct reg_client *c, int64_t ms, struct bld_err *err)
                 (void)pthread_cond_timedwait(&c->cond, &c->lock, &ts);
         (void)pthread_mutex_unlock(&c->lock);
         return reg_check(c, err);
+}
+
+/* Every span takes its turn on one clock, so that the sum of all transfers keeps to the rate. */
+int reg_rate_wait(struct reg_client *c, size_t n, struct bld_err *err)
+{
+        int64_t now, at;
+
+        if (c->limit_rate == 0 || n == 0)
+                return 0;
+        now = time_mono_ns();
+        (void)pthread_mutex_lock(&c->lock);
+        at = MAX(c->rate_free_ns, now);
+        c->rate_free_ns = at + (int64_t)((double)n * 1e9 / (double)c->limit_rate);
+        (void)pthread_mutex_unlock(&c->lock);
+        return at > now ? reg_sleep(c, (at - now) / 1000000, err) : 0;
+}
+
+/* A tenth of a second's worth: waits stay short and the flow even. */
+size_t reg_rate_span(const struct reg_client *c, size_t n)
+{
+        return c->limit_rate ? (size_t)MIN((uint64_t)n, MAX(c->limit_rate / 10, UINT64_C(1))) : n;
 }
 
 /* Is the host in a list, with its port, without, or as a bare name for all ports? */
@@ -301,6 +334,7 @@ static int repo_get(struct reg_client *c, const char *domain, const char *path, 
         if (r < 0)
                 return r;
         (void)pthread_mutex_lock(&c->lock);
+        h->registry = true;
         repo = map_get(&c->repos, sb_text(&key));
         if (!repo) {
                 repo = repo_new(domain, path, sb_text(&key), h);

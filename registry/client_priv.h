@@ -44,6 +44,7 @@ struct reg_tls {
 struct reg_host {
         char *name; /* authority as used in URLs, lower case */
         bool insecure, loopback, has_port;
+        bool registry; /* named by the user, not by another server; guarded by lock */
 
         /* guarded by lock */
         enum reg_scheme scheme;
@@ -73,12 +74,13 @@ struct reg_repo {
 
 struct reg_client {
         /* read-only after reg_client_new */
-        char *authfile, *creds;
-        struct strv insecure, cas;
+        char *authfile, *creds, *cert_dir;
+        struct strv insecure, cas, client_certs, helpers;
         struct strv mirrors;
         bool no_tls_verify, offline, mirror_only;
         unsigned retries, parallel;
         int64_t retry_max_ms;
+        uint64_t limit_rate;
         const struct cancel *cancel;
         void (*note)(void *user, const char *text);
         void *user;
@@ -93,10 +95,11 @@ struct reg_client {
         pthread_t thread;
         void *multi;
         struct xfer *incoming, *incoming_last;
-        struct strv notes; /* for the engine thread to hand out */
-        struct map noted;  /* texts shown already */
-        struct map hosts;  /* name -> struct reg_host */
-        struct map repos;  /* "host path" -> struct reg_repo */
+        struct strv notes;    /* for the engine thread to hand out */
+        struct map noted;     /* texts shown already */
+        struct map hosts;     /* name -> struct reg_host */
+        struct map repos;     /* "host path" -> struct reg_repo */
+        int64_t rate_free_ns; /* when the next byte may pass --limit-rate (monotonic) */
         struct reg_tokens tokens;
         struct map realms; /* registry host name -> origin of its realm */
 
@@ -147,6 +150,11 @@ int reg_repo_of_mirror(struct reg_client *c, const char *host, const char *path,
 int reg_check(struct reg_client *c, struct bld_err *err) MUST_CHECK;
 /* Sleep on the client, woken by cancellation. */
 int reg_sleep(struct reg_client *c, int64_t ms, struct bld_err *err) MUST_CHECK;
+
+/* Wait until n bytes may pass --limit-rate. */
+int reg_rate_wait(struct reg_client *c, size_t n, struct bld_err *err) MUST_CHECK;
+/* The part of a span of n bytes that may pass at once. */
+size_t reg_rate_span(const struct reg_client *c, size_t n);
 
 /* One sanitised line to the user's callback. Foreign text in the arguments must have been through
  * reg_safe(). */

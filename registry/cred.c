@@ -64,6 +64,16 @@ static char *ref_host(const struct reg_repo *repo)
         return mem_strndup(repo->shown, strcspn(repo->shown, "/"));
 }
 
+/* What was found is this source's. 1, or no memory. */
+static int claim(struct search *s, struct reg_creds *k, struct bld_err *err)
+{
+        free(k->source);
+        k->source = mem_strdup(s->source);
+        k->found_ns = time_mono_ns();
+        explain(s, "found");
+        return k->source ? 1 : err_nomem(err, "keep credentials");
+}
+
 static int from_json(struct search *s, const char *text, size_t len, bool legacy,
                      struct reg_creds **ret, struct bld_err *err)
 {
@@ -86,10 +96,7 @@ static int from_json(struct search *s, const char *text, size_t len, bool legacy
         }
         r = reg_auth_file_find(doc, &q, ret, err);
         if (r == 1) {
-                free((*ret)->source);
-                (*ret)->source = mem_strdup(s->source);
-                (*ret)->found_ns = time_mono_ns();
-                explain(s, "found");
+                r = claim(s, *ret, err);
         } else if (r == 0) {
                 explain(s, "no entry for this registry");
         }
@@ -209,6 +216,70 @@ static int from_usual_files(struct search *s, struct reg_creds **ret, struct bld
         return r;
 }
 
+/* A job of GitLab's CI may use its registry. */
+static int from_gitlab(struct search *s, struct reg_creds **ret, struct bld_err *err)
+{
+        static const char *const pairs[][2] = {{"CI_REGISTRY_USER", "CI_REGISTRY_PASSWORD"},
+                                               {"CI_DEPLOY_USER", "CI_DEPLOY_PASSWORD"},
+                                               {NULL, "CI_JOB_TOKEN"}};
+        const char *of = getenv("CI_REGISTRY");
+        AUTO_FREE char *host = ref_host(s->repo);
+
+        if (!host)
+                return err_nomem(err, "look for credentials");
+        s->source = "$CI_REGISTRY";
+        if (!of || strcasecmp(of, host) != 0) {
+                explain(s, of && *of ? "is another registry" : "not set");
+                return 0;
+        }
+        for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
+                const char *user = pairs[i][0] ? getenv(pairs[i][0]) : "gitlab-ci-token";
+                const char *pass = getenv(pairs[i][1]);
+
+                s->source = pairs[i][1];
+                if (user && *user && pass && *pass)
+                        return from_pair(s, user, strlen(user), pass, ret, err);
+        }
+        return 0;
+}
+
+/* --credential-helper NAME: a source of ours, or docker-credential-NAME. The cloud's own are known
+ * by other names than those of the flag. */
+static int from_helper_flags(struct search *s, struct reg_creds **ret, struct bld_err *err)
+{
+        static const char *const known[][2] = {{"ecr", "ecr-login"}, {"acr", "acr-env"}};
+        AUTO_FREE char *host = ref_host(s->repo);
+        int r = 0;
+
+        if (!host)
+                return err_nomem(err, "look for credentials");
+        for (size_t i = 0; r == 0 && i < s->c->helpers.n; i++) {
+                const char *name = s->c->helpers.v[i];
+
+                s->source = "--credential-helper";
+                if (strcmp(name, "env") == 0) {
+                        r = from_host_env(s, ret, err);
+                        continue;
+                }
+                if (strcmp(name, "gitlab") == 0) {
+                        r = from_gitlab(s, ret, err);
+                        continue;
+                }
+                if (!reg_helper_suffix_ok(name))
+                        return err_set(err, BLD_E_USAGE,
+                                       "--credential-helper takes the NAME of a "
+                                       "docker-credential-NAME, not \"%.100s\"",
+                                       name);
+                for (size_t k = 0; k < ARRAY_LEN(known); k++)
+                        if (strcmp(name, known[k][0]) == 0)
+                                name = known[k][1];
+                r = reg_helper_ask(name, host, run_helper, s, ret, err);
+                if (r == 1)
+                        r = claim(s, *ret, err);
+        }
+        return r;
+}
+
 static int search(struct search *s, struct reg_creds **ret, struct bld_err *err)
 {
         const char *env;
@@ -226,6 +297,8 @@ static int search(struct search *s, struct reg_creds **ret, struct bld_err *err)
         if (s->c->authfile)
                 r = from_file(s, s->c->authfile, true, false, ret, err);
         if (r == 0)
+                r = from_helper_flags(s, ret, err);
+        if (r == 0)
                 r = from_host_env(s, ret, err);
         env = getenv("DOCKER_AUTH_CONFIG");
         if (r == 0 && env && *env) {
@@ -237,6 +310,8 @@ static int search(struct search *s, struct reg_creds **ret, struct bld_err *err)
                 r = from_file(s, env, true, false, ret, err);
         if (r == 0)
                 r = from_usual_files(s, ret, err);
+        if (r == 0)
+                r = from_gitlab(s, ret, err);
         return r;
 }
 

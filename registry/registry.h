@@ -32,7 +32,11 @@ struct reg_opts {
         /* "SRC=DST": what is pulled from SRC (a host or host/path) is asked of DST first, which may
          * have a path prefix and a scheme. Pushes go to the origin. */
         const struct strv *mirrors;
-        bool mirror_only; /* where SRC has a mirror, it is not asked itself */
+        bool mirror_only;                /* where SRC has a mirror, it is not asked itself */
+        const struct strv *client_certs; /* "HOST=CRT,KEY" */
+        const char *cert_dir;       /* trust anchors and a client pair for registries, or NULL */
+        const struct strv *helpers; /* asked for credentials before the environment and files */
+        uint64_t limit_rate;        /* bytes of blobs per second in all; 0: no limit */
 };
 
 struct reg_client;

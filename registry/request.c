@@ -229,10 +229,15 @@ static int pump_out(struct req *rq, struct xfer *x, struct bld_err *err)
         size_t room;
 
         while (done < rq->source_len && xfer_room(x, &p, &room)) {
-                ssize_t n = rq->source->pread(rq->source->user, p,
-                                              (size_t)MIN((uint64_t)room, rq->source_len - done),
-                                              rq->source_off + done, err);
+                size_t want = (size_t)MIN((uint64_t)room, rq->source_len - done);
+                ssize_t n;
+                int r;
 
+                want = reg_rate_span(rq->c, want);
+                r = reg_rate_wait(rq->c, want, err);
+                if (r < 0)
+                        return r;
+                n = rq->source->pread(rq->source->user, p, want, rq->source_off + done, err);
                 if (n < 0)
                         return (int)n;
                 if (n == 0)
@@ -260,7 +265,10 @@ static int pump_in(struct req *rq, struct xfer *x, struct bld_err *err)
         if (rq->on_head)
                 r = rq->on_head(rq->user, &x->res, err);
         while (r == 0 && xfer_next(x, &p, &n)) {
-                r = rq->on_body(rq->user, p, n, err);
+                n = reg_rate_span(rq->c, n);
+                r = reg_rate_wait(rq->c, n, err);
+                if (r == 0)
+                        r = rq->on_body(rq->user, p, n, err);
                 xfer_drained(x, n);
         }
         return r;

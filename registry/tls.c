@@ -1,6 +1,6 @@
-/* Trust anchors and client certificates of a host: --ca, and the certs.d folders that docker and
- * podman use. curl's CAINFO_BLOB replaces its default pool, so extras go behind a copy of the
- * system's bundle. */
+/* Trust anchors and client certificates of a host: --ca, --client-cert, --cert-dir, and the certs.d
+ * folders that docker and podman use. curl's CAINFO_BLOB replaces its default pool, so extras go
+ * behind a copy of the system's bundle. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -132,9 +132,10 @@ static const char *certs_name(const struct reg_host *h)
         return str_eq(h->name, "registry-1.docker.io") ? "docker.io" : h->name;
 }
 
-static int add_certs_d(struct reg_tls *t, const struct reg_host *h, struct bld_err *err)
+/* One name in the three places where certs.d folders are. 1: a folder was there. */
+static int add_certs_d(struct reg_tls *t, const char *name, struct bld_err *err)
 {
-        const char *home = getenv("HOME"), *name = certs_name(h);
+        const char *home = getenv("HOME");
         AUTO_SB struct sb dir = SB_INIT(8192);
         static const char *const roots[] = {
                 NULL, /* ~/.config */
@@ -155,53 +156,127 @@ static int add_certs_d(struct reg_tls *t, const struct reg_host *h, struct bld_e
                 sb_fmt(&dir, "/%s", name);
                 r = add_folder(t, sb_text(&dir), err);
                 if (r != 0)
-                        return r < 0 ? r : 0;
+                        return r;
         }
         return 0;
 }
 
-/* "HOST=FILE" entries; HOST with or without its port. */
-static int add_options(const struct reg_client *c, struct reg_tls *t, const struct reg_host *h,
-                       struct bld_err *err)
+/* As docker and podman name the folder, or with "_5000_" for ":5000" as containerd does where a
+ * colon in a name is trouble. */
+static int add_host_folder(struct reg_tls *t, const struct reg_host *h, struct bld_err *err)
 {
-        const char *name = certs_name(h);
+        const char *name = certs_name(h), *colon = strrchr(name, ':');
+        AUTO_SB struct sb other = SB_INIT(1024);
+        int r = add_certs_d(t, name, err);
 
-        for (size_t i = 0; i < c->cas.n; i++) {
-                const char *eq = strchr(c->cas.v[i], '=');
-                size_t n = eq ? (size_t)(eq - c->cas.v[i]) : 0;
-                int r;
+        if (r != 0 || !h->has_port || !colon)
+                return MIN(r, 0);
+        sb_fmt(&other, "%.*s_%s_", (int)(colon - name), name, colon + 1);
+        return MIN(add_certs_d(t, sb_text(&other), err), 0);
+}
 
-                if (!eq)
-                        return err_set(err, BLD_E_USAGE, "--ca needs HOST=FILE, not \"%s\"",
-                                       c->cas.v[i]);
-                if (strncasecmp(name, c->cas.v[i], n) != 0 || (name[n] && name[n] != ':'))
-                        continue;
-                r = add_ca(t, AT_FDCWD, eq + 1, err);
+/* What "HOST=REST" says of this host; HOST with or without its port. 1, 0 it is of another. */
+static int option_for(const struct reg_host *h, const char *flag, const char *text,
+                      const char **ret, struct bld_err *err)
+{
+        const char *name = certs_name(h), *eq = strchr(text, '=');
+        size_t n = eq ? (size_t)(eq - text) : 0;
+
+        if (n == 0 || !eq[1])
+                return err_set(err, BLD_E_USAGE, "--%s needs HOST=..., not \"%s\"", flag, text);
+        if (strncasecmp(name, text, n) != 0 || (name[n] && name[n] != ':'))
+                return 0;
+        *ret = eq + 1;
+        return 1;
+}
+
+static int add_cas(const struct reg_client *c, struct reg_tls *t, const struct reg_host *h,
+                   struct bld_err *err)
+{
+        int r = 0;
+
+        for (size_t i = 0; r >= 0 && i < c->cas.n; i++) {
+                const char *file = NULL;
+
+                r = option_for(h, "ca", c->cas.v[i], &file, err);
+                if (r == 1)
+                        r = add_ca(t, AT_FDCWD, file, err);
                 if (r < 0)
-                        return err_wrap(err, r, "--ca for %s", name);
+                        return err_wrap(err, r, "--ca for %s", certs_name(h));
+        }
+        return r;
+}
+
+/* The first that is for the host. */
+static int add_client_cert(const struct reg_client *c, struct reg_tls *t, const struct reg_host *h,
+                           struct bld_err *err)
+{
+        for (size_t i = 0; i < c->client_certs.n; i++) {
+                const char *files = NULL, *comma;
+                int r = option_for(h, "client-cert", c->client_certs.v[i], &files, err);
+
+                if (r < 0)
+                        return r;
+                if (r == 0)
+                        continue;
+                comma = strchr(files, ',');
+                if (!comma || comma == files || !comma[1])
+                        return err_set(err, BLD_E_USAGE,
+                                       "--client-cert needs HOST=CRT,KEY, not \"%s\"",
+                                       c->client_certs.v[i]);
+                t->cert = mem_strndup(files, (size_t)(comma - files));
+                t->key = mem_strdup(comma + 1);
+                if (!t->cert || !t->key)
+                        return err_nomem(err, "read certificates");
+                for (size_t k = 0; k < 2; k++) {
+                        const char *file = k ? t->key : t->cert;
+
+                        if (faccessat(AT_FDCWD, file, R_OK, 0) != 0)
+                                return err_sys(err, errno, "--client-cert: read \"%s\"", file);
+                }
+                return 0;
         }
         return 0;
+}
+
+/* Flags before folders: the pair named on the command line is the one that is shown. */
+static int load(const struct reg_client *c, struct reg_tls *t, const struct reg_host *h,
+                bool registry, struct bld_err *err)
+{
+        const char *env = getenv("SSL_CERT_FILE"), *dir = getenv("SSL_CERT_DIR");
+        int r = add_cas(c, t, h, err);
+
+        if (r == 0)
+                r = add_client_cert(c, t, h, err);
+        if (r == 0 && c->cert_dir && registry) {
+                r = add_folder(t, c->cert_dir, err);
+                if (r == 0)
+                        return err_set(err, BLD_E_NOT_FOUND, "--cert-dir: no folder \"%s\"",
+                                       c->cert_dir);
+                r = MIN(r, 0);
+        }
+        if (r == 0)
+                r = add_host_folder(t, h, err);
+        if (r == 0 && t->ca.len == 0 && env && *env)
+                r = add_system(t, err);
+        if (r == 0 && dir && *dir && !(t->ca_dir = mem_strdup(dir)))
+                r = err_nomem(err, "read certificates");
+        return r;
 }
 
 int reg_tls_load(struct reg_client *c, struct reg_host *h, struct bld_err *err)
 {
         struct reg_tls t = {.ca = SB_INIT(PEM_MAX)};
-        const char *env = getenv("SSL_CERT_FILE"), *dir = getenv("SSL_CERT_DIR");
-        bool ready;
+        bool ready, registry;
         int r;
 
         (void)pthread_mutex_lock(&c->lock);
         ready = h->tls_ready;
+        registry = h->registry;
         (void)pthread_mutex_unlock(&c->lock);
         if (ready)
                 return 0;
-        r = add_options(c, &t, h, err);
-        if (r == 0)
-                r = add_certs_d(&t, h, err);
-        if (r == 0 && t.ca.len == 0 && env && *env)
-                r = add_system(&t, err);
-        if (r == 0 && dir && *dir && !(t.ca_dir = mem_strdup(dir)))
-                r = err_nomem(err, "read certificates");
+        r = load(c, &t, h, registry, err);
         if (r < 0) {
                 reg_tls_done(&t);
                 return r;

@@ -50,6 +50,13 @@ struct bld_opts {
         /* One line for people: retries, warnings. From any thread, one at a time. */
         void (*note)(void *user, const char *text);
         void *user;
+        struct bld_list client_certs; /* "HOST=CRT,KEY" */
+        const char *cert_dir;         /* *.crt, *.cert and *.key for the registries; or NULL */
+        struct bld_list credential_helpers; /* NAME of docker-credential-NAME; env, gitlab */
+        /* "SRC=DST": pulls from SRC (HOST[/PATH]) ask DST ([SCHEME://]HOST[/PATH]) first. */
+        struct bld_list mirrors;
+        bool mirror_only;    /* SRC itself is not asked where it has a mirror */
+        uint64_t limit_rate; /* bytes per second of blobs, all transfers together; 0: no limit */
 };
 
 struct bld;
