@@ -169,22 +169,55 @@ struct cas_usage {
 };
 int cas_usage(struct cas *c, struct cas_usage *ret, struct bld_err *err) MUST_CHECK;
 
+/* What can be given up alone. */
+enum cas_item_kind {
+        CAS_ITEM_RESULT,
+        CAS_ITEM_SNAPSHOT,
+        CAS_ITEM_INDEX,
+        CAS_ITEM_MOUNT,
+        CAS_ITEM_BUILD, /* the record of an ended build */
+        CAS_ITEM_IMAGE, /* an untagged result of a build */
+        CAS_ITEM_WASTE, /* damaged blobs, leftovers */
+};
+struct cas_item {
+        enum cas_item_kind kind;
+        char *id;
+        uint64_t bytes;      /* on disk; in a list: with its blobs, also those it shares */
+        int64_t last_use_ns; /* CLOCK_REALTIME */
+        bool held;           /* a running build needs it */
+        bool waste;          /* of no use to anybody: goes in every prune */
+        bool shared;         /* a name or another item needs some of its blobs, too */
+};
+VEC_DEFINE(cas_items, struct cas_item);
+void cas_items_free(struct cas_items *a);
+int cas_item_list(struct cas *c, struct cas_items *ret, struct bld_err *err) MUST_CHECK;
+
 struct cas_prune_opts {
-        bool all; /* results, too, not only what nothing refers to */
+        bool all;         /* results and untagged images, too, not only what nothing refers to */
+        bool keep_mounts; /* with all: not the cache mounts; no limit counts them then */
         bool dry_run;
         uint64_t keep_bytes;     /* --keep-storage: stop when the store is no larger; 0: no floor */
         uint64_t max_used_bytes; /* 0: no ceiling */
         uint64_t min_free_bytes; /* 0: none */
         int64_t until_sec;       /* only what was last used before (CLOCK_REALTIME); 0: any */
+        /* Only these; may be NULL. */
+        bool (*match)(void *user, const struct cas_item *it);
         /* Delete snapshot folders this process may not (mapped owners): given relative paths in
          * tmp/; may be NULL. */
         int (*remove)(void *user, const char *relpath, struct bld_err *err);
         void *user;
 };
 struct cas_prune_result {
-        uint64_t freed_bytes, blobs, results, snapshots, other;
+        uint64_t freed_bytes, blobs, results, snapshots, images, other;
+        uint64_t over_bytes; /* by how much a limit is still exceeded */
 };
 int cas_prune(struct cas *c, const struct cas_prune_opts *o, struct cas_prune_result *ret,
               struct bld_err *err) MUST_CHECK;
+/* A quick look whether a prune with these limits has something to do: 1 or 0. Cache mounts do not
+ * count. Where the whole disk is within them it costs one call. */
+int cas_is_over(struct cas *c, uint64_t max_used_bytes, uint64_t min_free_bytes,
+                struct bld_err *err);
+/* Bytes of the file system the store is on: its size, and what we may still use. */
+int cas_disk(struct cas *c, uint64_t *ret_size, uint64_t *ret_free, struct bld_err *err) MUST_CHECK;
 
 #endif

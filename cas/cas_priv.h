@@ -113,6 +113,12 @@ typedef int (*cas_reach_fn)(void *user, const struct img_desc *d, bool present,
 int cas_reach(struct cas *c, const struct img_desc *d, cas_reach_fn fn, void *user,
               struct bld_err *err) MUST_CHECK;
 
+/* An entry of index.json without a name, of ours or another tool's. */
+bool cas_entry_is_untagged(const struct img_desc *d);
+int64_t cas_entry_created(const struct img_desc *d); /* seconds; 0: unknown */
+/* Take untagged entries out, by digest as text. Call with the store's lock held exclusively. */
+int cas_refs_forget(struct cas *c, const struct map *digests, struct bld_err *err) MUST_CHECK;
+
 /* ---- snapshot.c ---- */
 
 struct cas_snapshot_info {

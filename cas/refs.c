@@ -58,6 +58,19 @@ static const char *entry_name(const struct img_desc *d)
         return img_kvs_get(&d->annotations, ANNOT_NAME);
 }
 
+bool cas_entry_is_untagged(const struct img_desc *d)
+{
+        return !entry_name(d) && !img_kvs_get(&d->annotations, ANNOT_TAG);
+}
+
+int64_t cas_entry_created(const struct img_desc *d)
+{
+        const char *created = img_kvs_get(&d->annotations, ANNOT_CREATED);
+        int64_t sec = 0;
+
+        return created && parse_i64(created, 0, INT64_MAX / 1000000000, &sec) ? sec : 0;
+}
+
 /* The tag of a full name, borrowed; NULL when it has none. */
 static const char *tag_of(const char *name)
 {
@@ -268,7 +281,7 @@ static int put_entry(struct img_index *ix, const char *name, const struct img_de
         for (size_t i = ix->manifests.n; i-- > 0;) {
                 const struct img_desc *old = &ix->manifests.v[i];
                 bool same = digest_eq(&old->digest, &d.digest);
-                bool unnamed = !entry_name(old) && !img_kvs_get(&old->annotations, ANNOT_TAG);
+                bool unnamed = cas_entry_is_untagged(old);
 
                 if (!name && same && !unnamed)
                         return 0; /* it has a name: nothing to keep it for without one */
@@ -357,6 +370,22 @@ static int remove_entries(struct cas *c, const char *name, const struct digest *
         return write_index(c, &ix, err);
 }
 
+int cas_refs_forget(struct cas *c, const struct map *digests, struct bld_err *err)
+{
+        AUTO(img_index_done) struct img_index ix = {.media_type = NULL};
+        int r = cas_index_read(c, &ix, err);
+
+        for (size_t i = r == 0 ? ix.manifests.n : 0; i-- > 0;) {
+                const struct img_desc *d = &ix.manifests.v[i];
+                char name[DIGEST_STR_MAX];
+
+                digest_format(&d->digest, name);
+                if (cas_entry_is_untagged(d) && map_get(digests, name))
+                        drop_entry(&ix, i);
+        }
+        return r < 0 ? r : write_index(c, &ix, err);
+}
+
 int cas_ref_remove(struct cas *c, const char *name, struct bld_err *err)
 {
         return remove_entries(c, name, NULL, name, err);
@@ -389,13 +418,11 @@ int cas_ref_list(struct cas *c, struct cas_refs *ret, struct bld_err *err)
 
         for (size_t i = 0; r == 0 && i < ix.manifests.n; i++) {
                 struct img_desc *d = &ix.manifests.v[i];
-                const char *created = img_kvs_get(&d->annotations, ANNOT_CREATED);
                 struct cas_ref *ref = cas_refs_push(&list);
 
                 if (!ref)
                         return err_nomem(err, "list of images");
-                if (created && !parse_i64(created, 0, INT64_MAX, &ref->created_sec))
-                        ref->created_sec = 0;
+                ref->created_sec = cas_entry_created(d);
                 if (entry_name(d)) {
                         ref->name = mem_strdup(entry_name(d));
                         if (!ref->name)

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "base/err.h"
 #include "base/sys.h"
@@ -250,4 +251,72 @@ int cas_usage(struct cas *c, struct cas_usage *ret, struct bld_err *err)
                 u.total_bytes += u.bytes[i];
         *ret = u;
         return 0;
+}
+
+/* ---- limits ---- */
+
+int cas_disk(struct cas *c, uint64_t *ret_size, uint64_t *ret_free, struct bld_err *err)
+{
+        struct statvfs fs;
+
+        if (fstatvfs(c->root_fd, &fs) < 0)
+                return err_sys(err, errno, "look at the file system of %s", c->root);
+        *ret_size = (uint64_t)fs.f_blocks * fs.f_frsize;
+        *ret_free = (uint64_t)fs.f_bavail * fs.f_frsize;
+        return 0;
+}
+
+/* Blocks of the files in all folders of a folder; records count as one block without a look. */
+static int quick_sum(struct cas *c, const char *top, uint64_t each, uint64_t *sum,
+                     struct bld_err *err)
+{
+        AUTO_STRV struct strv dirs = {NULL, 0, 0};
+        int r = cas_names(c, top, &dirs, err);
+
+        for (size_t i = 0; r == 0 && i < dirs.n; i++) {
+                AUTO_STRV struct strv names = {NULL, 0, 0};
+                AUTO_FD int fd = -1;
+                char dir[2 * CAS_NAME_MAX];
+
+                (void)snprintf(dir, sizeof(dir), "%s/%.*s", top, CAS_NAME_MAX, dirs.v[i]);
+                r = cas_names(c, dir, &names, err);
+                if (r < 0 || each) {
+                        *sum += each * names.n;
+                        continue;
+                }
+                fd = sys_openat(c->root_fd, dir, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+                for (size_t k = 0; fd >= 0 && k < names.n; k++) {
+                        struct cas_snapshot_info info;
+                        struct stat st;
+
+                        if (strcmp(top, "snapshots") == 0)
+                                *sum += cas_snapshot_info(c, dirs.v[i], names.v[k], &info) == 1
+                                                ? info.size_bytes
+                                                : 0;
+                        else if (fstatat(fd, names.v[k], &st, AT_SYMLINK_NOFOLLOW) == 0)
+                                *sum += (uint64_t)st.st_blocks * 512;
+                }
+        }
+        return r;
+}
+
+int cas_is_over(struct cas *c, uint64_t max_used_bytes, uint64_t min_free_bytes,
+                struct bld_err *err)
+{
+        static const struct {
+                const char *top;
+                uint64_t each;
+        } tops[] = {{"blobs", 0}, {"snapshots", 0}, {"results", 4096}};
+        uint64_t size, avail, sum = 0;
+        int r = cas_disk(c, &size, &avail, err);
+
+        if (r < 0)
+                return r;
+        if (avail < min_free_bytes)
+                return 1;
+        if (max_used_bytes == 0 || size - MIN(size, avail) <= max_used_bytes)
+                return 0;
+        for (size_t i = 0; r == 0 && i < ARRAY_LEN(tops); i++)
+                r = quick_sum(c, tops[i].top, tops[i].each, &sum, err);
+        return r < 0 ? r : sum > max_used_bytes;
 }

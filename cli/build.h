@@ -21,7 +21,7 @@ struct build_args {
         /* cache */
         bool no_cache;
         struct strv no_cache_filter;
-        const char *pull;
+        const char *pull, *max_used, *min_free;
         /* output */
         struct strv outputs;
         bool push, quiet, metadata_on_error, log_timestamps, log_streams;

@@ -46,6 +46,10 @@ const struct opt build_opts[] = {
         {"no-cache", 0, OPT_BOOL, A(no_cache), NULL, "run every step", "Cache"},
         {"no-cache-filter", 0, OPT_LIST, A(no_cache_filter), "STAGE", "run every step of a stage",
          NULL},
+        {"max-used-space", 0, OPT_STR, A(max_used), "SIZE",
+         "ceiling of the store, kept after the build (20% of the disk; $BLD_CACHE_MAX_SIZE)", NULL},
+        {"min-free-space", 0, OPT_STR, A(min_free), "SIZE",
+         "what the cache leaves free on the disk (10g; $BLD_CACHE_MIN_FREE)", NULL},
         {"pull", 0, OPT_OPTSTR, A(pull), "WHEN", "base images: missing, always, newer, never",
          NULL},
 

@@ -4,6 +4,7 @@
 #include "cli/build.h"
 #include "cli/check.h"
 #include "cli/exit.h"
+#include "cli/space.h"
 
 /* For the head line of the live area. */
 static const char *title_of(const struct build_args *a, const struct build_input *in)
@@ -88,6 +89,7 @@ static int run(struct cli *c, void *args, const struct strv *pos, struct bld_err
         r = build_input_read(c, a, pos->v[0], &in, err);
         c->quiet = r == 0 && in.view == VIEW_NONE;
         r = r < 0 ? r : cli_open(c, err);
+        r = r < 0 ? r : cli_space_limits(c, a->max_used, a->min_free, &in.o, err);
         if (r == 0)
                 r = build_is_call(a) ? build_call(c, a, &in, err) : build(c, a, &in, err);
         build_input_done(&in);

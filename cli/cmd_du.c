@@ -9,13 +9,16 @@ struct du_args {
         struct cli_common common;
         const char *format;
         bool verbose;
+        struct strv filter;
 };
 
 #define A(field) offsetof(struct du_args, field)
 static const struct opt du_opts[] = {
         {"format", 0, OPT_STR, A(format), "F", "table, json, jsonl or a template", "Flags"},
-        {"verbose", 'v', OPT_BOOL, A(verbose), NULL, "kinds that are empty, too", NULL},
-        {"filter", 0, OPT_REFUSE, 0, "K=V", "not available yet", NULL},
+        {"verbose", 'v', OPT_BOOL, A(verbose), NULL, "what can be given up alone, one by one",
+         NULL},
+        {"filter", 0, OPT_LIST, A(filter), "K=V",
+         "of these only until=D, id=REGEX, type=T, inuse, shared, private", NULL},
         {0},
 };
 
@@ -42,7 +45,7 @@ static int push_row(struct js *rows, const char *kind, int64_t count, int64_t by
         return js_push(rows, row);
 }
 
-static int make_rows(const struct js *du, bool verbose, struct js *rows)
+static int make_rows(const struct js *du, struct js *rows)
 {
         const struct js *kinds = js_get(du, "kinds");
         int r = 0;
@@ -52,7 +55,7 @@ static int make_rows(const struct js *du, bool verbose, struct js *rows)
 
                 (void)js_get_i64(js_iter_value(it), "bytes", &bytes);
                 (void)js_get_i64(js_iter_value(it), "count", &count);
-                if (verbose || bytes || count > 0)
+                if (bytes || count > 0)
                         r = push_row(rows, js_iter_key(it), count, bytes);
         }
         if (r == 0)
@@ -60,6 +63,59 @@ static int make_rows(const struct js *du, bool verbose, struct js *rows)
         if (r == 0)
                 r = push_row(rows, "reclaimable", -1, js_i64(js_get(du, "reclaimable"), 0));
         return r;
+}
+
+/* ---- one by one ---- */
+
+static const struct table_col item_cols[] = {
+        {"ID", "ID", 24},          {"TYPE", "Type", 0},    {"SIZE", "Size", 0},
+        {"LAST USED", "Since", 0}, {"STATE", "State", 0},  {"BYTES", "Bytes", 0},
+        {"SHARED", "Shared", 0},   {"IN USE", "InUse", 0}, {"LAST USED AT", "LastUsed", 0},
+};
+
+static int push_item(struct js *rows, const struct js *it)
+{
+        struct js *row = js_obj();
+        const char *used = js_str(js_get(it, "lastUsed"));
+        bool held = js_get_bool(it, "inUse", false), shared = js_get_bool(it, "shared", false);
+        int64_t bytes = js_i64(js_get(it, "bytes"), 0);
+        char size[24], since[40];
+        int r;
+
+        format_size((uint64_t)MAX(bytes, 0), size);
+        since_text(used, since);
+        r = row ? js_set_str(row, "ID", js_str(js_get(it, "id"))) : BLD_E_NOMEM;
+        r = r < 0 ? r : js_set_str(row, "Type", js_str(js_get(it, "type")));
+        r = r < 0 ? r : js_set_str(row, "Size", size);
+        r = r < 0 ? r : js_set_str(row, "Since", since);
+        r = r < 0 ? r : js_set_str(row, "State", held ? "in use" : shared ? "shared" : "");
+        r = r < 0 ? r : js_set_i64(row, "Bytes", bytes);
+        r = r < 0 ? r : js_set_bool(row, "Shared", shared);
+        r = r < 0 ? r : js_set_bool(row, "InUse", held);
+        r = r < 0 ? r : js_set_str(row, "LastUsed", used ? used : "");
+        if (r < 0) {
+                js_free(row);
+                return r;
+        }
+        return js_push(rows, row);
+}
+
+static int run_items(struct cli *c, const struct du_args *a, struct bld_err *err)
+{
+        struct table t = {item_cols, 5, a->format, a->format != NULL};
+        struct bld_list filters = cli_list(&a->filter);
+        AUTO_JS struct js *list = NULL, *rows = js_arr();
+        char *text = NULL;
+        int r = bld_du_items(c->b, &filters, &text, err);
+
+        r = r < 0 ? r : take_json(text, &list, err);
+        for (size_t i = 0; r == 0 && i < js_len(list); i++)
+                if (!rows || push_item(rows, js_at(list, i)) < 0)
+                        r = err_nomem(err, "sizes");
+        if (r < 0)
+                return r;
+        t.ncols = a->format && strstr(a->format, "{{") ? ARRAY_LEN(item_cols) : 5;
+        return table_print(&t, list, rows, err);
 }
 
 static int run(struct cli *c, void *args, const struct strv *pos, struct bld_err *err)
@@ -72,11 +128,13 @@ static int run(struct cli *c, void *args, const struct strv *pos, struct bld_err
 
         (void)pos;
         r = cli_open(c, err);
+        if (r == 0 && (a->verbose || a->filter.n))
+                return run_items(c, a, err);
         r = r < 0 ? r : bld_du(c->b, &text, err);
         r = r < 0 ? r : take_json(text, &du, err);
         if (r < 0)
                 return r;
-        if (js_set_str(du, "apiVersion", "bld/v1") < 0 || make_rows(du, a->verbose, rows) < 0)
+        if (js_set_str(du, "apiVersion", "bld/v1") < 0 || make_rows(du, rows) < 0)
                 return err_nomem(err, "sizes");
         if (a->format && (strcmp(a->format, "json") == 0 || strcmp(a->format, "jsonl") == 0))
                 return table_print_one(du, a->format, err);
@@ -88,7 +146,10 @@ const struct cli_cmd cmd_du = {
         .name = "du",
         .args = "[flags]",
         .summary = "show what the store takes on disk",
-        .examples = "bld du\nbld du --format json\n",
+        .details =
+                "Sizes are disk blocks, as du(1) counts them. One by one, an entry's size has the\n"
+                "blobs it shares with others in it.\n",
+        .examples = "bld du\nbld du --verbose --filter type=result\nbld du --format json\n",
         .see = "bld-prune(1)",
         .opts = du_opts,
         .args_size = sizeof(struct du_args),

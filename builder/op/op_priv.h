@@ -33,7 +33,8 @@ struct build {
 
         /* Started by the build's own thread before the first step that needs it. */
         struct rt_keeper *keeper;
-        bool swept; /* orphans of dead builds were looked for */
+        bool swept;     /* orphans of dead builds were looked for */
+        bool made_room; /* the cache was cut because the disk was nearly full */
         enum rt_level isolation;
 
         struct secrets *secrets;

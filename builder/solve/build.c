@@ -673,6 +673,7 @@ int bd_build(struct bd_ctx *c, const struct bld_build_opts *o, struct bld_build_
 {
         int64_t start = time_mono_ns();
         struct session s;
+        bool ran;
         int r;
 
         session_init(&s, c, o, ret);
@@ -680,7 +681,10 @@ int bd_build(struct bd_ctx *c, const struct bld_build_opts *o, struct bld_build_
         if (r == 0)
                 r = run_session(&s, err);
         ret->total_ms = (time_mono_ns() - start) / 1000000;
+        ran = r < 0 || ret->steps_cached < ret->steps;
+        if (ran && s.b.record)
+                ceiling_after_build(&s.b);
         /* A build in which nothing ran leaves nothing to look up. */
-        session_done(&s, r < 0 || ret->steps_cached < ret->steps);
+        session_done(&s, ran);
         return r;
 }

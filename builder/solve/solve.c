@@ -364,6 +364,7 @@ static int start(struct solve *s, struct vertex *v)
 
         if (r == 0 && v->kind == VX_RUN)
                 r = need_keeper(s, &err);
+        ceiling_before_step(s->b);
         if (r == 0) {
                 j->s = s;
                 j->v = v;

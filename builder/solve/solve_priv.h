@@ -20,6 +20,11 @@ int solve_keys(struct build *b, struct graph *g, struct vertex **ret_failed,
 int solve_run(struct build *b, struct graph *g, struct solve_stats *st,
               struct bld_err *err) MUST_CHECK;
 
+/* ---- the limits of the store (ceiling.c); from the build's own thread ---- */
+
+void ceiling_before_step(struct build *b);
+void ceiling_after_build(struct build *b);
+
 /* ---- why a step was not a hit (explain.c) ---- */
 
 /* Compare what the step is made of with the last time; text for people. */

@@ -79,7 +79,12 @@ struct bld_build_opts {
         unsigned jobs; /* 0: CPUs */
         uint64_t shm_bytes;
         int64_t run_timeout_ms;
-        int out_fd;                                            /* where "-" outputs go */
+        /* Limits of the store, kept after every build in which something ran, oldest use first
+         * (docs/store.md). Zero: none. */
+        uint64_t cache_max_bytes, cache_min_free_bytes;
+        uint64_t cache_floor_bytes; /* of the store, which min_free does not take */
+        int64_t cache_keep_sec;     /* what was not used for so long goes in any case */
+        int out_fd;                 /* where "-" outputs go */
         void (*event)(void *user, const struct bld_event *ev); /* may be NULL */
         void *user;
 };

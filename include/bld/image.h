@@ -55,15 +55,23 @@ BLD_API int bld_load(struct bld *b, const char *path, int in_fd, char **ret_json
 
 /* {total, kinds: {blobs: {bytes, count}, ...}, reclaimable} */
 BLD_API int bld_du(struct bld *b, char **ret_json, struct bld_err *err);
+/* What can be given up alone: array of {id, type, bytes, lastUsed, inUse, shared, reclaimable},
+ * least recently used first. filters: as of bld_prune; NULL: all. */
+BLD_API int bld_du_items(struct bld *b, const struct bld_list *filters, char **ret_json,
+                         struct bld_err *err);
+/* Bytes of the file system of the store: its size, and what may still be used. */
+BLD_API int bld_disk(struct bld *b, uint64_t *ret_size, uint64_t *ret_free, struct bld_err *err);
 
 struct bld_prune_opts {
         size_t size;
-        bool all;
+        bool all; /* what may still be of use, too; so do until_sec and filters for what they name
+                   */
         bool dry_run;
-        uint64_t keep_bytes, max_used_bytes, min_free_bytes;
-        int64_t until_sec; /* 0: any age */
+        uint64_t keep_bytes, max_used_bytes, min_free_bytes; /* 0: not given */
+        int64_t until_sec;                                   /* unused for so long; 0: any age */
+        struct bld_list filters; /* "KEY=VALUE", "KEY!=VALUE", "KEY~=REGEX", "KEY": docs/cli.md */
 };
-/* {freed, blobs, results, snapshots, other} */
+/* {freed, blobs, results, snapshots, images, other} */
 BLD_API int bld_prune(struct bld *b, const struct bld_prune_opts *o, char **ret_json,
                       struct bld_err *err);
 

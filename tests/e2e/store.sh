@@ -1,0 +1,148 @@
+#!/bin/bash
+# The store's size and health: what prune and du do to the byte, limits, a full disk, damaged files.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+# fat TAG KB [LINE]: an image with a random layer of so many kB
+fat() {
+	mkdir -p "f-$1"
+	head -c "$2000" /dev/urandom >"f-$1/blob"
+	printf 'FROM scratch\nCOPY blob /\n%s\n' "${3:-}" >"f-$1/Dockerfile"
+	build -t "$1:latest" "${@:4}" "f-$1"
+}
+results() { find "$BLD_ROOT/results" -type f | wc -l; }
+used() { du -s --block-size=1 "$BLD_ROOT" | cut -f1; }
+fresh() { export BLD_ROOT=$D/store; }
+
+du_agrees() {
+	base
+	fat a 300
+	printf 'FROM base:latest\nRUN --mount=type=cache,target=/c head -c 100000 /dev/urandom >/c/x; echo 1 >/1\n' >f-a/Dockerfile
+	build -t run f-a
+	bld du --format json
+	local said real
+	said=$(jq -r .total "$D/out")
+	real=$(used)
+	[ $((said > real ? said - real : real - said)) -le 16384 ] || fail "bld du: $said, du: $real"
+	same "$said" "$(jq '[.kinds[].bytes] | add' "$D/out")" "sum of the kinds"
+	bld du --verbose
+	has "$D/out" '^ID +TYPE +SIZE +LAST USED +STATE'
+	has "$D/out" ' mount +'
+	bld du --filter type=mount --format json
+	same 1 "$(jq length "$D/out")" "cache mounts"
+	jq -e '.[0] | .type == "mount" and .bytes > 100000 and (.inUse | not) and .reclaimable' "$D/out"
+	bld du --filter type=result --filter id=^no-hex --format json
+	same 0 "$(jq length "$D/out")"
+	bld du --filter 'type!=mount' --format '{{.Type}}'
+	hasnt "$D/out" mount
+	bld du --filter unused-for=1h --format json
+	same 0 "$(jq length "$D/out")" "what was not used for an hour"
+	want 2 "$BLD" du --filter color=red
+	one_error
+	want 2 "$BLD" du --filter type=thing
+	want 2 "$BLD" prune -f --filter label=x
+	want 2 "$BLD" prune -f --filter id='('
+	want 2 "$BLD" prune -f --max-used-space 120%
+	has "$D/err" 'share of the disk'
+}
+
+# A hit needs the record; the mount's contents are seen by the next RUN.
+prune_filters() {
+	printf 'FROM base:latest\nARG N\nRUN --mount=type=cache,target=/mine echo $N >>/mine/x; cp /mine/x /x\n' >Dockerfile
+	build --build-arg N=1 -t m .
+	fat b 100
+	"$BLD" rmi b >/dev/null
+	bld prune -f --until 1h
+	has "$D/out" '^freed 0 B'
+	find "$BLD_ROOT/results" -type f -exec touch -d '3 days ago' {} +
+	bld prune -f --until 4d
+	has "$D/out" '^freed 0 B'
+	local n
+	n=$(results)
+	bld prune -f --until 2d --dry-run
+	same "$n" "$(results)" "records after a dry run"
+	bld prune -f --filter until=2d --filter type=result
+	same 0 "$(results)" "records"
+	[ -n "$(ls "$BLD_ROOT"/snapshots/*/)" ]
+	build --build-arg N=2 -t m .
+	same "1 2" "$(file_in m -1 x | xargs)" "the cache mount"
+	bld prune -f --filter type=exec.cachemount
+	build --build-arg N=3 -t m .
+	same 3 "$(file_in m -1 x | xargs)" "the cache mount after it was pruned"
+	bld prune -f --until 1s --filter type=build
+	store_whole
+}
+
+# Untagged results go by age; what has a name stays whatever the limit.
+ceiling() {
+	fresh
+	local i
+	fat named 900
+	for i in 1 2 3 4 5; do
+		mkdir "u$i"
+		head -c 900000 /dev/urandom >"u$i/blob"
+		printf 'FROM scratch\nCOPY blob /\n' >"u$i/Dockerfile"
+		build --max-used-space 3m "u$i"
+		[ "$(used)" -lt 3500000 ] || fail "the store is $(used) bytes after build $i"
+		sleep 1 # last use is told apart by seconds
+	done
+	store_whole
+	same 900000 "$(layer_tar named -1 | wc -c | awk '{print int($1/900000)*900000}')" "the named layer"
+	bld images --format json
+	build --max-used-space 3m u5
+	has "$D/err" 'cache +1/1 steps reused'
+	build --max-used-space 3m u1
+	has "$D/err" 'cache +0/1 steps reused'
+	# named images alone above the limit: said once, and their cache is not wiped for nothing
+	fat more 900 '' --max-used-space 1m
+	has "$D/err" 'above its limits'
+	build --max-used-space 1m -t more f-more
+	has "$D/err" 'cache +1/1 steps reused'
+	build --max-used-space 1m -t named f-named
+	has "$D/err" 'cache +1/1 steps reused'
+	# the environment, and no limit at all
+	want 2 env BLD_CACHE_MAX_SIZE=lots "$BLD" build f-named
+	has "$D/err" 'BLD_CACHE_MAX_SIZE takes a size'
+	want 2 env BLD_CACHE_KEEP=x "$BLD" build f-named
+	export BLD_CACHE_MAX_SIZE=0 BLD_CACHE_MIN_FREE=off
+	for i in 1 2 3 4 5; do build "u$i"; done
+	[ "$(used)" -gt 4500000 ] || fail "the store is $(used) bytes"
+	unset BLD_CACHE_MAX_SIZE BLD_CACHE_MIN_FREE
+	# age alone
+	find "$BLD_ROOT/results" -type f -exec touch -d '20 days ago' {} +
+	BLD_CACHE_KEEP=14d fat last 10
+	same 0 "$(find "$BLD_ROOT/results" -type f -mtime +13 | wc -l)" "records not used within 14 days"
+	# by hand
+	bld prune -f --max-used-space 2m
+	[ "$(used)" -lt 3400000 ] || fail "the store is $(used) bytes after prune --max-used-space"
+	store_whole
+}
+
+read_only() {
+	root_only "a read-only mount"
+	base
+	mkdir -p "$T/mnt/ro"
+	mount --bind "$BLD_ROOT" "$T/mnt/ro"
+	mount -o remount,bind,ro "$T/mnt/ro"
+	local said c
+	for c in du "du --verbose" images "inspect base:latest" "history base:latest" "prune -af --dry-run"; do
+		# shellcheck disable=SC2086 # words
+		want 0 "$BLD" --root "$T/mnt/ro" $c
+		empty "$D/err"
+	done
+	want 1 "$BLD" --root "$T/mnt/ro" prune -af
+	one_error
+	has "$D/err" 'Read-only file system'
+	want 1 "$BLD" --root "$T/mnt/ro" tag base:latest x:y
+	one_error
+	want 0 "$BLD" --root "$T/mnt/ro" du --format json
+	said=$(jq -r .total "$D/out")
+	umount "$T/mnt/ro"
+	[ $((said - $(used))) -lt 16384 ]
+}
+
+t "du agrees with du; one by one; filters" du_agrees
+t "prune by age, type and id" prune_filters
+t "the ceiling is kept after every build" ceiling
+t "a read-only store can be looked at" read_only
+t_end
