@@ -14,7 +14,7 @@ struct build_args {
         const char *os, *arch, *variant;
         /* execution */
         const char *isolation, *jobs, *network, *shm_size, *run_timeout;
-        struct strv add_hosts, secrets, ssh, allow;
+        struct strv add_hosts, secrets, ssh, allow, ulimits;
         bool exit_code_from_run;
         bool check;
         const char *call;

@@ -260,6 +260,7 @@ static int read_execution(const struct build_args *a, struct bld_build_opts *o, 
         o->network = a->network;
         o->isolation = read_isolation(a->isolation);
         o->add_hosts = cli_list(&a->add_hosts);
+        o->ulimits = cli_list(&a->ulimits);
         o->secrets = cli_list(&a->secrets);
         o->ssh = cli_list(&a->ssh);
         o->allow = cli_list(&a->allow);

@@ -1,6 +1,7 @@
 /* bld: the command. Finds the subcommand, parses its flags, runs it, reports what went wrong. */
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -210,6 +211,7 @@ int main(int argc, char **argv)
 
         bld_child_main(argc, argv);
         fill_standard_fds();
+        (void)umask(umask(0) & 077); /* without the owner's bits bld could not use its own files */
         signals_no_sigpipe();
         term_init(&c.err, 2, COLOR_AUTO);
         r = dispatch(&c, &o, argc, argv, &cmd, &err);

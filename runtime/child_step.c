@@ -18,25 +18,60 @@
 #define HARD_FILES 524288
 #define MAX_PROCS 32768
 
-/* Raising a hard limit takes CAP_SYS_RESOURCE, which containers lack: then what there is. */
-static void set_limits(const struct rt_env *env)
+static bool wanted(const struct rt_step *s, int resource)
 {
-        struct rlimit files = {SOFT_FILES, HARD_FILES};
-        const struct rlimit procs = {MAX_PROCS, MAX_PROCS};
-        struct rlimit have;
-        const struct rlimit core = {0, 0};
+        for (size_t i = 0; i < s->nlimits; i++)
+                if (s->limits[i].resource == resource)
+                        return true;
+        return false;
+}
 
-        (void)setrlimit(RLIMIT_CORE, &core);
-        /* Against fork bombs. Counted per user namespace (5.14), so only where there is one: else
-         * every process of this uid on the machine would count. */
-        if (env->level == RT_USERNS && getrlimit(RLIMIT_NPROC, &have) == 0 &&
-            have.rlim_max > MAX_PROCS)
-                (void)setrlimit(RLIMIT_NPROC, &procs);
+/* Raising a hard limit takes CAP_SYS_RESOURCE, which containers lack: then what there is. */
+static void set_file_limit(void)
+{
+        struct rlimit files = {SOFT_FILES, HARD_FILES}, have;
+
         if (setrlimit(RLIMIT_NOFILE, &files) == 0 || getrlimit(RLIMIT_NOFILE, &have) < 0)
                 return;
         files.rlim_max = MIN(have.rlim_max, (rlim_t)HARD_FILES);
         files.rlim_cur = MIN(files.rlim_max, (rlim_t)SOFT_FILES);
         (void)setrlimit(RLIMIT_NOFILE, &files);
+}
+
+/* The usual limits, where --ulimit says nothing. */
+static void set_limits(const struct rt_env *env, const struct rt_step *s)
+{
+        const struct rlimit procs = {MAX_PROCS, MAX_PROCS}, core = {0, 0};
+        struct rlimit have;
+
+        if (!wanted(s, RLIMIT_CORE))
+                (void)setrlimit(RLIMIT_CORE, &core);
+        /* Against fork bombs. Counted per user namespace (5.14), so only where there is one: else
+         * every process of this uid on the machine would count. */
+        if (env->level == RT_USERNS && !wanted(s, RLIMIT_NPROC) &&
+            getrlimit(RLIMIT_NPROC, &have) == 0 && have.rlim_max > MAX_PROCS)
+                (void)setrlimit(RLIMIT_NPROC, &procs);
+        if (!wanted(s, RLIMIT_NOFILE))
+                set_file_limit();
+}
+
+/* What was asked for by name is had, or the step does not run. */
+static int set_wanted_limits(const struct rt_step *s, struct bld_err *err)
+{
+        for (size_t i = 0; i < s->nlimits; i++) {
+                const struct rt_limit *l = &s->limits[i];
+                const struct rlimit want = {l->soft, l->hard};
+
+                /* glibc's parameter is an enum, or int under strict ISO C. */
+                if (setrlimit((__rlimit_resource_t)l->resource, &want) == 0)
+                        continue;
+                if (errno == EPERM)
+                        return err_set(err, BLD_E_UNSUPPORTED,
+                                       "--ulimit %s=%lld:%lld is above what bld itself may have",
+                                       l->name, (long long)l->soft, (long long)l->hard);
+                return err_sys(err, errno, "set the limit %s of the step", l->name);
+        }
+        return 0;
 }
 
 /* Ignored signals survive an exec, and SIGPIPE ignored changes what pipelines do. */
@@ -145,9 +180,11 @@ static int prepare(struct init *in, struct bld_err *err)
 
         (void)setsid();
         (void)umask(022);
-        set_limits(&in->c->env);
+        set_limits(&in->c->env, &in->step);
         reset_signals();
-        r = set_stdio(in, err);
+        r = set_wanted_limits(&in->step, err);
+        if (r == 0)
+                r = set_stdio(in, err);
         if (r == 0)
                 r = confine(in, err);
         if (r == 0) {

@@ -100,6 +100,13 @@ struct rt_host {
         const char *name, *ip;
 };
 
+/* As setrlimit(2); RLIM_INFINITY: none. */
+struct rt_limit {
+        const char *name; /* for messages */
+        int resource;
+        uint64_t soft, hard;
+};
+
 struct rt_step {
         const char *const *lowers; /* snapshot folders ("snapshots/v/id/fs"), bottom first */
         size_t nlowers;
@@ -115,6 +122,8 @@ struct rt_step {
         size_t nmounts;
         const struct rt_host *hosts;
         size_t nhosts;
+        const struct rt_limit *limits; /* of the step's processes, beside the usual ones */
+        size_t nlimits;
         const char *resolv_conf; /* content, or NULL: the host's */
         uint64_t shm_bytes;      /* 0: 64 MiB */
         int64_t timeout_ms;      /* 0: none */

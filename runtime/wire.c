@@ -291,6 +291,13 @@ int rt_step_encode(const struct rt_step *s, struct sb *b, struct bld_err *err)
                 put_str(b, s->hosts[i].name);
                 put_str(b, s->hosts[i].ip);
         }
+        put_u64(b, s->nlimits);
+        for (size_t i = 0; i < s->nlimits; i++) {
+                put_str(b, s->limits[i].name);
+                put_u64(b, (uint64_t)s->limits[i].resource);
+                put_u64(b, s->limits[i].soft);
+                put_u64(b, s->limits[i].hard);
+        }
         put_str(b, s->resolv_conf);
         put_u64(b, s->shm_bytes);
         put_u64(b, (uint64_t)s->timeout_ms);
@@ -331,6 +338,26 @@ static int get_hosts(struct reader *r, struct rt_step *s)
         return 0;
 }
 
+static int get_limits(struct reader *r, struct rt_step *s)
+{
+        struct rt_limit *v;
+
+        s->nlimits = get_count(r);
+        v = mem_zalloc(s->nlimits + 1, sizeof(*v));
+        if (!v)
+                return BLD_E_NOMEM;
+        for (size_t i = 0; i < s->nlimits; i++) {
+                v[i].name = get_str(r);
+                v[i].resource = (int)get_u64(r);
+                v[i].soft = get_u64(r);
+                v[i].hard = get_u64(r);
+                if (!v[i].name)
+                        r->bad = true;
+        }
+        s->limits = v;
+        return 0;
+}
+
 int rt_step_decode(const void *p, size_t n, struct rt_step *ret, struct bld_err *err)
 {
         struct reader r = {.p = p, .left = n};
@@ -349,6 +376,8 @@ int rt_step_decode(const void *p, size_t n, struct rt_step *ret, struct bld_err 
         if (get_mounts(&r, ret) < 0)
                 return err_nomem(err, "read the step");
         if (!r.bad && get_hosts(&r, ret) < 0)
+                return err_nomem(err, "read the step");
+        if (!r.bad && get_limits(&r, ret) < 0)
                 return err_nomem(err, "read the step");
         ret->resolv_conf = get_str(&r);
         ret->shm_bytes = get_u64(&r);
@@ -373,6 +402,7 @@ void rt_step_done(struct rt_step *s)
                 free_list(s->mounts[i].lowers);
         free((void *)(uintptr_t)s->mounts);
         free((void *)(uintptr_t)s->hosts);
+        free((void *)(uintptr_t)s->limits);
         memset(s, 0, sizeof(*s));
 }
 

@@ -37,6 +37,8 @@ static void run_done(struct vx_run *r)
         strv_done(&r->argv);
         strv_done(&r->env);
         strv_done(&r->host_names);
+        strv_done(&r->ulimits);
+        free(r->hostname);
         free(r->cwd);
         free(r->user);
         free(r->network);

@@ -65,6 +65,8 @@ struct vx_run {
         struct strv argv;
         struct strv env;
         struct strv host_names; /* of --add-host: known by name, not by address */
+        struct strv ulimits;    /* "nofile=1024:2048" */
+        char *hostname;         /* NULL: the default */
         char *cwd, *user;
         char *network; /* default, none, host */
         bool insecure;

@@ -78,6 +78,8 @@ static void params_run(struct hasher *h, const struct vx_run *r)
         field_strv(h, &r->argv);
         field_strv(h, &r->env);
         field_strv(h, &r->host_names);
+        field_strv(h, &r->ulimits);
+        hasher_field_str(h, r->hostname);
         hasher_field_str(h, r->cwd);
         hasher_field_str(h, r->user);
         hasher_field_str(h, r->network);

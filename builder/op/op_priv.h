@@ -3,6 +3,8 @@
 #ifndef BUILDER_OP_PRIV_H
 #define BUILDER_OP_PRIV_H
 
+#include <sys/resource.h>
+
 #include <pthread.h>
 
 #include "builder/graph/events_priv.h"
@@ -39,7 +41,10 @@ struct build {
 
         struct secrets *secrets;
         struct ssh_agents *ssh;
-        struct strv host_names, host_ips; /* --add-host */
+        struct strv host_names, host_ips;     /* --add-host */
+        struct rt_limit limits[RLIM_NLIMITS]; /* --ulimit, by resource */
+        size_t nlimits;
+        struct strv ulimits; /* the same as text, for keys */
 };
 
 /* The tree of a VX_LOCAL vertex, for the calling thread alone. */

@@ -166,6 +166,7 @@ static int run_step(struct run *run, struct bld_err *err)
                             .nlowers = run->lowers.n,
                             .scratch = cas_tmp_path(run->scratch),
                             .cwd = u->cwd,
+                            .hostname = u->hostname,
                             .user = u->user,
                             .network = network_of(u->network),
                             .insecure = u->insecure,
@@ -173,6 +174,8 @@ static int run_step(struct run *run, struct bld_err *err)
                             .nmounts = run->mounts.n,
                             .hosts = hosts,
                             .nhosts = b->host_names.n,
+                            .limits = b->limits,
+                            .nlimits = b->nlimits,
                             .shm_bytes = b->o->shm_bytes,
                             .timeout_ms = b->o->run_timeout_ms};
         pthread_t t;

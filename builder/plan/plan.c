@@ -230,8 +230,8 @@ static void stage_done(struct stage *s)
 
 static int reach(struct plan *p, struct stage *s, struct bld_err *err);
 
-int plan_from_stage(struct plan *p, const struct stage *s, const char *from, bool numbers,
-                    struct stage **ret, struct bld_err *err)
+int plan_from_stage(struct plan *p, const struct stage *s, const char *from,
+                    const char *mount_target, struct stage **ret, struct bld_err *err)
 {
         AUTO_FREE char *lower = mem_strdup(from);
         struct stage *t;
@@ -243,7 +243,7 @@ int plan_from_stage(struct plan *p, const struct stage *s, const char *from, boo
         for (char *c = lower; *c; c++)
                 if (*c >= 'A' && *c <= 'Z')
                         *c |= 0x20;
-        if (numbers && parse_u64(from, 0, UINT32_MAX, &n)) {
+        if (!mount_target && parse_u64(from, 0, UINT32_MAX, &n)) {
                 if (n == s->index)
                         return err_set(err, BLD_E_INVALID,
                                        "circular dependency detected on stage: %s", s->title);
@@ -259,6 +259,11 @@ int plan_from_stage(struct plan *p, const struct stage *s, const char *from, boo
         if (t == s)
                 return err_set(err, BLD_E_INVALID, "circular dependency detected on stage: %s",
                                s->title);
+        if (t && mount_target)
+                return err_set(err, BLD_E_INVALID,
+                               "cannot mount from stage \"%s\" to \"%s\", stage needs to be "
+                               "defined before current command",
+                               from, mount_target);
         if (t)
                 return err_set(err, BLD_E_INVALID,
                                "cannot copy from stage \"%s\", it needs to be defined before "
@@ -268,10 +273,10 @@ int plan_from_stage(struct plan *p, const struct stage *s, const char *from, boo
 }
 
 static int reach_from(struct plan *p, struct stage *s, const struct df_instr *in, const char *from,
-                      bool numbers, struct bld_err *err)
+                      const char *mount_target, struct bld_err *err)
 {
         struct stage *t = NULL;
-        int r = plan_from_stage(p, s, from, numbers, &t, err);
+        int r = plan_from_stage(p, s, from, mount_target, &t, err);
 
         if (r < 0)
                 return fail_at(p, in, r);
@@ -285,17 +290,18 @@ static int reach_instr(struct plan *p, struct stage *s, const struct df_instr *i
         int r = 0;
 
         if (from && *from)
-                r = reach_from(p, s, in, from, true, err);
+                r = reach_from(p, s, in, from, NULL, err);
         for (size_t i = 0; in->kind == DF_RUN && i < in->nflags && r == 0; i++) {
                 AUTO_FREE char *mount_from = NULL;
+                AUTO_FREE char *target = NULL;
 
                 if (strcmp(in->flags[i].name, "mount") != 0 || !in->flags[i].value)
                         continue;
-                r = plan_mount_from(in->flags[i].value, &mount_from, err);
+                r = plan_mount_from(in->flags[i].value, &mount_from, &target, err);
                 if (r < 0)
                         return plan_fail(p, &in->flags[i].pos, r);
                 if (mount_from && *mount_from)
-                        r = reach_from(p, s, in, mount_from, false, err);
+                        r = reach_from(p, s, in, mount_from, target ? target : "", err);
         }
         return r;
 }
@@ -315,7 +321,7 @@ static int check_copies(struct plan *p, struct stage *s, struct bld_err *err)
                         continue;
                 r = plan_check_from(p, from, err);
                 if (r == 0 && parse_u64(from, 0, UINT32_MAX, &n))
-                        r = plan_from_stage(p, s, from, true, &t, err);
+                        r = plan_from_stage(p, s, from, NULL, &t, err);
                 if (r < 0)
                         return fail_at(p, &f->v[i], r);
         }

@@ -31,9 +31,10 @@ struct plan_opts {
         const struct bld_list *no_cache_filter;
         const struct bld_list *labels;
         const struct strv *host_names; /* --add-host: part of RUN keys */
+        const struct strv *ulimits;    /* --ulimit: the same; NULL: none */
         const char *network;
         bool no_cache;
-        bool allow_insecure, allow_host_network;
+        bool allow_insecure, allow_host_network, allow_device;
         bool have_context;
         struct img_platform platform, host;
         bool platform_given;
@@ -98,10 +99,11 @@ struct stage *plan_find_stage(struct plan *p, const char *name, size_t before);
 /* Expand a word with the stage's environment. Caller frees. */
 int plan_expand(struct plan *p, struct stage *s, const char *word, char **ret,
                 struct bld_err *err) MUST_CHECK;
-/* The stage a --from names, by number (where allowed) or name; *ret NULL when it is none: an image
- * or a named context. INVALID for the stage itself or a later one. */
-int plan_from_stage(struct plan *p, const struct stage *s, const char *from, bool numbers,
-                    struct stage **ret, struct bld_err *err) MUST_CHECK;
+/* The stage a --from names, by number or name, or that the from= of a mount does, by name only
+ * (mount_target not NULL); *ret NULL when it is none: an image or a named context. INVALID for the
+ * stage itself or a later one. */
+int plan_from_stage(struct plan *p, const struct stage *s, const char *from,
+                    const char *mount_target, struct stage **ret, struct bld_err *err) MUST_CHECK;
 /* INVALID when the name is no stage but nearly one; 0 otherwise. */
 int plan_near_stage(struct plan *p, struct stage *s, const char *what, const char *from,
                     struct bld_err *err) MUST_CHECK;
@@ -138,7 +140,14 @@ int plan_arg(struct plan *p, struct stage *s, const struct df_instr *in,
 int plan_words(const struct stage *s, const struct df_cmd *cmd, struct strv *out,
                struct bld_err *err) MUST_CHECK;
 
-/* Parse one --mount value before stages are planned: only `from`, for reachability. */
-int plan_mount_from(const char *value, char **ret, struct bld_err *err) MUST_CHECK;
+/* Parse one --mount value before stages are planned: only `from`, for reachability, and the target
+ * as written, for messages. */
+int plan_mount_from(const char *value, char **ret_from, char **ret_target,
+                    struct bld_err *err) MUST_CHECK;
+/* One --mount of a RUN, the next of v's, and its input. */
+int plan_mount(struct plan *p, struct stage *s, const char *value, struct vertex *v,
+               struct bld_err *err) MUST_CHECK;
+/* The stage's working folder. */
+const char *plan_cwd(const struct stage *s);
 
 #endif

@@ -8,6 +8,7 @@
 #include "base/num.h"
 #include "builder/plan/check.h"
 #include "builder/solve/finish_priv.h"
+#include "builder/solve/run_opts_priv.h"
 #include "builder/source/git_priv.h"
 #include "builder/plan/plan_priv.h"
 #include "builder/source/source_priv.h"
@@ -20,7 +21,7 @@ struct session {
         struct graph g;
         struct resolver *resolver;
         struct bld_build_result *ret;
-        bool allow_host_network, allow_insecure;
+        struct run_allow allow;
         struct lint lint;
         struct bd_check *check; /* only look; NULL: build */
         struct outline *outline;
@@ -143,46 +144,6 @@ static int parse_compression(struct build *b, const struct outputs *out, struct 
         return 0;
 }
 
-static int parse_allow(struct session *s, struct bld_err *err)
-{
-        const struct bld_list *a = &s->b.o->allow;
-
-        for (size_t i = 0; i < a->n; i++) {
-                if (strcmp(a->v[i], "network.host") == 0)
-                        s->allow_host_network = true;
-                else if (strcmp(a->v[i], "security.insecure") == 0)
-                        s->allow_insecure = true;
-                else
-                        return err_set(err, BLD_E_USAGE, "unknown entitlement --allow %.100s",
-                                       a->v[i]);
-        }
-        if (s->b.o->network && strcmp(s->b.o->network, "host") == 0 && !s->allow_host_network)
-                return err_try(err, err_set(err, BLD_E_POLICY, "--network=host is not allowed"),
-                               "bld build --allow network.host ...");
-        return 0;
-}
-
-static int parse_hosts(struct build *b, struct bld_err *err)
-{
-        for (size_t i = 0; i < b->o->add_hosts.n; i++) {
-                const char *text = b->o->add_hosts.v[i], *sep = strpbrk(text, ":=");
-                AUTO_FREE char *name = sep ? mem_strndup(text, (size_t)(sep - text)) : NULL;
-                const char *ip = sep ? sep + 1 : "";
-                size_t n = strlen(ip);
-                AUTO_FREE char *plain = n > 2 && ip[0] == '[' && ip[n - 1] == ']'
-                                                ? mem_strndup(ip + 1, n - 2)
-                                                : mem_strdup(ip);
-
-                if (!name || !*name || !*ip || strpbrk(text, " \t\r\n"))
-                        return err_set(err, BLD_E_USAGE,
-                                       "--add-host \"%.100s\" is not of the form HOST:IP", text);
-                if (!plain || strv_add(&b->host_names, name) < 0 ||
-                    strv_add(&b->host_ips, plain) < 0)
-                        return err_nomem(err, "--add-host");
-        }
-        return 0;
-}
-
 static int parse_options(struct session *s, struct bld_err *err)
 {
         const struct bld_build_opts *o = s->b.o;
@@ -196,9 +157,7 @@ static int parse_options(struct session *s, struct bld_err *err)
         if (r == 0)
                 r = named_parse(&o->build_contexts, &s->b.named, err);
         if (r == 0)
-                r = parse_allow(s, err);
-        if (r == 0)
-                r = parse_hosts(&s->b, err);
+                r = run_opts_parse(&s->b, &s->allow, err);
         if (r == 0 && o->isolation)
                 r = rt_level_parse(o->isolation, &s->b.isolation, err);
         if (r == 0)
@@ -369,8 +328,10 @@ static int plan_platform(struct session *s, const char *platform, struct bld_err
                                .host_names = &s->b.host_names,
                                .network = o->network ? o->network : "default",
                                .no_cache = o->no_cache,
-                               .allow_insecure = s->allow_insecure,
-                               .allow_host_network = s->allow_host_network,
+                               .ulimits = &s->b.ulimits,
+                               .allow_insecure = s->allow.insecure,
+                               .allow_host_network = s->allow.host_network,
+                               .allow_device = s->allow.device,
                                .have_context = s->src.context_path != NULL,
                                .resolve = plan_resolve,
                                .warn = plan_warning,
@@ -585,8 +546,7 @@ static void session_done(struct session *s, bool keep)
         secrets_free(b->secrets);
         ssh_agents_free(b->ssh);
         named_free(b->named);
-        strv_done(&b->host_names);
-        strv_done(&b->host_ips);
+        run_opts_done(b);
         cancel_done(&b->cancel);
 }
 
@@ -606,7 +566,7 @@ static int look(struct session *s, struct bld_err *err)
         if (r < 0)
                 return r;
         /* What RUN may do is a question for the build. */
-        s->allow_host_network = s->allow_insecure = true;
+        s->allow = (struct run_allow){true, true, true};
         s->check->opened = true;
         r = parse_file(s, err);
         if (r < 0 && s->ret->place.line)

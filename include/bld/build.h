@@ -87,6 +87,7 @@ struct bld_build_opts {
         int out_fd;                 /* where "-" outputs go */
         void (*event)(void *user, const struct bld_event *ev); /* may be NULL */
         void *user;
+        struct bld_list ulimits; /* "NAME=SOFT[:HARD]" */
 };
 
 /* ---- result ---- */

@@ -14,11 +14,12 @@ static void must(bool ok)
                 abort();
 }
 
-/* What the two may see differently: bytes beyond ASCII, and halves of surrogate pairs. */
+/* What the two may see differently: bytes beyond ASCII, halves of surrogate pairs, and a NUL behind
+ * a number, which jansson loses. */
 static bool comparable(const char *s, size_t n)
 {
         for (size_t i = 0; i < n; i++)
-                if ((unsigned char)s[i] >= 0x80)
+                if (s[i] == '\0' || (unsigned char)s[i] >= 0x80)
                         return false;
         for (const char *p = s; (p = memmem(p, (size_t)(s + n - p), "\\u", 2)); p += 2)
                 if (s + n - p > 3 && (p[2] | 0x20) == 'd' && strchr("89abcdefABCDEF", p[3]))
@@ -74,7 +75,8 @@ static void as_instruction(int r, const struct df_json_elem *v, size_t k, const 
         AUTO_SB struct sb file = SB_INIT(16u << 20);
         struct df_file *f = NULL;
 
-        if (n == 0 || s[0] != '[' || s[n - 1] != ']' || memchr(s, '\n', n) || memchr(s, '\r', n))
+        if (n == 0 || s[0] != '[' || s[n - 1] != ']' || memchr(s, '\n', n) || memchr(s, '\r', n) ||
+            memchr(s, '\0', n)) /* no file has that */
                 return;
         sb_str(&file, "CMD ");
         sb_add(&file, s, n);

@@ -1,0 +1,206 @@
+/* What the command line says about every RUN: entitlements, lines of /etc/hosts, limits. */
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/err.h"
+#include "base/num.h"
+#include "base/opt.h"
+#include "builder/solve/run_opts_priv.h"
+
+/* A step has the host's network, so the host is where the step itself is. */
+#define HOST_GATEWAY "127.0.0.1"
+
+static int parse_allow(const struct bld_build_opts *o, struct run_allow *ret, struct bld_err *err)
+{
+        for (size_t i = 0; i < o->allow.n; i++) {
+                const char *a = o->allow.v[i];
+
+                if (strcmp(a, "network.host") == 0)
+                        ret->host_network = true;
+                else if (strcmp(a, "security.insecure") == 0)
+                        ret->insecure = true;
+                else if (strcmp(a, "device") == 0 || str_has_prefix(a, "device="))
+                        ret->device = true;
+                else
+                        return err_set(err, BLD_E_USAGE, "unknown entitlement --allow %.100s", a);
+        }
+        if (o->network && strcmp(o->network, "host") == 0 && !ret->host_network)
+                return err_try(err, err_set(err, BLD_E_POLICY, "--network=host is not allowed"),
+                               "bld build --allow network.host ...");
+        return 0;
+}
+
+static bool is_address(const char *s)
+{
+        unsigned char addr[16];
+
+        return inet_pton(AF_INET, s, addr) == 1 || inet_pton(AF_INET6, s, addr) == 1;
+}
+
+/* HOST:IP or HOST=IP; the address may stand in brackets. */
+static int add_host(struct build *b, const char *text, struct bld_err *err)
+{
+        const char *sep = strpbrk(text, ":="), *ip = sep ? sep + 1 : "";
+        size_t n = strlen(ip);
+        AUTO_FREE char *name = sep ? mem_strndup(text, (size_t)(sep - text)) : NULL;
+        AUTO_FREE char *plain = n > 2 && ip[0] == '[' && ip[n - 1] == ']'
+                                        ? mem_strndup(ip + 1, n - 2)
+                                        : mem_strdup(ip);
+
+        if (!plain || (sep && !name))
+                return err_nomem(err, "--add-host");
+        if (!name || !*name || strpbrk(text, " \t\r\n"))
+                return err_set(err, BLD_E_USAGE, "--add-host \"%.100s\" is not of the form HOST:IP",
+                               text);
+        if (strcmp(plain, "host-gateway") != 0 && !is_address(plain))
+                return err_set(err, BLD_E_USAGE, "--add-host \"%.100s\": \"%.60s\" is no address",
+                               text, plain);
+        if (strv_add(&b->host_names, name) < 0 ||
+            strv_add(&b->host_ips, is_address(plain) ? plain : HOST_GATEWAY) < 0)
+                return err_nomem(err, "--add-host");
+        return 0;
+}
+
+static int parse_hosts(struct build *b, struct bld_err *err)
+{
+        int r = 0;
+
+        for (size_t i = 0; i < b->o->add_hosts.n && r == 0; i++) {
+                AUTO_STRV struct strv parts = {0};
+
+                r = csv_split(b->o->add_hosts.v[i], &parts, err);
+                if (r < 0)
+                        return err_recode(err, BLD_E_USAGE);
+                for (size_t k = 0; k < parts.n && r == 0; k++)
+                        r = add_host(b, parts.v[k], err);
+        }
+        return r;
+}
+
+/* ---- limits ---- */
+
+static const struct {
+        const char *name;
+        int resource;
+} limits[] = {
+        {"core", RLIMIT_CORE},         {"cpu", RLIMIT_CPU},
+        {"data", RLIMIT_DATA},         {"fsize", RLIMIT_FSIZE},
+        {"locks", RLIMIT_LOCKS},       {"memlock", RLIMIT_MEMLOCK},
+        {"msgqueue", RLIMIT_MSGQUEUE}, {"nice", RLIMIT_NICE},
+        {"nofile", RLIMIT_NOFILE},     {"nproc", RLIMIT_NPROC},
+        {"rss", RLIMIT_RSS},           {"rtprio", RLIMIT_RTPRIO},
+        {"rttime", RLIMIT_RTTIME},     {"sigpending", RLIMIT_SIGPENDING},
+        {"stack", RLIMIT_STACK},
+};
+
+static int limit_name(const char *name, struct rt_limit *ret, struct bld_err *err)
+{
+        const char *names[ARRAY_LEN(limits)], *near;
+
+        for (size_t i = 0; i < ARRAY_LEN(limits); i++) {
+                names[i] = limits[i].name;
+                if (strcmp(name, names[i]) == 0) {
+                        ret->name = names[i];
+                        ret->resource = limits[i].resource;
+                        return 0;
+                }
+        }
+        near = near_match(name, names, ARRAY_LEN(names), 3);
+        (void)err_set(err, BLD_E_USAGE, "--ulimit: no limit is called \"%.60s\"", name);
+        return near ? err_try(err, BLD_E_USAGE, "did you mean %s?", near) : BLD_E_USAGE;
+}
+
+/* A number, -1 for none. */
+static bool limit_value(const char *s, uint64_t *ret)
+{
+        if (strcmp(s, "-1") != 0)
+                return parse_u64(s, 0, INT64_MAX, ret);
+        *ret = RLIM_INFINITY;
+        return true;
+}
+
+/* NAME=SOFT[:HARD] */
+static int parse_limit(const char *text, struct rt_limit *ret, struct bld_err *err)
+{
+        AUTO_FREE char *copy = mem_strdup(text);
+        char *soft, *hard;
+        int r;
+
+        if (!copy)
+                return err_nomem(err, "--ulimit");
+        soft = strchr(copy, '=');
+        if (soft)
+                *soft++ = '\0';
+        hard = soft ? strchr(soft, ':') : NULL;
+        if (hard)
+                *hard++ = '\0';
+        if (!soft || !limit_value(soft, &ret->soft) || !limit_value(hard ? hard : soft, &ret->hard))
+                return err_set(err, BLD_E_USAGE,
+                               "--ulimit \"%.100s\" is not of the form NAME=SOFT[:HARD]", text);
+        r = limit_name(copy, ret, err);
+        if (r == 0 && ret->soft > ret->hard)
+                return err_set(err, BLD_E_USAGE,
+                               "--ulimit \"%.100s\": the soft limit is above the hard one", text);
+        return r;
+}
+
+static size_t find_limit(const struct build *b, int resource)
+{
+        size_t i = 0;
+
+        while (i < b->nlimits && b->limits[i].resource != resource)
+                i++;
+        return i;
+}
+
+static int by_resource(const void *a, const void *b)
+{
+        const struct rt_limit *x = a, *y = b;
+
+        return x->resource - y->resource;
+}
+
+/* The last one given of a name counts; the order does not, so keys get them sorted. */
+static int parse_limits(struct build *b, struct bld_err *err)
+{
+        for (size_t i = 0; i < b->o->ulimits.n; i++) {
+                struct rt_limit l;
+                size_t at;
+                int r = parse_limit(b->o->ulimits.v[i], &l, err);
+
+                if (r < 0)
+                        return r;
+                at = find_limit(b, l.resource);
+                b->nlimits = MAX(b->nlimits, at + 1);
+                b->limits[at] = l;
+        }
+        qsort(b->limits, b->nlimits, sizeof(b->limits[0]), by_resource);
+        for (size_t i = 0; i < b->nlimits; i++) {
+                char text[80];
+
+                (void)snprintf(text, sizeof(text), "%s=%llu:%llu", b->limits[i].name,
+                               (unsigned long long)b->limits[i].soft,
+                               (unsigned long long)b->limits[i].hard);
+                if (strv_add(&b->ulimits, text) < 0)
+                        return err_nomem(err, "--ulimit");
+        }
+        return 0;
+}
+
+int run_opts_parse(struct build *b, struct run_allow *ret, struct bld_err *err)
+{
+        int r = parse_allow(b->o, ret, err);
+
+        if (r == 0)
+                r = parse_hosts(b, err);
+        return r < 0 ? r : parse_limits(b, err);
+}
+
+void run_opts_done(struct build *b)
+{
+        strv_done(&b->host_names);
+        strv_done(&b->host_ips);
+        strv_done(&b->ulimits);
+}
