@@ -247,14 +247,25 @@ static int step_error(const struct init *in, struct bld_err *err)
         return in->step_err->code;
 }
 
+/* What the step left running dies before this process: with the pid namespace, by the kernel, else
+ * by us. */
+_Noreturn static void leave(struct init *in, int status)
+{
+        if (in->c->env.shared_proc && in->proc_fd >= 0)
+                rt_kill_below(in->proc_fd, NULL, 0);
+        _exit(status);
+}
+
 static void pass_signal(struct init *in)
 {
         struct rt_signal s = {0};
         int r = rt_recv(in->task_fd, &s, sizeof(s), NULL, 0, NULL, NULL);
 
         if (r <= 0)
-                _exit(1); /* the engine is gone; the kernel kills what is below us */
-        if (s.signo == SIGKILL)
+                leave(in, 1); /* the engine is gone */
+        if (s.signo == SIGKILL && in->c->env.shared_proc)
+                rt_kill_below(in->proc_fd, NULL, 0);
+        else if (s.signo == SIGKILL)
                 (void)kill(-1, SIGKILL);           /* everything in this pid namespace but us */
         else if (kill(-in->pid, (int)s.signo) < 0) /* setsid makes it the leader of its group */
                 (void)kill(in->pid, (int)s.signo); /* not yet */
@@ -294,7 +305,8 @@ static int watch_step(struct init *in, int sig_fd, struct rt_result *res, struct
                 if (poll(p, 3, -1) < 0 && errno != EINTR)
                         return err_sys(err, errno, "wait for the step");
                 if (p[2].revents)
-                        _exit(1); /* the keeper is gone: the parent-death signal was too early */
+                        leave(in,
+                              1); /* the keeper is gone: the parent-death signal was too early */
                 if (p[1].revents)
                         pass_signal(in);
                 if (p[0].revents)
@@ -343,13 +355,19 @@ void rt_init_child(struct rt_child *c, int task_fd, int args_fd, int answer_fd, 
                           .scratch_fd = -1,
                           .files_fd = -1,
                           .null_fd = -1,
+                          .proc_fd = -1,
                           .root = {.fd = -1, .upper_fd = -1}};
         struct bld_err err = BLD_ERR_INIT;
         struct sb out = SB_INIT(RT_CALL_MAX);
         int fds[] = {task_fd, args_fd, answer_fd, out_fd, err_fd, c->self_fd};
         int r;
 
-        rt_tie_to_parent();
+        /* Without a pid namespace this process must live to kill the step: then the keeper's handle
+         * alone tells of its end. */
+        if (c->env.shared_proc)
+                (void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+        else
+                rt_tie_to_parent();
         (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
         (void)prctl(PR_SET_NAME, "bld-init", 0, 0, 0);
         (void)setsid();
@@ -365,5 +383,5 @@ void rt_init_child(struct rt_child *c, int task_fd, int args_fd, int answer_fd, 
         if (r < 0 && err.code >= 0)
                 (void)err_set(&err, BLD_E_BUG, "init failed without saying why (%d)", r);
         /* What the step left running dies with this process, before the keeper sees the end. */
-        _exit(rt_answer_write(in.answer_fd, r, &err, &out) < 0);
+        leave(&in, rt_answer_write(in.answer_fd, r, &err, &out) < 0);
 }

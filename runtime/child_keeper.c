@@ -6,7 +6,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
-#include <grp.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -15,7 +14,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "base/digest.h"
 #include "base/num.h"
 #include "base/sys.h"
 #include "runtime/runtime_priv.h"
@@ -36,7 +34,7 @@ VEC_DEFINE(runningv, struct running);
 struct keeper {
         struct rt_child c;
         struct runningv tasks;
-        enum rt_level level; /* wanted */
+        int proc_fd; /* shared_proc: to look for what a dead init left behind */
 };
 
 #if defined(__SANITIZE_THREAD__)
@@ -119,177 +117,16 @@ int rt_map_args(int fd, size_t max, const void **ret, size_t *ret_n, struct bld_
 
 /* ---- replies while starting ---- */
 
-_Noreturn static void fail(struct keeper *k, const struct bld_err *err)
+void rt_child_reply(const struct rt_child *c, uint32_t kind, pid_t pid, const struct bld_err *why)
 {
-        struct rt_reply rep = {.kind = REPLY_FAILED, .err = *err};
-
-        (void)!rt_send(k->c.sock, &rep, sizeof(rep), NULL, 0, NULL);
-        _exit(1);
-}
-
-static void reply(struct keeper *k, enum rt_reply_kind kind)
-{
-        struct rt_reply rep = {.kind = kind, .pid = getpid(), .env = k->c.env};
+        struct rt_reply rep = {.kind = kind, .pid = pid, .env = c->env};
         struct bld_err err = BLD_ERR_INIT;
 
-        if (rt_send(k->c.sock, &rep, sizeof(rep), NULL, 0, &err) < 0)
+        memcpy(rep.reports, c->reports, sizeof(rep.reports));
+        if (why)
+                rep.err = *why;
+        if (rt_send(c->sock, &rep, sizeof(rep), NULL, 0, &err) < 0)
                 _exit(1);
-}
-
-/* ---- levels ---- */
-
-/* One map of this namespace in canonical form, and how many ids it has. */
-static int read_map(const char *file, struct sb *canon, uint64_t *ret_ids, struct bld_err *err)
-{
-        AUTO_SB struct sb b = SB_INIT(65536);
-        int r = file_read(AT_FDCWD, file, &b, err);
-
-        if (r < 0)
-                return r;
-        *ret_ids = 0;
-        for (const char *p = sb_text(&b); p && *p; p = strchr(p, '\n'), p = p ? p + 1 : NULL) {
-                unsigned inner, outer, count;
-                if (sscanf(p, "%u %u %u", &inner, &outer, &count) != 3)
-                        continue;
-                sb_fmt(canon, "%u %u %u\n", inner, outer, count);
-                *ret_ids += count;
-        }
-        sb_char(canon, '\n');
-        return 0;
-}
-
-/* The hash of the two maps names the view. A namespace of a few ids is none of these levels:
- * images would lose their owners. */
-static int view_name(char *out, size_t size, struct bld_err *err)
-{
-        AUTO_SB struct sb canon = SB_INIT(65536);
-        char hex[DIGEST_HEX_MAX];
-        uint64_t uids = 0, gids = 0;
-        struct digest d;
-        int r;
-
-        r = read_map("/proc/self/uid_map", &canon, &uids, err);
-        if (r == 0)
-                r = read_map("/proc/self/gid_map", &canon, &gids, err);
-        if (r == 0)
-                r = sb_check(&canon, "id maps", err);
-        if (r < 0)
-                return r;
-        if (MIN(uids, gids) < RT_IDS_WANTED) {
-                err_set(err, BLD_E_UNSUPPORTED, "cannot run RUN steps: too few ids here");
-                err_why(err, BLD_E_UNSUPPORTED,
-                        "the user namespace has %llu user and %llu group ids, an image needs %u",
-                        (unsigned long long)uids, (unsigned long long)gids, RT_IDS_WANTED);
-                return err_try(err, BLD_E_UNSUPPORTED,
-                               "run bld outside of it, or give it a range of 65536 ids");
-        }
-        digest_of(canon.buf, canon.len, &d);
-        digest_hex(&d, hex);
-        (void)snprintf(out, size, "map-%.16s", hex);
-        return 0;
-}
-
-/* First line of an error, for the one line that says what was chosen. */
-static void first_line(const struct bld_err *err, char *out, size_t size)
-{
-        size_t n = strcspn(err->msg, "\n");
-
-        (void)snprintf(out, size, "%.*s", (int)MIN(n, size - 1), err->msg);
-}
-
-static int try_root(struct keeper *k, struct bld_err *err)
-{
-        struct rt_env *e = &k->c.env;
-        bool user_xattr = false;
-        int r;
-
-        r = rt_probe_root(&k->c, &user_xattr, err);
-        if (r < 0)
-                return r;
-        e->level = RT_ROOT;
-        e->user_xattr = user_xattr;
-        (void)str_copy(e->view, sizeof(e->view), "root");
-        if (user_xattr) {
-                r = view_name(e->view, sizeof(e->view), err);
-                if (r < 0)
-                        return r;
-        }
-        (void)snprintf(e->why, sizeof(e->why), "root; overlay%s; network host",
-                       user_xattr ? " (user xattrs)" : "");
-        return 0;
-}
-
-/* Has the namespace the ids the engine was to write? Then become its root. */
-static int become_root(struct keeper *k, struct bld_err *err)
-{
-        int r = view_name(k->c.env.view, sizeof(k->c.env.view), err);
-
-        if (r < 0)
-                return r;
-        if (setresgid(0, 0, 0) < 0)
-                return err_sys(err, errno, "become group 0 of the user namespace");
-        if (setgroups(0, NULL) < 0)
-                return err_sys(err, errno, "drop supplementary groups in the user namespace");
-        if (setresuid(0, 0, 0) < 0)
-                return err_sys(err, errno, "become user 0 of the user namespace");
-        rt_tie_to_parent(); /* the change of credentials cleared it */
-        (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-        return 0;
-}
-
-static int try_userns(struct keeper *k, struct bld_err *err)
-{
-        struct rt_env *e = &k->c.env;
-        struct rt_order o = {0};
-        bool user_xattr = false;
-        int r;
-
-        r = rt_probe_newuser(err);
-        if (r < 0)
-                return r;
-        /* Dumpable until the maps are written: otherwise /proc/PID/uid_map is root's. */
-        (void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
-        if (unshare(CLONE_NEWUSER) < 0)
-                return err_sys(err, errno, "create a user namespace");
-        rt_tie_to_parent();
-        (void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); /* unshare changed credentials */
-        reply(k, REPLY_NEED_MAPS);
-        r = rt_recv(k->c.sock, &o, sizeof(o), NULL, 0, NULL, err);
-        if (r <= 0)
-                _exit(1);
-        if (o.kind != ORDER_MAPPED || o.level)
-                return err_set(err, BLD_E_UNSUPPORTED, "no ids for the user namespace");
-        r = become_root(k, err);
-        if (r < 0)
-                return r;
-        e->level = RT_USERNS;
-        r = rt_probe_root(&k->c, &user_xattr, err);
-        if (r < 0)
-                return err_wrap(err, r, "in a user namespace");
-        e->user_xattr = user_xattr;
-        return 0;
-}
-
-static int choose(struct keeper *k, struct bld_err *err)
-{
-        struct bld_err root_err = BLD_ERR_INIT;
-        char why[256];
-        int r;
-
-        if (k->level == RT_ROOT)
-                return try_root(k, err);
-        if (k->level == RT_AUTO) {
-                r = try_root(k, &root_err);
-                if (r == 0)
-                        return 0;
-        }
-        r = try_userns(k, err);
-        if (r < 0)
-                return r;
-        first_line(&root_err, why, sizeof(why));
-        (void)snprintf(k->c.env.why, sizeof(k->c.env.why), "userns%s%s%s; overlay; network host",
-                       why[0] ? " (" : "", why, why[0] ? ")" : "");
-        return 0;
 }
 
 /* ---- tasks ---- */
@@ -323,7 +160,9 @@ static int step_flags(struct keeper *k, int args_fd, unsigned long *ret, struct 
         size_t n;
         int r;
 
-        *ret = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
+        *ret = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
+        if (!k->c.env.shared_proc) /* else getpid() would not agree with the names in /proc */
+                *ret |= CLONE_NEWPID;
         r = rt_map_args(args_fd, RT_STEP_MAX, &p, &n, err);
         if (r < 0)
                 return r;
@@ -392,6 +231,18 @@ static void start_task(struct keeper *k, const struct rt_order *o, int *fds, siz
                 close(fds[i]);
 }
 
+/* All below us that is no task's. */
+static void kill_strays(struct keeper *k)
+{
+        pid_t spare[256];
+        size_t n = 0;
+
+        for (size_t i = 0; i < k->tasks.n && n < ARRAY_LEN(spare); i++)
+                spare[n++] = k->tasks.v[i].pid;
+        if (k->tasks.n <= ARRAY_LEN(spare))
+                rt_kill_below(k->proc_fd, spare, n);
+}
+
 static void reap(struct keeper *k)
 {
         struct signalfd_siginfo si;
@@ -405,9 +256,13 @@ static void reap(struct keeper *k)
                         struct running *t = &k->tasks.v[i];
                         if (t->pid != pid)
                                 continue;
-                        report(t->sock, status);
-                        close(t->sock);
+                        int sock = t->sock;
                         *t = k->tasks.v[--k->tasks.n];
+                        /* Without a pid namespace an init that was killed leaves orphans, ours. */
+                        if (k->c.env.shared_proc)
+                                kill_strays(k);
+                        report(sock, status);
+                        close(sock);
                         break;
                 }
         }
@@ -418,6 +273,8 @@ _Noreturn static void finish(struct keeper *k)
 {
         for (size_t i = 0; i < k->tasks.n; i++)
                 (void)kill(k->tasks.v[i].pid, SIGKILL);
+        if (k->c.env.shared_proc)
+                rt_kill_below(k->proc_fd, NULL, 0);
         while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
                 ;
         runningv_done(&k->tasks);
@@ -445,7 +302,6 @@ static void one_order(struct keeper *k)
                 break;
         }
         case ORDER_START:
-        case ORDER_MAPPED:
                 break;
         }
         for (size_t i = 0; i < nfds; i++)
@@ -493,6 +349,17 @@ static void raise_files(void)
         }
 }
 
+/* No pid namespace ends what a step leaves behind: orphans come to us, and we can find them. */
+static int share_proc(struct keeper *k, struct bld_err *err)
+{
+        k->proc_fd = sys_openat(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+        if (k->proc_fd < 0)
+                return err_sys(err, errno, "open /proc");
+        if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+                return err_sys(err, errno, "adopt what steps leave behind");
+        return 0;
+}
+
 _Noreturn static void keeper_main(const char *parent, const struct rt_verbs *verbs)
 {
         static struct keeper k;
@@ -503,7 +370,7 @@ _Noreturn static void keeper_main(const char *parent, const struct rt_verbs *ver
 
         k.c.verbs = verbs;
         k.c.sock = 3;
-        k.c.store_fd = k.c.sig_fd = k.c.self_fd = -1;
+        k.c.store_fd = k.c.sig_fd = k.c.self_fd = k.proc_fd = -1;
         k.c.pid = getpid();
         rt_tie_to_parent();
         if (!parse_u64(parent, 1, INT32_MAX, &engine) || getppid() != (pid_t)engine)
@@ -516,7 +383,6 @@ _Noreturn static void keeper_main(const char *parent, const struct rt_verbs *ver
         if (rt_recv(k.c.sock, &o, sizeof(o), &k.c.store_fd, 1, &nfds, &err) <= 0 ||
             o.kind != ORDER_START || nfds != 1)
                 _exit(1);
-        k.level = (enum rt_level)o.level;
         raise_files();
         k.c.self_fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
         if (k.c.self_fd < 0)
@@ -526,10 +392,14 @@ _Noreturn static void keeper_main(const char *parent, const struct rt_verbs *ver
         else
                 block_signals(&k, &err);
         if (err.code == 0)
-                (void)choose(&k, &err);
-        if (err.code < 0)
-                fail(&k, &err);
-        reply(&k, REPLY_READY);
+                (void)!rt_level_choose(&k.c, (enum rt_level)o.level, o.id != 0, k.c.reports, &err);
+        if (err.code == 0 && k.c.env.shared_proc)
+                (void)share_proc(&k, &err);
+        if (err.code < 0) {
+                rt_child_reply(&k.c, REPLY_FAILED, 0, &err);
+                _exit(1);
+        }
+        rt_child_reply(&k.c, REPLY_READY, 0, NULL);
         serve(&k);
 }
 

@@ -68,15 +68,45 @@ int landlock_tree(int root_fd, struct bld_err *err)
         return enforce(fd, err);
 }
 
-int landlock_scopes(struct bld_err *err)
+/* Before ABI 2 a domain that handles files forbids to move them between folders, which no step
+ * could live with. */
+bool landlock_fences(void)
 {
-        struct ruleset rs = {.scoped = SCOPE_ALL};
+        return abi() >= 2;
+}
+
+bool landlock_signals(void)
+{
+        return abi() >= 6;
+}
+
+/* A domain must handle something to be one: moving files, allowed everywhere. */
+static int allow_refer(int fd, struct bld_err *err)
+{
+        AUTO_FD int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        const struct landlock_path_beneath_attr rule = {.allowed_access = FS_REFER,
+                                                        .parent_fd = root};
+
+        if (root < 0 ||
+            syscall(SYS_landlock_add_rule, fd, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0)
+                return err_sys(err, errno, "allow the root by Landlock");
+        return 0;
+}
+
+int landlock_scopes(bool fence, struct bld_err *err)
+{
+        int version = abi();
+        struct ruleset rs = {.scoped = version >= 6 ? SCOPE_ALL : 0};
         AUTO_FD int fd = -1;
 
-        if (abi() < 6)
+        if (version < (fence ? 2 : 6))
                 return 0;
-        fd = (int)syscall(SYS_landlock_create_ruleset, &rs, sizeof(rs), 0);
+        if (!rs.scoped)
+                rs.fs = FS_REFER;
+        fd = (int)syscall(SYS_landlock_create_ruleset, &rs, ruleset_size(version), 0);
         if (fd < 0)
                 return err_sys(err, errno, "create a Landlock rule set");
+        if (rs.fs && allow_refer(fd, err) < 0)
+                return BLD_E_SYS;
         return enforce(fd, err);
 }

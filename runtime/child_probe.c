@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
@@ -20,8 +21,13 @@
 /* What a probe's child tells through its pipe. */
 struct verdict {
         struct bld_err err;
-        bool user_xattr;
+        struct rt_probe p;
 };
+
+static void trying(struct verdict *v, const char *primitive)
+{
+        (void)str_copy(v->p.failed, sizeof(v->p.failed), primitive);
+}
 
 /* Run fn in a child; its verdict, or an error when it died. */
 static int in_child(void (*fn)(const struct rt_child *c, struct verdict *v),
@@ -183,66 +189,92 @@ static int probe_overlay(const char *dir, struct verdict *v)
 {
         int r;
 
-        v->user_xattr = !trusted_works(dir);
-        r = overlay_once(dir, v->user_xattr, &v->err);
+        trying(v, "mount(overlay)");
+        v->p.user_xattr = !trusted_works(dir);
+        r = overlay_once(dir, v->p.user_xattr, &v->err);
         return r < 0 ? overlay_explain(dir, &v->err) : 0;
 }
 
 /* ---- the rest of a step's needs ---- */
 
+/* A fresh /proc, in a pid namespace of its own. */
 static void proc_probe(const struct rt_child *c, struct verdict *v)
 {
         AUTO_FD int fd = -1;
 
         (void)c;
-        if (mnt_new("proc", NULL, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, &fd,
-                    &v->err) == 0)
+        (void)!mnt_new("proc", NULL, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, &fd,
+                       &v->err);
+}
+
+static void probe_proc(const struct rt_child *c, struct verdict *v)
+{
+        struct bld_err none = BLD_ERR_INIT;
+        struct verdict sub = {0};
+        AUTO_FD int fd = -1;
+
+        trying(v, "mount(proc)");
+        /* A proc instance belongs to a pid namespace with a process in it: one more fork. */
+        if (unshare(CLONE_NEWPID) == 0 && in_child(proc_probe, c, &sub, &sub.err) == 0 &&
+            sub.err.code == 0)
                 return;
-        err_why(&v->err, v->err.code, "the /proc here is masked, so no fresh one may be mounted");
+        /* Masked, as in every pod: then its owner's, with its masks, and no pid namespace. A plain
+         * bind is refused, because it would show what the masks cover. */
+        v->p.shared_proc = true;
+        if (mnt_clone(AT_FDCWD, "/proc", true, &fd, &none) == 0)
+                return;
+        v->err = none;
+        err_why(&v->err, v->err.code, "the /proc here is masked, and may not be shared either");
         err_try(&v->err, v->err.code,
                 "securityContext.procMount: Unmasked with hostUsers: false, or a privileged pod");
 }
 
-static void root_probe(const struct rt_child *c, struct verdict *v)
+static void probe_mounts(const struct rt_child *c, struct verdict *v)
 {
         AUTO_FD int lock = -1;
-        struct verdict sub = {0};
         char dir[64] = "";
 
-        if (unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP) <
-            0) {
+        trying(v, "unshare(CLONE_NEWNS)");
+        if (unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP) < 0) {
                 (void)err_sys(&v->err, errno, "create namespaces");
                 return;
         }
+        trying(v, "mount(MS_PRIVATE)");
         if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
                 (void)err_sys(&v->err, errno, "make mounts private");
                 return;
         }
+        trying(v, "mkdir in the store");
         if (probe_dir(dir, sizeof(dir), &lock, &v->err) == 0)
                 (void)probe_overlay(dir, v);
         (void)path_remove_tree(AT_FDCWD, dir, NULL);
-        if (v->err.code)
-                return;
-        /* A proc instance belongs to a pid namespace with a process in it: one more fork. */
-        if (in_child(proc_probe, c, &sub, &v->err) == 0 && sub.err.code < 0)
-                v->err = sub.err;
+        if (v->err.code == 0)
+                probe_proc(c, v);
 }
 
-int rt_probe_root(const struct rt_child *c, bool *ret_user_xattr, struct bld_err *err)
+static int run_probe(void (*fn)(const struct rt_child *c, struct verdict *v),
+                     const struct rt_child *c, struct rt_probe *ret, struct bld_err *err)
 {
         struct verdict v = {0};
-        int r = in_child(root_probe, c, &v, err);
+        int r = in_child(fn, c, &v, err);
 
         if (r < 0)
                 return r;
+        v.p.failed[sizeof(v.p.failed) - 1] = '\0';
+        *ret = v.p;
         if (v.err.code < 0) {
                 if (v.err.code == BLD_E_SYS)
                         v.err.code = BLD_E_UNSUPPORTED;
                 err_copy(err, &v.err);
                 return v.err.code;
         }
-        *ret_user_xattr = v.user_xattr;
+        ret->failed[0] = '\0';
         return 0;
+}
+
+int rt_probe_root(const struct rt_child *c, struct rt_probe *ret, struct bld_err *err)
+{
+        return run_probe(probe_mounts, c, ret, err);
 }
 
 /* ---- user namespaces ---- */
@@ -299,37 +331,66 @@ static void newuser_failed(int errnum, struct bld_err *err)
         }
 }
 
-static void newuser_probe(const struct rt_child *c, struct verdict *v)
+static int map_write(const char *file, const char *text, struct bld_err *err)
 {
-        (void)c;
+        AUTO_FD int fd = sys_openat(AT_FDCWD, file, O_WRONLY | O_CLOEXEC, 0);
+
+        if (fd < 0 || write(fd, text, strlen(text)) < 0)
+                return err_sys(err, errno, "write %s", file);
+        return 0;
+}
+
+int rt_map_self(uint32_t uid, uint32_t gid, struct bld_err *err)
+{
+        struct bld_err old = BLD_ERR_INIT;
+        char text[64];
+        int r;
+
+        /* The change of credentials cleared the flag, without which these files are root's. */
+        (void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+        r = map_write("/proc/self/setgroups", "deny", &old);
+        if (r < 0 && old.sys != ENOENT) { /* before 3.19 there was no such thing */
+                err_copy(err, &old);
+                return r;
+        }
+        (void)snprintf(text, sizeof(text), "0 %u 1\n", uid);
+        r = map_write("/proc/self/uid_map", text, err);
+        (void)snprintf(text, sizeof(text), "0 %u 1\n", gid);
+        return r < 0 ? r : map_write("/proc/self/gid_map", text, err);
+}
+
+/* The namespace is there, and what it is for is refused. */
+static void explain_user(struct verdict *v)
+{
+        if (v->err.sys != EPERM && v->err.sys != EACCES)
+                return;
+        if (sysctl_get("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") != 1)
+                return;
+        err_clear(&v->err);
+        err_set(&v->err, BLD_E_UNSUPPORTED, "AppArmor restricts user namespaces here");
+        err_try(&v->err, v->err.code,
+                "as root: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0");
+        err_try(&v->err, v->err.code, "in a pod: appArmorProfile.type: Unconfined");
+}
+
+/* All that the kernel refuses or allows in one is the same whatever the map: one id is enough. */
+static void user_probe(const struct rt_child *c, struct verdict *v)
+{
+        uint32_t uid = geteuid(), gid = getegid();
+
+        trying(v, "unshare(CLONE_NEWUSER)");
         if (unshare(CLONE_NEWUSER) < 0) {
                 newuser_failed(errno, &v->err);
                 return;
         }
-        if (unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0)
-                return;
-        int errnum = errno;
-        if (sysctl_get("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == 1) {
-                err_set(&v->err, BLD_E_UNSUPPORTED, "AppArmor restricts user namespaces here");
-                err_try(&v->err, v->err.code,
-                        "as root: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0");
-                err_try(&v->err, v->err.code, "in a pod: appArmorProfile.type: Unconfined");
-                return;
-        }
-        (void)err_sys(&v->err, errnum, "mount in a user namespace");
-        (void)err_recode(&v->err, BLD_E_UNSUPPORTED);
+        trying(v, "uid_map");
+        if (rt_map_self(uid, gid, &v->err) == 0)
+                probe_mounts(c, v);
+        if (v->err.code < 0)
+                explain_user(v);
 }
 
-int rt_probe_newuser(struct bld_err *err)
+int rt_probe_user(const struct rt_child *c, struct rt_probe *ret, struct bld_err *err)
 {
-        struct verdict v = {0};
-        int r = in_child(newuser_probe, NULL, &v, err);
-
-        if (r < 0)
-                return r;
-        if (v.err.code < 0) {
-                err_copy(err, &v.err);
-                return v.err.code;
-        }
-        return 0;
+        return run_probe(user_probe, c, ret, err);
 }

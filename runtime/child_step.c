@@ -48,7 +48,7 @@ static void set_limits(const struct rt_env *env, const struct rt_step *s)
                 (void)setrlimit(RLIMIT_CORE, &core);
         /* Against fork bombs. Counted per user namespace (5.14), so only where there is one: else
          * every process of this uid on the machine would count. */
-        if (env->level == RT_USERNS && !wanted(s, RLIMIT_NPROC) &&
+        if ((env->level == RT_USERNS || env->level == RT_SOLO) && !wanted(s, RLIMIT_NPROC) &&
             getrlimit(RLIMIT_NPROC, &have) == 0 && have.rlim_max > MAX_PROCS)
                 (void)setrlimit(RLIMIT_NPROC, &procs);
         if (!wanted(s, RLIMIT_NOFILE))
@@ -98,10 +98,11 @@ static int set_stdio(const struct init *in, struct bld_err *err)
  * sudo works in a step; the filter lets pass what follows. */
 static int confine(struct init *in, struct bld_err *err)
 {
+        bool fence = in->c->env.shared_proc;
         int r = 0;
 
-        if (!in->step.insecure && in->step.network != RT_NET_NONE)
-                r = landlock_scopes(err);
+        if (!in->step.insecure && (fence || in->step.network != RT_NET_NONE))
+                r = landlock_scopes(fence, err);
         if (r == 0)
                 r = filter_load(&in->c->filters[filter_kind_of(&in->step)], err);
         return r;

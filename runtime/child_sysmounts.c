@@ -111,9 +111,16 @@ static int mount_proc(struct init *in, struct bld_err *err)
         AUTO_FD int fd = -1;
         int r = own_place(in, "/proc", &at, err);
 
+        /* Recursively: what covers parts of it must come along. */
         if (r == 0)
-                r = mnt_new("proc", NULL, NSDE, &fd, err);
-        return r < 0 ? r : mnt_attach(fd, at, "/proc", err);
+                r = in->c->env.shared_proc ? mnt_clone(AT_FDCWD, "/proc", true, &fd, err)
+                                           : mnt_new("proc", NULL, NSDE, &fd, err);
+        if (r == 0 && in->c->env.shared_proc)
+                r = mnt_attr(fd, true, NSDE, err);
+        if (r == 0)
+                r = mnt_attach(fd, at, "/proc", err);
+        in->proc_fd = r == 0 ? take_fd(&fd) : -1;
+        return r;
 }
 
 /* ---- /dev ---- */
@@ -361,6 +368,17 @@ static const char *const masked[] = {
 static const char *const read_only[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
                                         "/proc/sysrq-trigger"};
 
+/* A shared /proc has its owner's masks already, some of them where no mount of ours may lie. */
+static int tolerate(const struct init *in, const char *path, int r, struct bld_err *err)
+{
+        if (r < 0 && in->c->env.shared_proc && str_has_prefix(path, "/proc/") &&
+            (err->sys == EPERM || err->sys == EINVAL || err->sys == EACCES)) {
+                err_clear(err);
+                return 0;
+        }
+        return r;
+}
+
 static int mask(struct init *in, const char *path, struct bld_err *err)
 {
         AUTO_FD int at = -1;
@@ -404,7 +422,7 @@ int sys_masks(struct init *in, struct bld_err *err)
         if (in->step.insecure)
                 return 0;
         for (size_t i = 0; i < ARRAY_LEN(masked) && r == 0; i++)
-                r = mask(in, masked[i], err);
+                r = tolerate(in, masked[i], mask(in, masked[i], err), err);
         if (r == 0)
                 r = mask_cpus(in, err);
         for (size_t i = 0; i < ARRAY_LEN(read_only) && r == 0; i++) {
@@ -412,6 +430,7 @@ int sys_masks(struct init *in, struct bld_err *err)
                 r = root_find(in->root.fd, read_only[i], O_PATH, &at, err);
                 if (r > 0)
                         r = bind_at(at, "", at, NSDE | MOUNT_ATTR_RDONLY, read_only[i], err);
+                r = tolerate(in, read_only[i], r, err);
         }
         return r;
 }

@@ -95,17 +95,27 @@ static void take_env(struct rt_keeper *k, const struct rt_reply *rep)
         k->env.why[sizeof(k->env.why) - 1] = '\0';
 }
 
-static int send_mapped(struct rt_keeper *k, int r)
+static void take_reports(const struct rt_keeper_opts *o, const struct rt_reply *rep)
 {
-        const struct rt_order o = {.kind = ORDER_MAPPED, .level = r < 0};
+        for (size_t i = 0; o->ret && i < RT_REPORTS; i++) {
+                struct rt_report *r = &o->ret[i];
+                *r = rep->reports[i];
+                r->failed[sizeof(r->failed) - 1] = r->what[sizeof(r->what) - 1] = '\0';
+                r->why[sizeof(r->why) - 1] = r->fix[sizeof(r->fix) - 1] = '\0';
+        }
+}
 
-        return rt_send(k->sock, &o, sizeof(o), NULL, 0, NULL);
+static int write_maps(struct rt_keeper *k, pid_t pid, const struct cancel *cancel)
+{
+        struct rt_mapped m = {.err = BLD_ERR_INIT};
+
+        (void)!rt_idmap_write(pid, cancel, &m.err);
+        return rt_send(k->sock, &m, sizeof(m), NULL, 0, NULL);
 }
 
 static int talk(struct rt_keeper *k, const struct rt_keeper_opts *o, struct bld_err *err)
 {
-        const struct rt_order start = {.kind = ORDER_START, .level = o->level};
-        struct bld_err map_err = BLD_ERR_INIT;
+        const struct rt_order start = {.kind = ORDER_START, .level = o->level, .id = o->probe_all};
         struct rt_reply rep;
         int r;
 
@@ -117,19 +127,16 @@ static int talk(struct rt_keeper *k, const struct rt_keeper_opts *o, struct bld_
                         return r;
                 switch ((enum rt_reply_kind)rep.kind) {
                 case REPLY_NEED_MAPS:
-                        err_clear(&map_err);
-                        r = rt_idmap_write(rep.pid, o->cancel, &map_err);
-                        if (send_mapped(k, r) < 0)
+                        if (write_maps(k, rep.pid, o->cancel) < 0)
                                 return ended(k, err);
                         continue;
                 case REPLY_READY:
+                        take_reports(o, &rep);
                         take_env(k, &rep);
                         return 0;
                 case REPLY_FAILED:
+                        take_reports(o, &rep);
                         rep.err.msg[sizeof(rep.err.msg) - 1] = '\0';
-                        /* Why the maps could not be written is known on this side only. */
-                        if (map_err.code < 0)
-                                rep.err = map_err;
                         if (rep.err.code >= 0)
                                 rep.err.code = BLD_E_BUG;
                         if (err)

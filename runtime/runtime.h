@@ -28,6 +28,16 @@ struct rt_env {
         char why[512];    /* one line: what was chosen and why not a stronger one */
 };
 
+/* What the probe of one level said, as data. */
+struct rt_report {
+        enum rt_level level;
+        bool tried, ok, shared_proc;
+        int sys;                            /* errno, or 0 */
+        char failed[48];                    /* the primitive: "unshare(CLONE_NEWUSER)" */
+        char what[160], why[200], fix[200]; /* sentences; fix: the smallest change that helps */
+};
+#define RT_REPORTS 4 /* root, userns, solo, chroot, in this order */
+
 /* ---- the engine's side ---- */
 
 struct rt_keeper_opts {
@@ -35,6 +45,8 @@ struct rt_keeper_opts {
         enum rt_level level; /* wanted; RT_AUTO picks the strongest that works */
         const char *helper;  /* bld binary to execute; NULL: /proc/self/exe */
         const struct cancel *cancel;
+        bool probe_all;        /* try every level, for the reports, whichever is taken */
+        struct rt_report *ret; /* RT_REPORTS of them, also when the start fails; or NULL */
 };
 struct rt_keeper;
 /* Start, probe, set the user namespace up. Must be called from the thread that outlives the build

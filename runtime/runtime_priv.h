@@ -18,7 +18,7 @@
 /* ---- the private argument and the orders ---- */
 
 /* The number is the protocol's: a helper of another version ends at once instead of guessing. */
-#define RT_ARG "--bld-keeper-1"
+#define RT_ARG "--bld-keeper-2"
 #define RT_CALL_MAX ((size_t)1 << 20)  /* args and answers of verbs */
 #define RT_STEP_MAX ((size_t)64 << 20) /* a step with its secrets and scripts */
 #define RT_FDS_MAX 128                 /* per call; SCM_RIGHTS takes 253 */
@@ -26,8 +26,7 @@
 #define RT_REMOVE_VERB "rt-remove"     /* built in: rt_remove_tree() */
 
 enum rt_order_kind {
-        ORDER_START = 1, /* fds: store. level: what to try */
-        ORDER_MAPPED,    /* the engine has written the maps (level != 0: it could not) */
+        ORDER_START = 1, /* fds: store. level: what to try; id: 1 to try all the others, too */
         ORDER_CALL,      /* fds: task socket, args, answer, the caller's */
         ORDER_STEP,      /* fds: task socket, args, answer, stdout, stderr */
         ORDER_KILL,      /* SIGKILL to the child of task id */
@@ -42,6 +41,11 @@ struct rt_reply {
         uint32_t kind;
         pid_t pid; /* whose maps are needed */
         struct rt_env env;
+        struct rt_report reports[RT_REPORTS];
+        struct bld_err err;
+};
+/* The engine's answer to REPLY_NEED_MAPS: they are written, or why not. */
+struct rt_mapped {
         struct bld_err err;
 };
 
@@ -156,6 +160,7 @@ struct filter {
 struct rt_child {
         const struct rt_verbs *verbs;
         struct rt_env env;
+        struct rt_report reports[RT_REPORTS];
         int sock; /* orders */
         int store_fd;
         int sig_fd;  /* SIGCHLD */
@@ -182,9 +187,26 @@ int rt_answer_write(int fd, int r, const struct bld_err *err, const struct sb *o
 int rt_map_args(int fd, size_t max, const void **ret, size_t *ret_n,
                 struct bld_err *err) MUST_CHECK;
 
+void rt_child_reply(const struct rt_child *c, uint32_t kind, pid_t pid, const struct bld_err *why);
+/* Set c->env to the level wanted (RT_AUTO: the strongest that works). all: try the others, too, for
+ * the reports. */
+int rt_level_choose(struct rt_child *c, enum rt_level want, bool all, struct rt_report *reports,
+                    struct bld_err *err) MUST_CHECK;
+/* SIGKILL everything below this process but `spare` and what is below those; reap it. For where no
+ * pid namespace does it. proc_fd: a handle of /proc. */
+void rt_kill_below(int proc_fd, const pid_t *spare, size_t nspare);
+
 /* Probes: each in a forked child of its own, with real operations in the store. */
-int rt_probe_root(const struct rt_child *c, bool *ret_user_xattr, struct bld_err *err) MUST_CHECK;
-int rt_probe_newuser(struct bld_err *err) MUST_CHECK;
+struct rt_probe {
+        bool user_xattr, shared_proc;
+        char failed[48]; /* the primitive */
+};
+/* Namespaces, mounts, overlay, /proc: as we are, or in a user namespace of one id. */
+int rt_probe_root(const struct rt_child *c, struct rt_probe *ret, struct bld_err *err) MUST_CHECK;
+int rt_probe_user(const struct rt_child *c, struct rt_probe *ret, struct bld_err *err) MUST_CHECK;
+/* Maps of the caller's new user namespace: its one id as root. */
+int rt_map_self(uint32_t uid, uint32_t gid, struct bld_err *err) MUST_CHECK;
+
 /* ---- blocks (children only) ---- */
 
 struct ovl_opts {
@@ -257,6 +279,7 @@ struct init {
         int scratch_fd;
         int files_fd; /* the private tmpfs: hosts, resolv.conf, secrets, an empty folder */
         int null_fd;  /* our own /dev/null, whatever RUN --mount puts over its name later */
+        int proc_fd;  /* the same of /proc */
         struct ident id;
         struct strv env;
         pid_t pid;                /* of the step */
@@ -287,7 +310,11 @@ uint64_t caps_current(void); /* the effective set */
 
 /* Landlock: nothing but the tree of root_fd. Does nothing where the kernel has no Landlock. */
 int landlock_tree(int root_fd, struct bld_err *err) MUST_CHECK;
-int landlock_scopes(struct bld_err *err) MUST_CHECK;
+/* No abstract sockets, no signals to outside (since 6.12). fence: also no tracing of what is
+ * outside, and /proc/PID/root and the like, which a domain of any kind gives (since 5.19). */
+int landlock_scopes(bool fence, struct bld_err *err) MUST_CHECK;
+bool landlock_fences(void);  /* can it keep steps of one pid namespace apart? */
+bool landlock_signals(void); /* can it keep them from signalling each other? */
 
 int filter_compile(enum filter_kind kind, struct filter *ret, struct bld_err *err) MUST_CHECK;
 int filter_load(const struct filter *f, struct bld_err *err) MUST_CHECK;

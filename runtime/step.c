@@ -80,11 +80,8 @@ static int wait_step(struct waiting *w, int *ret_status, struct bld_err *err)
         }
 }
 
-static int check_step(const struct rt_keeper *k, const struct rt_step *s, struct bld_err *err)
+static int check_step(const struct rt_step *s, struct bld_err *err)
 {
-        if (k->env.level != RT_ROOT && k->env.level != RT_USERNS)
-                return err_set(err, BLD_E_UNSUPPORTED, "RUN cannot work at isolation level %s",
-                               rt_level_name(k->env.level));
         if (!s->argv || !s->argv[0])
                 return err_set(err, BLD_E_INVALID, "arguments are required");
         if (s->nlowers > 500)
@@ -131,7 +128,7 @@ int rt_step_run(struct rt_keeper *k, const struct rt_step *s, int out_fd, int er
 
         r = cancel_check(cancel, err);
         if (r == 0)
-                r = check_step(k, s, err);
+                r = check_step(s, err);
         if (r == 0)
                 r = rt_step_encode(s, &b, err);
         if (r < 0)
