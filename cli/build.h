@@ -14,7 +14,9 @@ struct build_args {
         const char *os, *arch, *variant;
         /* execution */
         const char *isolation, *jobs, *network, *shm_size, *run_timeout;
-        struct strv add_hosts, secrets, ssh, allow, ulimits;
+        const char *cgroup_parent, *memory, *memory_swap, *cpus, *cpu_period, *cpu_quota;
+        const char *cpu_shares, *cpuset_cpus, *cpuset_mems;
+        struct strv add_hosts, secrets, ssh, allow, ulimits, resources;
         bool exit_code_from_run;
         bool check;
         const char *call;
@@ -42,7 +44,7 @@ void build_defaults(void *args);
 /* What build_args means. The lists in `o` borrow from here and from the arguments. */
 struct build_input {
         struct bld_build_opts o;
-        struct strv targets, build_args, platforms, no_cache_filter;
+        struct strv targets, build_args, platforms, no_cache_filter, resources;
         char epoch[24];
         enum view_mode view;
         int view_fd, log_fd;

@@ -24,6 +24,7 @@ void build_input_done(struct build_input *in)
         strv_done(&in->build_args);
         strv_done(&in->platforms);
         strv_done(&in->no_cache_filter);
+        strv_done(&in->resources);
         fd_close(&in->log_fd);
 }
 
@@ -252,6 +253,34 @@ static int read_env_flags(struct bld_err *err)
         return 0;
 }
 
+/* The flags of docker for single resources are keys of --resource. */
+static int read_resources(const struct build_args *a, struct build_input *in, struct bld_err *err)
+{
+        const struct {
+                const char *key, *value;
+        } one[] = {{"memory", a->memory},
+                   {"memory-swap", a->memory_swap},
+                   {"cpus", a->cpus},
+                   {"cpu-shares", a->cpu_shares},
+                   {"cpu-period", a->cpu_period},
+                   {"cpu-quota", a->cpu_quota},
+                   {"cpuset-cpus", a->cpuset_cpus},
+                   {"cpuset-mems", a->cpuset_mems}};
+        int r = strv_copy(&in->resources, &a->resources);
+
+        for (size_t i = 0; i < ARRAY_LEN(one) && r == 0; i++) {
+                AUTO_FREE char *text = NULL;
+
+                if (!one[i].value)
+                        continue;
+                if (asprintf(&text, "%s=%s", one[i].key, one[i].value) < 0)
+                        text = NULL;
+                r = text ? strv_add(&in->resources, text) : BLD_E_NOMEM;
+        }
+        in->o.resources = cli_list(&in->resources);
+        return r < 0 ? err_nomem(err, "--resource") : 0;
+}
+
 static int read_execution(const struct build_args *a, struct bld_build_opts *o, struct bld_err *err)
 {
         uint64_t jobs = 0;
@@ -264,6 +293,7 @@ static int read_execution(const struct build_args *a, struct bld_build_opts *o, 
         o->secrets = cli_list(&a->secrets);
         o->ssh = cli_list(&a->ssh);
         o->allow = cli_list(&a->allow);
+        o->cgroup_parent = a->cgroup_parent;
         r = cli_number("jobs", OR_ENV(a->jobs, "BLD_JOBS"), 4096, &jobs, err);
         r = r < 0 ? r : cli_bytes("shm-size", a->shm_size, &o->shm_bytes, err);
         r = r < 0 ? r : cli_duration_ms("run-timeout", a->run_timeout, &o->run_timeout_ms, err);
@@ -416,6 +446,7 @@ int build_input_read(struct cli *c, const struct build_args *a, const char *cont
         r = read_env_flags(err);
         r = r < 0 ? r : read_source(a, context, in, err);
         r = r < 0 ? r : read_execution(a, o, err);
+        r = r < 0 ? r : read_resources(a, in, err);
         r = r < 0 ? r : read_output(a, o, err);
         r = r < 0 ? r : read_pull(a->pull, &o->pull, err);
         r = r < 0 ? r

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
@@ -348,8 +349,16 @@ static int run(struct init *in, int args_fd, struct sb *out, struct bld_err *err
         return rt_result_encode(&res, out, err);
 }
 
-void rt_init_child(struct rt_child *c, int task_fd, int args_fd, int answer_fd, int out_fd,
-                   int err_fd)
+/* Into the groups made for this step; what is seen of them begins here. */
+static void enter_cgroups(const int *procs, size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                (void)!write(procs[i], "0", 1);
+        if (n)
+                (void)unshare(CLONE_NEWCGROUP);
+}
+
+void rt_init_child(struct rt_child *c, const int *fds, size_t nfds)
 {
         struct init in = {.c = c,
                           .scratch_fd = -1,
@@ -359,7 +368,7 @@ void rt_init_child(struct rt_child *c, int task_fd, int args_fd, int answer_fd, 
                           .root = {.fd = -1, .upper_fd = -1}};
         struct bld_err err = BLD_ERR_INIT;
         struct sb out = SB_INIT(RT_CALL_MAX);
-        int fds[] = {task_fd, args_fd, answer_fd, out_fd, err_fd, c->self_fd};
+        int keep[STEP_FDS + 1];
         int r;
 
         /* Without a pid namespace this process must live to kill the step: then the keeper's handle
@@ -371,15 +380,18 @@ void rt_init_child(struct rt_child *c, int task_fd, int args_fd, int answer_fd, 
         (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
         (void)prctl(PR_SET_NAME, "bld-init", 0, 0, 0);
         (void)setsid();
-        if (rt_fds_arrange(fds, ARRAY_LEN(fds), 3) < 0)
+        enter_cgroups(fds + STEP_FDS, nfds - STEP_FDS);
+        memcpy(keep, fds, STEP_FDS * sizeof(*fds));
+        keep[STEP_FDS] = c->self_fd;
+        if (rt_fds_arrange(keep, ARRAY_LEN(keep), 3) < 0)
                 _exit(1);
-        in.task_fd = fds[0];
-        in.answer_fd = fds[2];
-        in.out_fd = fds[3];
-        in.err_fd = fds[4];
-        c->self_fd = fds[5];
+        in.task_fd = keep[0];
+        in.answer_fd = keep[2];
+        in.out_fd = keep[3];
+        in.err_fd = keep[4];
+        c->self_fd = keep[STEP_FDS];
         c->store_fd = c->sock = c->sig_fd = -1;
-        r = run(&in, fds[1], &out, &err);
+        r = run(&in, keep[1], &out, &err);
         if (r < 0 && err.code >= 0)
                 (void)err_set(&err, BLD_E_BUG, "init failed without saying why (%d)", r);
         /* What the step left running dies with this process, before the keeper sees the end. */

@@ -187,15 +187,15 @@ static pid_t start_child(struct keeper *k, const struct rt_order *o, const int *
         int r = 0;
 
         if (o->kind == ORDER_STEP) {
-                r = nfds == 5 ? step_flags(k, fds[1], &flags, &err)
-                              : err_set(&err, BLD_E_BUG, "a step of %zu descriptors", nfds);
+                r = nfds >= STEP_FDS ? step_flags(k, fds[1], &flags, &err)
+                                     : err_set(&err, BLD_E_BUG, "a step of %zu descriptors", nfds);
                 if (r == 0)
                         pid = clone_init(flags);
         } else {
                 pid = fork();
         }
         if (pid == 0 && o->kind == ORDER_STEP)
-                rt_init_child(&k->c, fds[0], fds[1], fds[2], fds[3], fds[4]);
+                rt_init_child(&k->c, fds, nfds);
         if (pid == 0)
                 rt_verb_child(&k->c, fds[1], fds[2], fds + 3, nfds - 3);
         if (pid < 0 && r == 0)

@@ -194,6 +194,9 @@ int rt_keeper_start(const struct rt_keeper_opts *o, struct rt_keeper **ret, stru
         fd_close(&theirs); /* so that the keeper's end closing is seen */
         if (r == 0)
                 r = talk(k, o, err);
+        /* In a user namespace RLIMIT_NPROC does it. */
+        if (r == 0 && k->env.level != RT_USERNS)
+                rt_cgroup_guard(k->pid, &k->guard);
         if (r < 0) {
                 rt_keeper_stop(k);
                 return r;
@@ -237,5 +240,6 @@ void rt_keeper_stop(struct rt_keeper *k)
                 while (waitpid(k->pid, NULL, 0) < 0 && errno == EINTR)
                         ;
         }
+        rt_cgroup_leave(&k->guard);
         free(k);
 }

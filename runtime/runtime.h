@@ -119,6 +119,17 @@ struct rt_limit {
         uint64_t soft, hard;
 };
 
+/* What a cgroup bounds for each step; 0 and NULL: no limit. */
+struct rt_resources {
+        uint64_t memory_bytes;
+        int64_t memory_swap_bytes; /* memory and swap together; -1: no limit */
+        uint64_t cpu_shares, cpu_period_us, cpu_quota_us, pids;
+        const char *cpuset_cpus, *cpuset_mems; /* "0-3,7" */
+        const char *parent; /* group to make them in: absolute, or below our own */
+};
+/* Can all of them be had here? Otherwise what is missing, as text. */
+bool rt_resources_check(const struct rt_resources *l, char *why, size_t size);
+
 struct rt_step {
         const char *const *lowers; /* snapshot folders ("snapshots/v/id/fs"), bottom first */
         size_t nlowers;
@@ -136,9 +147,10 @@ struct rt_step {
         size_t nhosts;
         const struct rt_limit *limits; /* of the step's processes, beside the usual ones */
         size_t nlimits;
-        const char *resolv_conf; /* content, or NULL: the host's */
-        uint64_t shm_bytes;      /* 0: 64 MiB */
-        int64_t timeout_ms;      /* 0: none */
+        const char *resolv_conf;              /* content, or NULL: the host's */
+        uint64_t shm_bytes;                   /* 0: 64 MiB */
+        int64_t timeout_ms;                   /* 0: none */
+        const struct rt_resources *resources; /* NULL: no limits; what cannot be had is left out */
 };
 
 /* A mount point bld made in the upper folder (layer/ drops it from the diff). */
@@ -152,6 +164,7 @@ struct rt_result {
         int wait_status; /* of the step's main process, as wait(2) */
         bool oom, timed_out;
         uint64_t user_us, system_us, max_rss_bytes;
+        uint64_t memory_peak_bytes, memory_limit_bytes; /* of its cgroup, 0: it had none */
         struct rt_stub *stubs;
         size_t nstubs;
 };

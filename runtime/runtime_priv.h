@@ -3,6 +3,7 @@
 #ifndef RUNTIME_RUNTIME_PRIV_H
 #define RUNTIME_RUNTIME_PRIV_H
 
+#include <limits.h>
 #include <linux/filter.h>
 #include <sys/mount.h>
 #include <sys/types.h>
@@ -90,12 +91,50 @@ int rt_result_encode(const struct rt_result *r, struct sb *out, struct bld_err *
 int rt_result_decode(const void *p, size_t n, struct rt_result *ret,
                      struct bld_err *err) MUST_CHECK;
 
+/* ---- cgroups (cgroup.c) ---- */
+
+/* What a memory cgroup says. */
+struct rt_memory {
+        uint64_t oom_kills, peak_bytes, limit_bytes;
+        bool known;
+};
+void rt_oom_read(struct rt_memory *ret); /* of our own group, or of the machine */
+
+/* The groups of one step: a folder per hierarchy (one for all of v2). */
+#define CGROUPS_MAX 4
+struct rt_cgroup {
+        char name[48];
+        size_t n;
+        struct cgroup_dir {
+                char *dir;
+                int procs_fd; /* who writes "0" here is in */
+                bool v2;
+        } v[CGROUPS_MAX];
+        const struct cgroup_dir *memory; /* NULL: none */
+};
+/* Make the groups that `l` wants and this machine has; none is fine. */
+int rt_cgroup_enter(const struct rt_resources *l, struct rt_cgroup *ret,
+                    struct bld_err *err) MUST_CHECK;
+void rt_cgroup_leave(struct rt_cgroup *g); /* removes them */
+void rt_cgroup_memory(const struct rt_cgroup *g, struct rt_memory *ret);
+/* A bound on the number of processes below pid, where there can be one. */
+void rt_cgroup_guard(pid_t pid, struct rt_cgroup *ret);
+
+/* (cgroup_text.c) Is word one of a list's, between commas or blanks? */
+bool rt_cgroup_word(const char *list, size_t n, const char *word);
+/* Our group in the text of /proc/self/cgroup; controller NULL: v2. */
+bool rt_cgroup_path(const char *text, const char *controller, char *out, size_t size);
+/* Its folder, from the text of /proc/self/mountinfo; point: where the hierarchy is mounted. */
+bool rt_cgroup_dir(const char *mountinfo, const char *self, const char *controller, bool v2,
+                   char *out, size_t size, char point[PATH_MAX]);
+
 /* ---- the engine's side ---- */
 
 struct rt_keeper {
         pid_t pid;
         int sock;
         struct rt_env env;
+        struct rt_cgroup guard;
         uint64_t next_id; /* __atomic */
         char exe[256];
 };
@@ -134,13 +173,6 @@ VEC_DEFINE(rt_rangev, struct rt_range);
 int rt_subid_parse(const char *text, const char *name, uint32_t uid, struct rt_rangev *out,
                    struct bld_err *err) MUST_CHECK;
 
-/* Count of processes the kernel killed for lack of memory, as far as this process may read it. */
-struct rt_oom {
-        uint64_t count;
-        bool known;
-};
-void rt_oom_read(struct rt_oom *ret);
-
 /* ---- the keeper's side ---- */
 
 struct rt_verbs {
@@ -169,11 +201,13 @@ struct rt_child {
         struct filter filters[FILTER_KINDS]; /* made for the first step that needs one */
 };
 
+/* How many descriptors an ORDER_STEP carries before those of cgroups. */
+#define STEP_FDS 5
 /* Order of fds in a child, after those of the call. */
 _Noreturn void rt_verb_child(struct rt_child *c, int args_fd, int answer_fd, const int *fds,
                              size_t nfds);
-_Noreturn void rt_init_child(struct rt_child *c, int task_fd, int args_fd, int answer_fd,
-                             int out_fd, int err_fd);
+/* fds: task socket, args, answer, stdout, stderr, then the cgroup.procs to enter. */
+_Noreturn void rt_init_child(struct rt_child *c, const int *fds, size_t nfds);
 
 /* fork(), but without the thread that ThreadSanitizer's runtime starts in every child: a process of
  * two threads may not make a user namespace. */

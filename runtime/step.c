@@ -114,15 +114,39 @@ static int read_result(struct rt_task *t, int status, const struct waiting *w,
         return rt_result_decode(b.buf, b.len, res, err);
 }
 
+/* Was it for want of memory? A group of its own knows; without one, a kill at the time of a kill.
+ */
+static void judge_memory(struct rt_result *res, const struct rt_cgroup *group,
+                         const struct rt_memory *before, const struct rt_memory *after)
+{
+        int status = res->wait_status;
+        struct rt_memory own;
+        /* Shells report a killed command as 128 + 9. */
+        bool killed = (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) ||
+                      (WIFEXITED(status) && WEXITSTATUS(status) == 137);
+
+        rt_cgroup_memory(group, &own);
+        res->memory_peak_bytes = own.peak_bytes;
+        res->memory_limit_bytes = own.limit_bytes;
+        if (res->timed_out || status == 0)
+                return;
+        if (own.known)
+                res->oom = own.oom_kills > 0;
+        else
+                res->oom = killed && before->known && after->known &&
+                           after->oom_kills > before->oom_kills;
+}
+
 int rt_step_run(struct rt_keeper *k, const struct rt_step *s, int out_fd, int err_fd,
                 const struct cancel *cancel, struct rt_result *ret, struct bld_err *err)
 {
         AUTO(rt_task_done) struct rt_task t = RT_TASK_INIT;
         AUTO_SB struct sb b = SB_INIT(RT_STEP_MAX);
         AUTO(rt_result_done) struct rt_result res = {0};
-        const int fds[2] = {out_fd, err_fd};
+        AUTO(rt_cgroup_leave) struct rt_cgroup group = {0};
+        int fds[2 + CGROUPS_MAX] = {out_fd, err_fd};
         struct waiting w = {.t = &t, .cancel = cancel};
-        struct rt_oom before, after;
+        struct rt_memory before, after;
         int status = 0;
         int r;
 
@@ -131,10 +155,14 @@ int rt_step_run(struct rt_keeper *k, const struct rt_step *s, int out_fd, int er
                 r = check_step(s, err);
         if (r == 0)
                 r = rt_step_encode(s, &b, err);
+        if (r == 0)
+                r = rt_cgroup_enter(s->resources, &group, err);
         if (r < 0)
                 return r;
+        for (size_t i = 0; i < group.n; i++)
+                fds[2 + i] = group.v[i].procs_fd;
         rt_oom_read(&before);
-        r = rt_task_start(k, ORDER_STEP, b.buf, b.len, fds, 2, RT_CALL_MAX, &t, err);
+        r = rt_task_start(k, ORDER_STEP, b.buf, b.len, fds, 2 + group.n, RT_CALL_MAX, &t, err);
         if (r < 0)
                 return r;
         if (s->timeout_ms > 0)
@@ -147,13 +175,9 @@ int rt_step_run(struct rt_keeper *k, const struct rt_step *s, int out_fd, int er
                 return r;
         if (w.stage != RUNNING && !w.timed_out)
                 return cancel_check(cancel, err);
-        rt_oom_read(&after);
         res.timed_out = w.timed_out;
-        /* Shells report a killed command as 128 + 9. */
-        bool killed = (WIFSIGNALED(res.wait_status) && WTERMSIG(res.wait_status) == SIGKILL) ||
-                      (WIFEXITED(res.wait_status) && WEXITSTATUS(res.wait_status) == 137);
-        res.oom =
-                killed && !w.timed_out && before.known && after.known && after.count > before.count;
+        rt_oom_read(&after);
+        judge_memory(&res, &group, &before, &after);
         *ret = res;
         memset(&res, 0, sizeof(res));
         return 0;

@@ -15,6 +15,13 @@
 
 /* One build, as its ops see it. Everything here is set before the first op starts, but for what the
  * accessors below guard. */
+struct build;
+
+/* --resource (resources.c). What is parsed borrows from the options. */
+int resources_parse(const struct bld_build_opts *o, struct rt_resources *ret,
+                    struct bld_err *err) MUST_CHECK;
+void resources_tell(const struct build *b); /* warn of what cannot be had here */
+
 struct build {
         struct bd_ctx *c;
         const struct bld_build_opts *o;
@@ -45,6 +52,7 @@ struct build {
         struct rt_limit limits[RLIM_NLIMITS]; /* --ulimit, by resource */
         size_t nlimits;
         struct strv ulimits; /* the same as text, for keys */
+        struct rt_resources resources;
 };
 
 /* The tree of a VX_LOCAL vertex, for the calling thread alone. */

@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/json.h"
+#include "base/num.h"
 #include "base/sys.h"
 #include "builder/op/op_priv.h"
 #include "builder/op/redact_priv.h"
@@ -176,6 +177,7 @@ static int run_step(struct run *run, struct bld_err *err)
                             .nhosts = b->host_names.n,
                             .limits = b->limits,
                             .nlimits = b->nlimits,
+                            .resources = &b->resources,
                             .shm_bytes = b->o->shm_bytes,
                             .timeout_ms = b->o->run_timeout_ms};
         pthread_t t;
@@ -351,13 +353,29 @@ static int exit_status(const struct rt_result *r)
                                            : WEXITSTATUS(r->wait_status);
 }
 
+static int out_of_memory(const struct rt_result *res, struct bld_err *err)
+{
+        char limit[24], peak[24];
+
+        (void)err_set(err, BLD_E_LIMIT, "RUN was killed: out of memory");
+        if (res->memory_limit_bytes && res->memory_limit_bytes < INT64_MAX) {
+                format_size(res->memory_limit_bytes, limit);
+                format_size(res->memory_peak_bytes, peak);
+                (void)err_why(err, BLD_E_LIMIT, "the step's limit is %s, its peak was %s", limit,
+                              peak);
+        }
+        return err_try(err, BLD_E_LIMIT,
+                       "a larger limit (--memory, or that of the pod), or fewer parallel jobs in "
+                       "the command");
+}
+
 static int failed(struct run *run, int status, struct bld_err *err)
 {
         AUTO_SB struct sb tail = SB_INIT(600);
         size_t total = 0;
 
         if (run->result.oom)
-                return err_set(err, BLD_E_LIMIT, "RUN was killed: out of memory");
+                return out_of_memory(&run->result, err);
         if (run->result.timed_out)
                 return err_set(err, BLD_E_CHILD, "RUN took longer than --run-timeout");
         if (WIFSIGNALED(run->result.wait_status))

@@ -158,6 +158,8 @@ static int parse_options(struct session *s, struct bld_err *err)
                 r = named_parse(&o->build_contexts, &s->b.named, err);
         if (r == 0)
                 r = run_opts_parse(&s->b, &s->allow, err);
+        if (r == 0)
+                r = resources_parse(o, &s->b.resources, err);
         if (r == 0 && o->isolation)
                 r = rt_level_parse(o->isolation, &s->b.isolation, err);
         if (r == 0)

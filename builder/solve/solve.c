@@ -348,6 +348,8 @@ static int need_keeper(struct solve *s, struct bld_err *err)
         AUTO_STRV struct strv orphans = {0};
         int r = b->keeper ? 0 : rt_keeper_start(&o, &b->keeper, err);
 
+        if (r == 0 && !b->swept)
+                resources_tell(b);
         /* What dead builds left behind under mapped ids only a keeper can remove. */
         if (r == 0 && !b->swept && cas_tmp_orphans(b->c->cas, &orphans, NULL) == 0)
                 for (size_t i = 0; i < orphans.n; i++)
