@@ -26,8 +26,14 @@ static int open_source(const char *source, int *ret_fd, struct bld_err *err)
         return 0;
 }
 
-/* A view of folders that takes writes and forgets them (or, with more than one folder, of their
- * sum): its own overlay, below the scratch folder. */
+static bool takes_writes(const struct rt_mount *m)
+{
+        return !m->readonly || m->nlowers == 1; /* the kernel wants two folders */
+}
+
+/* Its own overlay, below the scratch folder: of one folder that is to take writes and forget them,
+ * or of a chain of snapshots. A chain is never bound as it is, be it a single folder: a step that
+ * may mount could make the bind writable, and whiteouts of what is not there would be seen. */
 static int overlay_source(struct init *in, const struct rt_mount *m, size_t i, int *ret_fd,
                           struct bld_err *err)
 {
@@ -42,12 +48,12 @@ static int overlay_source(struct init *in, const struct rt_mount *m, size_t i, i
         for (size_t k = 0; k < 3; k++) {
                 (void)snprintf(name[k], sizeof(name[k]), "%s/bind-%zu-%s", in->step.scratch, i,
                                parts[k]);
-                if (k > 0 && m->readonly)
+                if (k > 0 && !takes_writes(m))
                         break;
                 if (sys_mkdirat(AT_FDCWD, name[k], 0755) < 0)
                         return err_sys(err, errno, "make %s", name[k]);
         }
-        if (!m->readonly) {
+        if (takes_writes(m)) {
                 o.upper = name[1];
                 o.work = name[2];
         }
@@ -66,10 +72,10 @@ static int bind_mount(struct init *in, const struct rt_mount *m, size_t i, struc
         struct stat st;
         int r;
 
-        if (m->kind == RT_MOUNT_BIND && (m->nlowers > 1 || !m->readonly))
+        if (m->kind == RT_MOUNT_BIND && (m->nlowers || !m->readonly))
                 r = overlay_source(in, m, i, &src, err);
         else
-                r = open_source(m->nlowers ? m->lowers[0] : m->source, &src, err);
+                r = open_source(m->source, &src, err);
         if (r < 0)
                 return r;
         r = root_find(src, m->selector && *m->selector ? m->selector : "/", O_PATH, &sel, err);

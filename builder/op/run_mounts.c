@@ -169,37 +169,76 @@ int op_bind_content(struct build *b, struct vertex *v, const struct vx_mount *d,
         return r;
 }
 
+/* A context's files (and all files where there is no overlay) are copied: what the step sees is
+ * what was there when it began. One that is another than its key says makes the result no key's. */
+static int bind_copy(struct build *b, struct vertex *v, struct bind *x, struct rt_mount *out,
+                     struct run_mounts *m, struct bld_err *err)
+{
+        struct cas_tmp *tmp = NULL;
+        char path[160];
+        int r = add_tmp(b, m, &tmp, err);
+
+        if (r == 0)
+                r = snapshot_unpack(b, cas_tmp_path(tmp), LY_TREE_PLAIN, produce_bind, x, NULL,
+                                    err);
+        if (r < 0)
+                return r;
+        v->unrepeatable = v->unrepeatable || fs_changed(x->fs);
+        (void)snprintf(path, sizeof(path), "%s/fs", cas_tmp_path(tmp));
+        out->source = keep(m, path);
+        out->selector = "src";
+        return out->source ? 0 : err_nomem(err, "bind mount");
+}
+
+/* The snapshots of a stage or an image are mounted where they are. */
+static int bind_layers(struct build *b, const struct vertex *v, const struct vx_mount *d,
+                       const struct bd_layers *layers, struct rt_mount *out, struct run_mounts *m,
+                       struct bld_err *err)
+{
+        AUTO_STRV struct strv dirs = {0};
+        const char **lowers;
+        int r = snapshots_ready(b, v, layers, &dirs, err);
+
+        if (r < 0)
+                return r;
+        lowers = mem_zalloc(dirs.n, sizeof(*lowers));
+        if (!lowers)
+                return err_nomem(err, "bind mount");
+        out->lowers = lowers;
+        for (size_t i = 0; i < dirs.n; i++) {
+                lowers[i] = keep(m, dirs.v[i]);
+                if (!lowers[i])
+                        return err_nomem(err, "bind mount");
+        }
+        out->nlowers = dirs.n;
+        out->selector = d->source;
+        return 0;
+}
+
 static int ready_bind(struct build *b, struct vertex *v, const struct vx_mount *d,
                       struct run_mounts *m, struct bld_err *err)
 {
+        const struct vertex *in = d->input >= 0 ? v->inputs[d->input] : NULL;
         AUTO(fs_free_p) struct fs *fs = NULL;
-        struct bind x = {.b = b};
-        struct cas_tmp *tmp = NULL;
         struct rt_mount *out = push(m);
-        char path[160];
+        struct bind x = {.b = b};
         int r;
 
         if (!out)
                 return err_nomem(err, "bind mount");
-        r = open_input(b, d->input >= 0 ? v->inputs[d->input] : NULL, &fs, err);
-        if (r == 0)
-                r = find_source(fs, d, &x.node, err);
-        x.fs = fs;
-        if (r == 0)
-                r = add_tmp(b, m, &tmp, err);
-        if (r == 0)
-                r = snapshot_unpack(b, cas_tmp_path(tmp), LY_TREE_PLAIN, produce_bind, &x, NULL,
-                                    err);
-        if (r < 0)
-                return r;
-        (void)snprintf(path, sizeof(path), "%s/fs", cas_tmp_path(tmp));
-        out = &m->v[m->n - 1];
         out->kind = RT_MOUNT_BIND;
         out->target = d->target;
-        out->source = keep(m, path);
-        out->selector = "src";
         out->readonly = d->readonly;
-        return out->source ? 0 : err_nomem(err, "bind mount");
+        r = open_input(b, in, &fs, err);
+        if (r == 0)
+                r = find_source(fs, d, &x.node, err);
+        if (r < 0)
+                return r;
+        x.fs = fs;
+        if (!in || in->kind == VX_LOCAL || in->result.layers.n == 0 ||
+            rt_keeper_env(b->keeper)->native)
+                return bind_copy(b, v, &x, out, m, err);
+        return bind_layers(b, v, d, &in->result.layers, out, m, err);
 }
 
 /* ---- caches ---- */
@@ -531,6 +570,8 @@ void run_mounts_done(struct build *b, struct run_mounts *m)
                 snapshot_discard(b, cas_tmp_path(m->tmps[i]));
                 cas_tmp_free(m->tmps[i]);
         }
+        for (size_t i = 0; i < m->n; i++)
+                free((void *)(uintptr_t)m->v[i].lowers);
         for (size_t i = 0; i < m->nlocks; i++)
                 (void)close(m->locks[i]);
         for (size_t i = 0; i < m->env.n; i++)

@@ -280,6 +280,27 @@ umasks() {
 	has "$D/err" '\| 0022$'
 }
 
+# A file of the context that changes while the build runs: what was made from it is not remembered.
+context_changes() {
+	dockerfile <<-X
+	FROM base:latest
+	RUN echo begins; while [ ! -e /tmp/never ] && [ \$((i += 1)) -lt 30 ]; do sleep 0.1; done; : $MARK-step
+	RUN --mount=target=/c cp /c/f /f
+	X
+	echo old >ctx/f
+	"$BLD" build --progress=plain -t change:1 ctx >o 2>&1 &
+	local pid=$!
+	for _ in $(seq 100); do grep -q '| begins' o && break; sleep 0.1; done
+	echo new >ctx/f
+	wait "$pid"
+	has o 'a file changed while it was copied; the step is not remembered'
+	same new "$(file_in change:1 -1 f)"
+	echo old >ctx/f
+	build -t change:2 ctx
+	same old "$(file_in change:2 -1 f)"
+	hasnt "$D/err" 'begins'
+}
+
 t "base image" base
 t "bind mounts: stage, context, image, file, writable, overlapping" binds
 t "cache mounts: id, name space, owner, first contents" caches
@@ -291,4 +312,5 @@ t "--security=insecure" insecure
 t "environment: build arguments, proxies, nothing of the host" environment
 t "heredocs as scripts" scripts
 t "umask 777" umasks
+t "a bind-mounted file that changes under the build" context_changes
 t_end
