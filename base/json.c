@@ -1,5 +1,6 @@
 #include "base/json.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <string.h>
 
@@ -24,8 +25,13 @@ static struct js *out(json_t *j)
 int js_parse(const char *text, size_t len, struct js **ret, struct bld_err *err)
 {
         json_error_t e;
-        json_t *j = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
+        json_t *j;
 
+        /* Of all the ways in which memory can end, jansson tells one. */
+        errno = 0;
+        j = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
+        if (!j && errno == ENOMEM)
+                return err_nomem(err, "JSON");
         if (!j)
                 return err_set(err, BLD_E_INVALID, "not valid JSON: line %d column %d: %.200s",
                                e.line, e.column, e.text);

@@ -27,8 +27,8 @@ int exit_status_of(const struct bld_err *err, bool names_input, int signal)
 {
         if (signal)
                 return 128 + signal;
-        /* A full disk is one whatever the call was that met it. */
-        if (err->sys == ENOSPC || err->sys == EDQUOT)
+        /* A full disk is one whatever the call was that met it, and so are used up descriptors. */
+        if (err->sys == ENOSPC || err->sys == EDQUOT || err->sys == EMFILE || err->sys == ENFILE)
                 if (err->code != BLD_E_CHILD)
                         return EXIT_RESOURCE;
         if (err->code == BLD_E_INVALID && names_input)

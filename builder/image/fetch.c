@@ -401,6 +401,13 @@ static void warn_platform(struct bd_ctx *c, const char *name, const struct bd_im
         c->note(c->user, text);
 }
 
+/* Behind the first answer (so not of the client's own files): what a registry sent is malformed,
+ * and that is not the caller's input. */
+static int answer_error(int r, struct bld_err *err)
+{
+        return r == BLD_E_INVALID ? err_recode(err, BLD_E_CORRUPT) : r;
+}
+
 static int fetch_image(struct bd_ctx *c, const struct img_ref *ref,
                        const struct img_platform *platform, struct bd_image *im,
                        struct img_desc *root, struct bld_err *err)
@@ -413,12 +420,12 @@ static int fetch_image(struct bd_ctx *c, const struct img_ref *ref,
         if (root && img_desc_copy(&im->desc, root) < 0)
                 return err_nomem(err, "descriptor");
         if (!img_mt_is_index(im->desc.media_type) && !img_mt_is_manifest(im->desc.media_type))
-                return err_set(err, BLD_E_INVALID, "\"%.100s\" is not the type of an image",
+                return err_set(err, BLD_E_CORRUPT, "\"%.100s\" is not the type of an image",
                                im->desc.media_type ? im->desc.media_type : "");
         r = descend(c, ref, platform, &doc, &im->desc, err);
         if (r == 0)
                 r = complete(c, ref, &doc, im, err);
-        return r;
+        return answer_error(r, err);
 }
 
 int bd_fetch_image(struct bd_ctx *c, const struct img_ref *ref, const struct img_platform *platform,
@@ -444,7 +451,7 @@ int bd_fetch_image(struct bd_ctx *c, const struct img_ref *ref, const struct img
         if (r < 0) {
                 bd_image_done(&im);
                 img_desc_done(&root);
-                if (r == BLD_E_CORRUPT || r == BLD_E_INVALID || r == BLD_E_LIMIT)
+                if (r == BLD_E_CORRUPT || r == BLD_E_LIMIT)
                         return err_wrap(err, r, "%s", name);
                 return r;
         }
@@ -487,13 +494,14 @@ static int pull_all(struct bd_ctx *c, const struct img_ref *ref, bd_progress_fn 
         unsigned nodes = 0;
         int r = resolve(c, ref, &doc, ret, err);
 
-        if (r == 0)
-                r = fetch_docs(c, ref, ret, 0, &nodes, err);
+        if (r < 0)
+                return r;
+        r = fetch_docs(c, ref, ret, 0, &nodes, err);
         if (r == 0)
                 r = bd_closure_make(c, ret, 0, &x, err);
         if (r == 0)
                 r = bd_fetch_missing(c, &x.blobs, ref, progress, user, err);
-        return r;
+        return answer_error(r, err);
 }
 
 static int pull_one(struct bd_ctx *c, const struct img_ref *ref,

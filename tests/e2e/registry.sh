@@ -169,12 +169,46 @@ many_layers() {
 	store_whole
 }
 
+# What a registry sends is not the caller's input: 7, never 2 or 3.
+odd_types() {
+	need python3
+	cat >odd.py <<-'X'
+	import hashlib, http.server
+	class H(http.server.BaseHTTPRequestHandler):
+	    def do_GET(self):
+	        b = b'{"schemaVersion":2,"config":{},"layers":[]}'
+	        self.send_response(200)
+	        self.send_header('Content-Type', 'application/vnd.odd+json')
+	        self.send_header('Docker-Content-Digest', 'sha256:' + hashlib.sha256(b).hexdigest())
+	        self.send_header('Content-Length', str(len(b)))
+	        self.end_headers()
+	        if self.command != 'HEAD':
+	            self.wfile.write(b)
+	    do_HEAD = do_GET
+	    def log_message(self, *a):
+	        pass
+	s = http.server.ThreadingHTTPServer(('127.0.0.1', 0), H)
+	print(s.server_port, flush=True)
+	s.serve_forever()
+	X
+	python3 odd.py >port &
+	echo $! >>"$T/pids"
+	for _ in $(seq 100); do [ -s port ] && break; sleep 0.1; done
+	local image
+	image=localhost:$(cat port)/odd:v1
+	want 7 "$BLD" pull "$image"
+	has "$D/err" 'odd\+json" is not the type of an image'
+	echo "FROM $image" >Dockerfile
+	want 7 "$BLD" build - <Dockerfile
+}
+
 t "base image" base
 t "push and pull, by tag and digest; skopeo sees the same" push_pull
 t "what is there is not sent again" push_skips
 t "FROM and COPY --from a registry, by tag and digest" from_registry
 t "htpasswd: exit 5 without, config.json, --authfile, --creds with" with_password
 t "missing is 6; bytes that do not verify are 7 and not kept" refusals
+t "malformed answers are 7" odd_types
 t "a registry that comes back is waited for" retried
 t "thirty layers in parallel" many_layers
 t_end

@@ -290,7 +290,7 @@ context_changes() {
 	echo old >ctx/f
 	"$BLD" build --progress=plain -t change:1 ctx >o 2>&1 &
 	local pid=$!
-	for _ in $(seq 100); do grep -q '| begins' o && break; sleep 0.1; done
+	for _ in $(seq 100); do grep -qs "| begins" o && break; sleep 0.1; done
 	echo new >ctx/f
 	wait "$pid"
 	has o 'a file changed while it was copied; the step is not remembered'
@@ -298,7 +298,7 @@ context_changes() {
 	echo old >ctx/f
 	build -t change:2 ctx
 	same old "$(file_in change:2 -1 f)"
-	hasnt "$D/err" 'begins'
+	hasnt "$D/err" '\| begins'
 }
 
 t "base image" base

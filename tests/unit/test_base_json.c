@@ -2,7 +2,10 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -144,12 +147,45 @@ static void write_limits(void **state)
         js_free(j);
 }
 
+static long allocations_left;
+
+static void *scarce(size_t n)
+{
+        if (allocations_left-- > 0)
+                return malloc(n);
+        errno = ENOMEM;
+        return NULL;
+}
+
+/* Memory that ends is told as that, wherever in the document it does. */
+static void out_of_memory(void **state)
+{
+        static const char text[] = "{\"a\":[\"b\",{\"c\":1.5,\"long long long long long\":null}]}";
+        struct js *j = NULL;
+
+        (void)state;
+        json_set_alloc_funcs(scarce, free);
+        for (long n = 0; !j; n++) {
+                struct bld_err err = BLD_ERR_INIT;
+                int r;
+
+                assert_true(n < 1000);
+                allocations_left = n;
+                r = js_parse(text, sizeof(text) - 1, &j, &err);
+                if (r < 0 && r != BLD_E_NOMEM)
+                        fail_msg("allocation %ld: %d %s", n, r, err.msg);
+                assert_true(r == 0 || n < 100);
+        }
+        json_set_alloc_funcs(malloc, free);
+        js_free(j);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(refused),      cmocka_unit_test(deep),
                 cmocka_unit_test(getters),      cmocka_unit_test(building),
-                cmocka_unit_test(write_limits),
+                cmocka_unit_test(write_limits), cmocka_unit_test(out_of_memory),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -180,6 +180,8 @@ static void statuses(void **state)
                 {"kernel", BLD_E_SYS, EACCES, false, 0, 1},
                 {"disk full", BLD_E_SYS, ENOSPC, false, 0, 8},
                 {"quota", BLD_E_CORRUPT, EDQUOT, false, 0, 8},
+                {"no descriptors left", BLD_E_SYS, EMFILE, false, 0, 8},
+                {"nor in the system", BLD_E_NETWORK, ENFILE, false, 0, 8},
                 {"RUN ends with the number of ENOSPC", BLD_E_CHILD, ENOSPC, false, 0, 1},
                 {"not found", BLD_E_NOT_FOUND, 0, false, 0, 6},
                 {"exists", BLD_E_EXISTS, 0, false, 0, 1},
