@@ -151,7 +151,7 @@ check-unit: $(UNIT_TESTS:%=$(BUILD)/tests/unit/%) ## unit tests (cmocka)
 check-e2e: $(BUILD)/bld ## end-to-end tests: the real binary against real parts
 	$(Q)BLD=$(abspath $(BUILD)/bld) tests/e2e/run $(E2E)
 
-check-cases: $(BUILD)/bld ## public data cases, where the folder ../shared/cases is present
+check-cases: $(BUILD)/bld ## reference cases, where the folder ../shared/cases is present
 	$(Q)if [ -d ../shared/cases ]; then BLD=$(abspath $(BUILD)/bld) tools/check-cases ../shared/cases; fi
 
 check-layers: ## every include goes one way
