@@ -131,28 +131,21 @@ static int read_pull(const char *s, enum bld_pull *ret, struct bld_err *err)
                  : 0;
 }
 
-/* Seconds, or an RFC 3339 time. */
-static int read_epoch(const char *s, char out[24], const char **ret, struct bld_err *err)
+/* Seconds, an RFC 3339 time, or a name that the build looks up. A build argument counts more than
+ * the environment. */
+static const char *read_epoch(const char *flag, const struct strv *build_args, char out[24])
 {
+        const char *s = flag;
         int64_t sec, nsec;
-        uint64_t n;
 
-        if (!s)
-                return 0;
-        if (strcmp(s, "git") == 0 || strcmp(s, "context") == 0)
-                return err_set(err, BLD_E_USAGE,
-                               "--source-date-epoch %s is not available yet\n"
-                               "try: --source-date-epoch $(git log -1 --format=%%ct)",
-                               s);
-        if (parse_u64(s, 0, INT64_MAX, &n))
-                sec = (int64_t)n;
-        else if (!parse_rfc3339(s, &sec, &nsec))
-                return err_set(
-                        err, BLD_E_USAGE,
-                        "--source-date-epoch takes seconds or an RFC 3339 time, not \"%.50s\"", s);
+        if (!s && !strv_env_get(build_args, "SOURCE_DATE_EPOCH"))
+                s = OR_ENV(NULL, "SOURCE_DATE_EPOCH");
+        if (flag && strcmp(flag, "git") == 0)
+                return "context";
+        if (!s || !parse_rfc3339(s, &sec, &nsec))
+                return s;
         (void)snprintf(out, 24, "%lld", (long long)sec);
-        *ret = out;
-        return 0;
+        return out;
 }
 
 static int read_level(const char *s, int *ret, struct bld_err *err)
@@ -449,9 +442,7 @@ int build_input_read(struct cli *c, const struct build_args *a, const char *cont
         r = r < 0 ? r : read_resources(a, in, err);
         r = r < 0 ? r : read_output(a, o, err);
         r = r < 0 ? r : read_pull(a->pull, &o->pull, err);
-        r = r < 0 ? r
-                  : read_epoch(OR_ENV(a->epoch, "SOURCE_DATE_EPOCH"), in->epoch,
-                               &o->source_date_epoch, err);
+        o->source_date_epoch = read_epoch(a->epoch, &in->build_args, in->epoch);
         r = r < 0 ? r : check_names(a, o, err);
         r = r < 0 ? r : check_files(a, err);
         return r < 0 ? r : read_progress(c, a, in, err);

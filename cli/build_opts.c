@@ -93,7 +93,7 @@ const struct opt build_opts[] = {
         {"log-streams", 0, OPT_BOOL, A(log_streams), NULL, "1| and 2| in plain progress", NULL},
 
         {"source-date-epoch", 0, OPT_STR, A(epoch), "T",
-         "clamp times: seconds or RFC 3339 ($SOURCE_DATE_EPOCH)", "Reproducibility"},
+         "clamp times: seconds, RFC 3339 or context ($SOURCE_DATE_EPOCH)", "Reproducibility"},
         {"timestamp", 0, OPT_STR, A(epoch), "T", "the same", NULL},
         {"reproducible", 0, OPT_BOOL, A(reproducible), NULL, "same input, same digest", NULL},
         {"provenance", 0, OPT_STR, A(provenance), "off", "only off for now", NULL},

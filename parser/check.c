@@ -258,8 +258,13 @@ static int check_interval(const struct ctx *c, const char *name)
 
         if (!s || !s[0])
                 return 0;
-        if (!parse_go_duration(s, &ns))
-                return fail(c, "time: invalid duration %s", text_excerpt(s, strlen(s), q));
+        if (!parse_go_duration(s, &ns)) {
+                size_t unit = strspn(s, "+-0123456789.");
+                bool bare = unit > 0 && !s[unit] && strpbrk(s, "0123456789");
+
+                return fail(c, "time: %s duration %s", bare ? "missing unit in" : "invalid",
+                            text_excerpt(s, strlen(s), q));
+        }
         if (ns != 0 && ns < 1000000)
                 return fail(c, "Interval \"%s\" cannot be less than 1ms", name);
         return 0;
@@ -273,9 +278,13 @@ static int check_retries(const struct ctx *c)
 
         if (!s || !s[0])
                 return 0;
-        if (!parse_i64(s[0] == '+' ? s + 1 : s, INT32_MIN, INT32_MAX, &v))
-                return fail(c, "strconv.ParseInt: parsing %s: invalid syntax",
-                            text_excerpt(s, strlen(s), q));
+        if (!parse_i64(s, INT32_MIN, INT32_MAX, &v)) {
+                const char *digits = s + (*s == '-' || *s == '+');
+                bool number = *digits && !digits[strspn(digits, "0123456789")];
+
+                return fail(c, "strconv.ParseInt: parsing %s: %s", text_excerpt(s, strlen(s), q),
+                            number ? "value out of range" : "invalid syntax");
+        }
         if (v < 0)
                 return fail(c, "--retries cannot be negative (%d)", (int)v);
         return 0;

@@ -130,3 +130,21 @@ int df_directive_find(struct df_arena *a, const char *text, size_t len, const ch
         *ret = value;
         return 0;
 }
+
+int df_syntax(const char *text, size_t len, char **ret, struct bld_err *err)
+{
+        struct df_arena *a = df_arena_new();
+        char *name = NULL;
+        int r;
+
+        *ret = NULL;
+        if (!a)
+                return err_nomem(err, "parser directive");
+        r = df_directive_find(a, text, len, "syntax", true, &name, err);
+        if (r == 0 && name) {
+                *ret = mem_strdup(name);
+                r = *ret ? 0 : err_nomem(err, "parser directive");
+        }
+        df_arena_free(a);
+        return r;
+}

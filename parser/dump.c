@@ -133,3 +133,8 @@ int df_dump_heredocs(const struct df_file *f, struct sb *out, struct bld_err *er
         sb_str(out, "]\n");
         return sb_check(out, "dump", err);
 }
+
+void df_quote(struct sb *b, const char *s)
+{
+        text_quote(b, s, strlen(s), false);
+}

@@ -151,9 +151,17 @@ int df_check_instr(const struct df_instr *in, struct df_err_pos *ret_pos,
 int df_heredoc_find(const struct df_instr *in, const char *word, const struct df_heredoc **ret,
                     struct bld_err *err) MUST_CHECK;
 
-/* The candidate for "did you mean": edit distance under 3, the nearest, the first of equals; NULL
- * when there is none or `word` is one of the options. fold: the case of letters does not matter. */
+/* The frontend the text asks for ("# syntax=", its forms for other languages included), malloc'ed,
+ * or NULL. The text need not be a Dockerfile. */
+int df_syntax(const char *text, size_t len, char **ret, struct bld_err *err) MUST_CHECK;
+
+/* The candidate for "did you mean": edit distance under 3, the nearest; of equals one with two
+ * letters swapped, else the first; NULL when there is none or `word` is one of the options. fold:
+ * the case of letters does not matter. */
 const char *df_suggest(const char *word, const char *const *options, size_t n, bool fold);
+
+/* Text in double quotes as Go's %q prints it, which histories and messages show. */
+void df_quote(struct sb *b, const char *s);
 
 const char *df_kind_name(enum df_kind k); /* "RUN" */
 /* Value of a flag (last one), "" when bare, NULL when absent. */

@@ -39,11 +39,23 @@ static size_t distance(const uint32_t *a, size_t na, const uint32_t *b, size_t n
         return row[nb];
 }
 
+/* Is b what comes of a when two neighbours change places? */
+static bool is_swap(const uint32_t *a, const uint32_t *b, size_t n)
+{
+        size_t i = 0;
+
+        while (i < n && a[i] == b[i])
+                i++;
+        return n - i >= 2 && a[i] == b[i + 1] && a[i + 1] == b[i] &&
+               memcmp(a + i + 2, b + i + 2, (n - i - 2) * sizeof(*a)) == 0;
+}
+
 const char *df_suggest(const char *word, const char *const *options, size_t n, bool fold)
 {
         uint32_t a[WORD_MAX], b[WORD_MAX];
         size_t best = DISTANCE_MAX + 1, na, nb, d;
         const char *found = NULL;
+        bool swapped = false;
 
         if (strlen(word) >= WORD_MAX)
                 return NULL;
@@ -55,9 +67,11 @@ const char *df_suggest(const char *word, const char *const *options, size_t n, b
                 d = distance(a, na, b, nb);
                 if (d == 0)
                         return NULL;
-                if (d < best) {
+                /* Two letters in the wrong order are the likelier slip than two wrong letters. */
+                if (d < best || (d == best && found && na == nb && !swapped && is_swap(a, b, na))) {
                         best = d;
                         found = options[i];
+                        swapped = na == nb && is_swap(a, b, na);
                 }
         }
         return found;

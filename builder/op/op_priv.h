@@ -37,8 +37,11 @@ struct build {
 
         enum ly_codec codec;
         int level;
+        bool multi_platform; /* an index, however many platforms there are */
         bool has_epoch;
         int64_t clamp_sec; /* SOURCE_DATE_EPOCH */
+        bool epoch_given;  /* on the command line: then the ARG of that name is `epoch` */
+        char epoch[24];
 
         /* Started by the build's own thread before the first step that needs it. */
         struct rt_keeper *keeper;

@@ -13,7 +13,7 @@ static struct sb quoted(const char *s)
 {
         struct sb b = SB_INIT(QUOTED_MAX);
 
-        sb_escaped(&b, s, strlen(s));
+        df_quote(&b, s);
         return b;
 }
 
@@ -210,7 +210,7 @@ static void constant_platform(struct lint *l, const struct df_instr *in, const c
             strstr(name, p.arch))
                 return;
         lint_add(l, LINT_FROM_PLATFORM_FLAG_CONST_DISALLOWED,
-                 "FROM --platform flag should not use constant value \"%s\"", sb_text(&q));
+                 "FROM --platform flag should not use constant value %s", sb_text(&q));
 }
 
 void lint_from(struct lint *l, const struct df_instr *in, const struct lint_env *image,
@@ -286,7 +286,7 @@ void lint_key(struct lint *l, const char *instruction, const char *key)
                 AUTO_SB struct sb q = quoted(key);
 
                 lint_add(l, LINT_SECRETS_USED_IN_ARG_OR_ENV,
-                         "Do not use ARG or ENV instructions for sensitive data (%s \"%s\")",
+                         "Do not use ARG or ENV instructions for sensitive data (%s %s)",
                          instruction, sb_text(&q));
         }
 }
@@ -344,7 +344,7 @@ void lint_workdir(struct lint *l, struct lint_stage *s, const char *path)
                 AUTO_SB struct sb q = quoted(path);
 
                 lint_add(l, LINT_WORKDIR_RELATIVE_PATH,
-                         "Relative workdir \"%s\" can have unexpected results if the base image "
+                         "Relative workdir %s can have unexpected results if the base image "
                          "changes",
                          sb_text(&q));
         }
@@ -402,7 +402,7 @@ void lint_copy_source(struct lint *l, const struct df_instr *in, const char *pat
                 AUTO_SB struct sb q = quoted(clean);
 
                 lint_add(l, LINT_COPY_IGNORED_FILE,
-                         "Attempting to %s file \"%s\" that is excluded by .dockerignore",
+                         "Attempting to %s file %s that is excluded by .dockerignore",
                          in->kind == DF_ADD ? "Add" : "Copy", sb_text(&q));
         }
 }

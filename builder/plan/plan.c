@@ -28,6 +28,8 @@ const char *plan_build_arg(const struct plan_opts *o, const char *name)
 {
         size_t n = strlen(name);
 
+        if (o->epoch && strcmp(name, "SOURCE_DATE_EPOCH") == 0)
+                return o->epoch;
         for (size_t i = o->build_args->n; i-- > 0;) {
                 const char *a = o->build_args->v[i];
 
@@ -84,12 +86,13 @@ static const char *target_stage(const struct plan *p)
 static int global_args(struct plan *p, struct bld_err *err)
 {
         const struct df_file *f = p->o->file;
+        const char *stage = plan_build_arg(p->o, "TARGETSTAGE");
         int r = auto_platform(&p->global, "BUILD", &p->o->host, p->o);
 
         if (r == 0)
                 r = auto_platform(&p->global, "TARGET", &p->o->platform, p->o);
         if (r == 0)
-                r = strv_env_set(&p->global, "TARGETSTAGE", target_stage(p));
+                r = strv_env_set(&p->global, "TARGETSTAGE", stage ? stage : target_stage(p));
         if (r < 0)
                 return err_nomem(err, "arguments");
         lint_default_args(p->o->lint, &p->global);

@@ -14,26 +14,6 @@
 
 /* ---- Go's ways of printing lists, which history entries show ---- */
 
-static void go_quoted(struct sb *b, const char *s)
-{
-        static const char plain[] = "\a\b\f\n\r\t\v", name[] = "abfnrtv";
-
-        sb_char(b, '"');
-        for (; *s; s++) {
-                const char *c = strchr(plain, *s);
-
-                if (*s == '"' || *s == '\\')
-                        sb_fmt(b, "\\%c", *s);
-                else if (c)
-                        sb_fmt(b, "\\%c", name[c - plain]);
-                else if ((unsigned char)*s < 0x20 || *s == 0x7f)
-                        sb_fmt(b, "\\x%02x", (unsigned char)*s);
-                else
-                        sb_char(b, *s);
-        }
-        sb_char(b, '"');
-}
-
 static void go_list(struct sb *b, const struct strv *a, bool quoted)
 {
         sb_char(b, '[');
@@ -41,7 +21,7 @@ static void go_list(struct sb *b, const struct strv *a, bool quoted)
                 if (i)
                         sb_char(b, ' ');
                 if (quoted)
-                        go_quoted(b, a->v[i]);
+                        df_quote(b, a->v[i]);
                 else
                         sb_str(b, a->v[i]);
         }
@@ -254,7 +234,7 @@ static bool is_ip(const char *s, size_t n)
 }
 
 /* The host part only has to be well-formed; it is dropped. */
-static int check_host(const char *spec, const char *host, size_t n, uint64_t lo, uint64_t hi,
+static int check_host(const char *host, size_t n, const char *port, uint64_t lo, uint64_t hi,
                       struct bld_err *err)
 {
         const char *ip = NULL, *p = host;
@@ -277,7 +257,9 @@ static int check_host(const char *spec, const char *host, size_t n, uint64_t lo,
                 return err_set(err, BLD_E_INVALID, "invalid hostPort: %.*s", (int)n, p);
         if (hhi - hlo != hi - lo && hi != lo)
                 return err_set(err, BLD_E_INVALID,
-                               "invalid ranges specified for container and host Ports: %s", spec);
+                               "invalid ranges specified for container and host Ports: %.*s and "
+                               "%.*s",
+                               (int)strcspn(port, "/"), port, (int)n, p);
         return 0;
 }
 
@@ -325,7 +307,7 @@ static int expose_one(struct expose *x, const char *spec, struct bld_err *err)
                 return err_set(err, BLD_E_INVALID, "invalid containerPort: %.*s",
                                (int)(n - (size_t)(port - spec)), port);
         if (port > spec)
-                r = check_host(spec, spec, (size_t)(port - spec) - 1, lo, hi, err);
+                r = check_host(spec, (size_t)(port - spec) - 1, port, lo, hi, err);
         for (uint64_t i = lo; i <= hi && r == 0; i++)
                 if (expose_port(x, (unsigned)i, proto) < 0)
                         r = err_nomem(err, "image config");
@@ -405,10 +387,12 @@ static int plan_volume(struct plan *p, struct stage *s, const struct df_instr *i
 
 static bool known_signal(const char *s)
 {
+        static const char *const further[] = {"CLD", "IO", "IOT", "RTMAX", "RTMIN"};
+        int64_t number;
         uint64_t n;
 
-        if (parse_u64(s, 1, INT32_MAX, &n))
-                return true;
+        if (parse_i64(s, INT64_MIN, INT64_MAX, &number))
+                return number != 0;
         if (strncasecmp(s, "SIG", 3) == 0)
                 s += 3;
         for (int i = 1; i < 32; i++) {
@@ -417,9 +401,9 @@ static bool known_signal(const char *s)
                 if (name && strcasecmp(s, name) == 0)
                         return true;
         }
-        if (strcasecmp(s, "IOT") == 0 || strcasecmp(s, "CLD") == 0 || strcasecmp(s, "RTMIN") == 0 ||
-            strcasecmp(s, "RTMAX") == 0)
-                return true;
+        for (size_t i = 0; i < ARRAY_LEN(further); i++)
+                if (strcasecmp(s, further[i]) == 0)
+                        return true;
         if (strncasecmp(s, "RTMIN+", 6) == 0)
                 return parse_u64(s + 6, 1, 15, &n);
         return strncasecmp(s, "RTMAX-", 6) == 0 && parse_u64(s + 6, 1, 14, &n);
@@ -435,9 +419,14 @@ static int plan_text(struct plan *p, struct stage *s, const struct df_instr *in,
                         ? ((value = mem_strdup(in->args[0].text)) ? 0 : err_nomem(err, "author"))
                         : plan_expand(p, s, in->args[0].text, &value, err);
 
-        if (r == 0 && in->kind == DF_STOPSIGNAL && !known_signal(value)) {
-                r = err_set(err, BLD_E_INVALID, "invalid signal: %s", value);
-                free(value);
+        if (r == 0 && in->kind == DF_STOPSIGNAL) {
+                if (strcmp(s->config.platform.os, "windows") == 0)
+                        r = err_set(err, BLD_E_INVALID,
+                                    "STOPSIGNAL is not supported by windows images");
+                else if (!known_signal(value))
+                        r = err_set(err, BLD_E_INVALID, "invalid signal: %s", value);
+                if (r < 0)
+                        free(value);
         }
         if (r < 0)
                 return plan_fail(p, &in->args[0].pos, r);

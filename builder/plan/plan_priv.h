@@ -28,6 +28,7 @@ struct plan_opts {
         const struct df_file *file;
         const struct bld_list *targets;    /* stage names; none: the last */
         const struct bld_list *build_args; /* "K=V" */
+        const char *epoch; /* value of ARG SOURCE_DATE_EPOCH whatever build_args say, or NULL */
         const struct bld_list *no_cache_filter;
         const struct bld_list *labels;
         const struct strv *host_names; /* --add-host: part of RUN keys */

@@ -11,7 +11,7 @@
 #include "builder/solve/run_opts_priv.h"
 #include "builder/source/git_priv.h"
 #include "builder/plan/plan_priv.h"
-#include "builder/source/source_priv.h"
+#include "builder/solve/start_priv.h"
 
 struct session {
         struct build b;
@@ -81,40 +81,6 @@ static void place_vertex(struct session *s, const struct vertex *v)
 
 /* ---- options ---- */
 
-/* A global ARG of that name is the default. */
-static const char *epoch_default(const struct df_file *f)
-{
-        for (size_t i = 0; i < f->n && f->v[i].kind == DF_ARG; i++)
-                for (size_t k = 0; k < f->v[i].npairs; k++)
-                        if (strcmp(f->v[i].pairs[k].key, "SOURCE_DATE_EPOCH") == 0)
-                                return f->v[i].pairs[k].value;
-        return NULL;
-}
-
-static int parse_epoch(struct session *s, struct bld_err *err)
-{
-        const struct bld_build_opts *o = s->b.o;
-        const char *text = o->source_date_epoch;
-        struct plan_opts po = {.build_args = &o->build_args};
-        int64_t sec = 0, ns = 0;
-
-        if (!text)
-                text = plan_build_arg(&po, "SOURCE_DATE_EPOCH");
-        if (!text)
-                text = getenv("SOURCE_DATE_EPOCH");
-        if (!text)
-                text = epoch_default(s->file);
-        if (!text && o->reproducible)
-                text = "0";
-        if (!text || !*text)
-                return 0;
-        if (!parse_i64(text, 0, INT64_MAX / 1000000000, &sec) && !parse_rfc3339(text, &sec, &ns))
-                return err_set(err, BLD_E_INVALID, "invalid SOURCE_DATE_EPOCH: %.100s", text);
-        s->b.has_epoch = true;
-        s->b.clamp_sec = sec;
-        return 0;
-}
-
 /* --compression, else the first output that says one: steps pack their layers only once. */
 static int parse_compression(struct build *b, const struct outputs *out, struct bld_err *err)
 {
@@ -144,6 +110,18 @@ static int parse_compression(struct build *b, const struct outputs *out, struct 
         return 0;
 }
 
+/* Build argument BUILDKIT_MULTI_PLATFORM: an index also around one image. */
+static int parse_multi(struct build *b, struct bld_err *err)
+{
+        const struct plan_opts args = {.build_args = &b->o->build_args};
+        const char *value = plan_build_arg(&args, "BUILDKIT_MULTI_PLATFORM");
+
+        if (!value || !*value || parse_go_bool(value, &b->multi_platform))
+                return 0;
+        return err_set(err, BLD_E_INVALID,
+                       "invalid boolean value for BUILDKIT_MULTI_PLATFORM: %.100s", value);
+}
+
 static int parse_options(struct session *s, struct bld_err *err)
 {
         const struct bld_build_opts *o = s->b.o;
@@ -160,6 +138,8 @@ static int parse_options(struct session *s, struct bld_err *err)
                 r = run_opts_parse(&s->b, &s->allow, err);
         if (r == 0)
                 r = resources_parse(o, &s->b.resources, err);
+        if (r == 0)
+                r = parse_multi(&s->b, err);
         if (r == 0 && o->isolation)
                 r = rt_level_parse(o->isolation, &s->b.isolation, err);
         if (r == 0)
@@ -172,31 +152,17 @@ static int parse_options(struct session *s, struct bld_err *err)
 
 /* ---- the Dockerfile ---- */
 
-static int check_syntax(const struct df_file *f, struct bld_err *err)
-{
-        const char *s = f->syntax, *slash, *name;
-
-        if (!s || strcmp(s, "dockerfile.v0") == 0)
-                return 0;
-        slash = strstr(s, "docker/dockerfile");
-        name = slash ? slash + strlen("docker/dockerfile") : NULL;
-        if (name && (slash == s || slash[-1] == '/')) {
-                if (str_has_prefix(name, "-upstream"))
-                        name += strlen("-upstream");
-                if (*name == '\0' || *name == ':' || *name == '@')
-                        return 0;
-        }
-        (void)err_set(err, BLD_E_INVALID, "unknown Dockerfile frontend \"%.200s\"", s);
-        return err_why(err, BLD_E_INVALID,
-                       "bld has the docker/dockerfile syntax built in and runs no other frontend");
-}
-
 static int parse_file(struct session *s, struct bld_err *err)
 {
         const struct plan_opts args = {.build_args = &s->b.o->build_args};
         struct df_err_pos at = {0};
-        int r = df_parse(sb_text(&s->src.text), s->src.text.len, &s->file, &at, err);
+        int r = frontend_check(&s->b, &s->src.text, &at.pos, err);
 
+        if (r < 0) { /* what follows may be in any language */
+                place_in_text(s, &at.pos);
+                return r;
+        }
+        r = df_parse(sb_text(&s->src.text), s->src.text.len, &s->file, &at, err);
         if (r < 0) {
                 place_in_text(s, &at.pos);
                 return r;
@@ -213,7 +179,7 @@ static int parse_file(struct session *s, struct bld_err *err)
         if (r < 0)
                 place_at(s, &at.pos);
         lint_file(&s->lint, r < 0 ? at.pos.line : 0);
-        return r == 0 ? check_syntax(s->file, err) : r;
+        return r;
 }
 
 /* What the checks found, in the order of the file; and the end of a build that may have none. */
@@ -319,12 +285,23 @@ static int plan_resolve(void *user, const char *name, const struct img_platform 
         return r;
 }
 
-static int plan_platform(struct session *s, const char *platform, struct bld_err *err)
+static int read_platform(const char *text, struct img_platform *ret, struct bld_err *err)
+{
+        img_platform_host(ret);
+        if (strcmp(text, "local") == 0)
+                return 0;
+        return img_platform_parse(text, ret, err) < 0 ? err_recode(err, BLD_E_USAGE) : 0;
+}
+
+/* platform: NULL when none was asked for. */
+static int plan_platform(struct session *s, const struct img_platform *platform,
+                         struct bld_err *err)
 {
         const struct bld_build_opts *o = s->b.o;
         struct plan_opts po = {.file = s->file,
                                .targets = &o->targets,
                                .build_args = &o->build_args,
+                               .epoch = s->b.epoch_given ? s->b.epoch : NULL,
                                .no_cache_filter = &o->no_cache_filter,
                                .labels = &o->labels,
                                .host_names = &s->b.host_names,
@@ -349,13 +326,8 @@ static int plan_platform(struct session *s, const char *platform, struct bld_err
         int r = 0;
 
         img_platform_host(&po.host);
-        po.platform = po.host;
-        if (platform && strcmp(platform, "local") != 0) {
-                r = img_platform_parse(platform, &po.platform, err);
-                if (r < 0)
-                        return err_recode(err, BLD_E_USAGE);
-                po.platform_given = true;
-        }
+        po.platform = platform ? *platform : po.host;
+        po.platform_given = platform != NULL;
         r = plan_build(&po, &s->g, &at, err);
         if (r < 0)
                 place_at(s, &at);
@@ -397,11 +369,23 @@ static int image_results(struct session *s, struct bld_err *err)
 static int plan_all(struct session *s, struct bld_err *err)
 {
         const struct bld_list *p = &s->b.o->platforms;
+        AUTO_STRV struct strv seen = {0};
         int r = p->n == 0 ? plan_platform(s, NULL, err) : 0;
 
         for (size_t i = 0; i < p->n && r == 0; i++) {
+                struct img_platform platform;
+                char text[128];
+
+                r = read_platform(p->v[i], &platform, err);
+                if (r < 0)
+                        return r;
+                img_platform_format(&platform, text);
+                if (strv_has(&seen, text)) /* said twice, perhaps in two ways */
+                        continue;
+                if (strv_add(&seen, text) < 0)
+                        return err_nomem(err, "platforms");
                 lint_next_platform(&s->lint);
-                r = plan_platform(s, p->v[i], err);
+                r = plan_platform(s, &platform, err);
         }
         return r;
 }
@@ -504,7 +488,7 @@ static int run_session(struct session *s, struct bld_err *err)
         if (r == 0)
                 r = parse_file(s, err);
         if (r == 0)
-                r = parse_epoch(s, err);
+                r = epoch_find(&s->b, &s->src, s->resolver, s->file, err);
         if (r == 0)
                 r = plan_all(s, err);
         r = report_checks(s, r, err);
@@ -574,7 +558,7 @@ static int look(struct session *s, struct bld_err *err)
         if (r < 0 && s->ret->place.line)
                 return err_wrap(err, r, "dockerfile parse error on line %u", s->ret->place.line);
         if (r == 0)
-                r = parse_epoch(s, err);
+                r = epoch_find(&s->b, &s->src, s->resolver, s->file, err);
         if (r == 0 && s->check->call != BD_CALL_TARGETS)
                 r = plan_all(s, err);
         return r < 0 ? r : lint_verdict(&s->lint, err);

@@ -337,7 +337,7 @@ int finish_build(struct build *b, struct graph *g, struct bld_build_result *ret,
                       : err_nomem(err, "image");
         }
         ret->layers_reused -= MIN(ret->layers_reused, ret->layers_new);
-        if (r == 0 && manifests.n > 1) {
+        if (r == 0 && (manifests.n > 1 || b->multi_platform)) {
                 ret->config_digest[0] = '\0';
                 r = bd_assemble_index(b->c, &manifests, format, &root, err);
         } else if (r == 0) {

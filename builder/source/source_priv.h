@@ -43,6 +43,9 @@ bool source_is_archive(const void *head, size_t n);
 struct giturl;
 int source_git(struct bd_ctx *c, const struct bld_build_opts *o, const struct remote_auth *auth,
                struct giturl *u, struct source *s, struct bld_err *err) MUST_CHECK;
+/* When the commit was made. */
+int source_git_time(struct bd_ctx *c, const struct remote_auth *auth, const struct giturl *u,
+                    int64_t *ret_sec, struct bld_err *err) MUST_CHECK;
 int source_http(struct bd_ctx *c, const struct bld_build_opts *o, const struct remote_auth *auth,
                 const char *url, struct source *s, struct bld_err *err) MUST_CHECK;
 /* The Dockerfile alone, from a URL. */

@@ -51,33 +51,73 @@ static int keep_git_dir(const struct bld_build_opts *o, struct giturl *u, struct
         return 0;
 }
 
-int source_git(struct bd_ctx *c, const struct bld_build_opts *o, const struct remote_auth *auth,
-               struct giturl *u, struct source *s, struct bld_err *err)
+/* The files of what a context's URL means, as a tar. commit_times: files are as old as the commit.
+ */
+static int open_git(struct bd_ctx *c, const struct remote_auth *auth, const struct giturl *u,
+                    bool commit_times, int *ret_tar, struct bld_err *err)
 {
         struct remote_auth with = {.secrets = auth ? auth->secrets : NULL,
                                    .ssh = auth ? auth->ssh : NULL};
         struct ssh_agents *own = NULL;
         struct vx_git g = {0};
         struct digest tar;
-        AUTO_FD int fd = -1;
         uint64_t size = 0;
-        int r = keep_git_dir(o, u, err);
+        int r = own_agent(u, auth, &own, err);
 
-        if (r == 0)
-                r = own_agent(u, auth, &own, err);
         if (own)
                 with.ssh = own;
         if (r == 0)
                 r = git_resolve(c, &with, u, &g, err);
+        g.mtime_commit = g.mtime_commit || commit_times;
         if (r == 0)
                 r = git_tar(c, &with, &g, &tar, &size, err);
         if (r == 0)
-                r = cas_blob_open(c->cas, &tar, &fd, err);
-        if (r == 0)
-                r = source_tar(c, fd, s, err);
+                r = cas_blob_open(c->cas, &tar, ret_tar, err);
         vx_git_done(&g);
         ssh_agents_free(own);
+        return r;
+}
+
+static bool has_epoch(const struct bld_build_opts *o)
+{
+        const struct plan_opts args = {.build_args = &o->build_args};
+        const char *text = o->source_date_epoch;
+
+        if (!text)
+                text = plan_build_arg(&args, "SOURCE_DATE_EPOCH");
+        return text && *text;
+}
+
+int source_git(struct bd_ctx *c, const struct bld_build_opts *o, const struct remote_auth *auth,
+               struct giturl *u, struct source *s, struct bld_err *err)
+{
+        AUTO_FD int tar = -1;
+        int r = keep_git_dir(o, u, err);
+
+        if (r == 0)
+                r = open_git(c, auth, u, !*u->mtime && has_epoch(o), &tar, err);
+        if (r == 0)
+                r = source_tar(c, tar, s, err);
         return r < 0 ? err_wrap(err, r, "build context") : 0;
+}
+
+int source_git_time(struct bd_ctx *c, const struct remote_auth *auth, const struct giturl *u,
+                    int64_t *ret_sec, struct bld_err *err)
+{
+        static const struct ly_limits lim = {.bytes = 0};
+        AUTO(ly_reader_free_p) struct ly_reader *rd = NULL;
+        const struct ly_entry *e;
+        AUTO_FD int tar = -1;
+        int r = open_git(c, auth, u, true, &tar, err);
+
+        if (r == 0)
+                r = ly_archive_open(tar, &lim, &rd, err);
+        *ret_sec = 0;
+        while (r == 0 && (r = ly_reader_next(rd, &e, err)) == 1) {
+                *ret_sec = MAX(*ret_sec, e->mtime_ns / 1000000000);
+                r = 0;
+        }
+        return r;
 }
 
 /* ---- the web ---- */

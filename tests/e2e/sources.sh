@@ -424,6 +424,41 @@ cache_from() {
 	has "$D/err" 'is no folder'
 }
 
+# What SOURCE_DATE_EPOCH can be the name of: a context, a stage that is one download.
+ages() {
+	where
+	echo old >"$T/www/old.txt"
+	touch -d @1234567890 "$T/www/old.txt"
+	dockerfile <<-X
+		ARG V=v1
+		FROM scratch AS commit
+		ARG V
+		ADD $GIT/r#\$V /
+		FROM scratch AS file
+		ADD $WEB/old.txt /
+		FROM scratch AS two
+		ADD $WEB/old.txt /
+		COPY --from=file / /
+		FROM scratch
+		LABEL a=1
+	X
+	local row
+	for row in git=2001-02-03T04:05:06Z web=2009-02-13T23:31:30Z commit=2001-02-03T04:05:06Z File=2009-02-13T23:31:30Z; do
+		build --build-context "git=$GIT/r#v1" --build-context "web=$WEB/old.txt" \
+			--build-arg "SOURCE_DATE_EPOCH=${row%%=*}" -t sources:age "$D/ctx"
+		same "${row#*=}" "$(config sources:age | jq -r .created)" "$row"
+	done
+	want 3 "$BLD" build --build-arg SOURCE_DATE_EPOCH=two "$D/ctx"
+	one_error
+	has "$D/err" 'invalid SOURCE_DATE_EPOCH: two'
+	# A repository as the context: its files, too, are as old as the commit.
+	printf 'FROM scratch\nCOPY a.txt /\n' | dockerfile
+	build -f "$D/ctx/Dockerfile" --build-arg SOURCE_DATE_EPOCH=context -t sources:age "$GIT/r#v1"
+	same 2001-02-03T04:05:06Z "$(config sources:age | jq -r .created)"
+	layer_tar sources:age 0 | tar --utc --full-time -tvf - >"$D/tree"
+	has "$D/tree" '2001-02-03 04:05:06 a.txt'
+}
+
 t "base image" base
 t "git daemon, web server, repositories" servers
 t "ADD of repositories: modes, links, submodules, subdirectory" add_git
@@ -436,6 +471,7 @@ t "repositories over ssh" git_ssh
 t "a repository as the context" git_context
 t "archives and Dockerfiles from the web" web_context
 t "named contexts from git and the web" named_contexts
+t "SOURCE_DATE_EPOCH by the age of something" ages
 t "ssh agents in steps" ssh_mounts
 t "ssh agents in steps of an ordinary user" ssh_rootless
 t "caches that begin with files" cache_from

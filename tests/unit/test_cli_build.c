@@ -199,6 +199,15 @@ static void environment(void **state)
         assert_int_equal(o.in.o.platforms.n, 1);
         assert_int_equal(o.in.o.jobs, 1);
         done(&o);
+        read_ok(&o, "--source-date-epoch git .");
+        assert_string_equal(o.in.o.source_date_epoch, "context");
+        done(&o);
+        read_ok(&o, "--source-date-epoch vendor .");
+        assert_string_equal(o.in.o.source_date_epoch, "vendor");
+        done(&o);
+        read_ok(&o, "--build-arg SOURCE_DATE_EPOCH=9 .");
+        assert_null(o.in.o.source_date_epoch); /* the argument is the build's to read */
+        done(&o);
         (void)unsetenv("BLD_PROGRESS");
         read_ok(&o, "--progress auto .");
         assert_int_equal(o.in.view, VIEW_PLAIN);
@@ -274,8 +283,6 @@ static void refused(void **state)
                 {"--jobs many .", "--jobs"},
                 {"--shm-size lots .", "--shm-size"},
                 {"--run-timeout -5s .", "--run-timeout"},
-                {"--source-date-epoch yesterday .", "--source-date-epoch"},
-                {"--source-date-epoch git .", "git log"},
                 {"--provenance mode=max .", "--provenance off"},
                 {"--sbom true .", "--sbom off"},
                 {"--layers=false .", "squash"},

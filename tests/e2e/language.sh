@@ -1,0 +1,101 @@
+#!/bin/bash
+# The language as a whole build sees it: arguments, directives, times, platforms.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+created() { config "$1" | jq -r .created; }
+label() { config "$1" | jq -r ".config.Labels.$2"; }
+
+frontends() {
+	dockerfile <<-'X'
+	#!/usr/bin/env bld
+	# syntax = mirror.example/docker/dockerfile-upstream:1-labs
+	FROM scratch
+	X
+	build ctx
+	dockerfile <<-'X'
+	# syntax=example.com/other:1 with words
+	this is no Dockerfile
+	X
+	want 3 "$BLD" build ctx
+	one_error
+	has "$D/err" 'unknown Dockerfile frontend "example.com/other:1"'
+	has "$D/err" '^  --> .*Dockerfile:1$'
+	printf 'FROM scratch\n' >>ctx/Dockerfile && sed -i 2d ctx/Dockerfile
+	build --build-arg BUILDKIT_SYNTAX=docker/dockerfile:1 ctx
+	build --build-context example.com/other:1=docker-image://mirror.example/docker/dockerfile:1 ctx
+	printf 'FROM scratch\n' >ctx/Dockerfile
+	want 3 "$BLD" build --build-arg BUILDKIT_SYNTAX=example.com/other ctx
+	one_error
+	printf '// syntax=example.com/other\n{}\n' >ctx/Dockerfile
+	want 3 "$BLD" build ctx
+	has "$D/err" 'frontend "example.com/other"'
+	printf '{"syntax": "example.com/third"}\n' >ctx/Dockerfile
+	want 3 "$BLD" build ctx
+	has "$D/err" 'frontend "example.com/third"'
+}
+
+platforms() {
+	dockerfile <<-'X'
+	FROM scratch
+	ARG TARGETPLATFORM
+	LABEL p=$TARGETPLATFORM
+	X
+	build --platform linux/arm64,linux/aarch64/v8 -t lang:one ctx
+	same linux/arm64 "$(label lang:one p)"
+	build --platform linux/arm64 --build-arg BUILDKIT_MULTI_PLATFORM=1 -t lang:many ctx
+	jq -e '.manifests | length == 1 and .[0].platform.architecture == "arm64"' "$(blob "$(digest_of lang:many)")"
+	want 3 "$BLD" build --build-arg BUILDKIT_MULTI_PLATFORM=perhaps ctx
+	one_error
+}
+
+# seconds SECONDS ARGUMENT...: what a build with these arguments is dated
+seconds() {
+	build -t lang:t "${@:2}" ctx
+	same "$(date -u -d "@$1" +%FT%TZ)" "$(created lang:t)" "date of ${*:2}"
+}
+
+epochs() {
+	dockerfile <<-'X'
+	ARG BASE=12
+	ARG SOURCE_DATE_EPOCH="${BASE}00000000"
+	FROM scratch
+	ARG SOURCE_DATE_EPOCH
+	LABEL e=$SOURCE_DATE_EPOCH
+	X
+	seconds 1200000000
+	same 1200000000 "$(label lang:t e)"
+	seconds 1300000000 --build-arg SOURCE_DATE_EPOCH=1300000000
+	SOURCE_DATE_EPOCH=1400000000 seconds 1300000000 --build-arg SOURCE_DATE_EPOCH=1300000000
+	SOURCE_DATE_EPOCH=1400000000 seconds 1400000000
+	same 1400000000 "$(label lang:t e)"
+	seconds 1700000000 --source-date-epoch 2023-11-14T22:13:20Z
+	same 1700000000 "$(label lang:t e)"
+	SOURCE_DATE_EPOCH=1400000000 build --build-arg SOURCE_DATE_EPOCH= -t lang:t ctx # unset
+	[ "$(date -d "$(created lang:t)" +%s)" -gt 1700000000 ]
+	want 3 "$BLD" build --build-arg SOURCE_DATE_EPOCH=yesterday ctx
+	one_error
+	has "$D/err" 'invalid SOURCE_DATE_EPOCH: yesterday'
+}
+
+epoch_of_context() {
+	dockerfile <<-'X'
+	FROM scratch
+	COPY f /f
+	X
+	echo 1 >ctx/f
+	touch -d @1500000000 ctx/f
+	touch -d @1510000000 ctx/Dockerfile
+	touch -d @1600000000 ctx # folders do not count
+	build --build-arg SOURCE_DATE_EPOCH=context -t lang:t ctx
+	[ "$(date -d "$(created lang:t)" +%s)" -gt 1700000000 ] # a folder of this machine has no age
+	tar -C ctx -cf ctx.tar .
+	want 0 "$BLD" build --source-date-epoch context -t lang:t ctx.tar
+	same 2017-11-06T20:26:40Z "$(created lang:t)"
+}
+
+t "frontends that are built in, and others" frontends
+t "platforms said twice; an index of one" platforms
+t "SOURCE_DATE_EPOCH: who says it" epochs
+t "SOURCE_DATE_EPOCH=context" epoch_of_context
+t_end
