@@ -11,8 +11,8 @@
 int epoch_find(struct build *b, const struct source *src, struct resolver *x,
                const struct df_file *f, struct bld_err *err) MUST_CHECK;
 
-/* INVALID when the file, or build argument BUILDKIT_SYNTAX, asks for a frontend that is not built in
- * (frontend.c). *ret_pos says where, unless it was the argument. */
+/* INVALID when the file, or build argument BUILDKIT_SYNTAX, asks for a frontend that is not built
+ * in (frontend.c). *ret_pos says where, unless it was the argument. */
 int frontend_check(const struct build *b, const struct sb *dockerfile, struct df_pos *ret_pos,
                    struct bld_err *err) MUST_CHECK;
 
