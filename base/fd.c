@@ -46,6 +46,18 @@ int fd_write_all(int fd, const void *p, size_t n, struct bld_err *err)
         return 0;
 }
 
+static bool all_zero(const unsigned char *p, size_t n)
+{
+        return !n || (!p[0] && !memcmp(p, p + 1, n - 1));
+}
+
+int fd_write_sparse(int fd, const void *p, size_t n, struct bld_err *err)
+{
+        if (!all_zero(p, n))
+                return fd_write_all(fd, p, n, err);
+        return lseek(fd, (off_t)n, SEEK_CUR) < 0 ? err_sys(err, errno, "seek") : 0;
+}
+
 int fd_read_full(int fd, void *p, size_t n, size_t *ret_n, struct bld_err *err)
 {
         size_t done = 0;

@@ -11,6 +11,9 @@ void fd_close(int *fd); /* closes when >= 0, sets -1, preserves errno; the AUTO_
 int take_fd(int *fd);
 
 int fd_write_all(int fd, const void *p, size_t n, struct bld_err *err) MUST_CHECK;
+/* The same, but bytes that are all zero become a hole. At the end sys_ftruncate() sets the size,
+ * which a hole does not. */
+int fd_write_sparse(int fd, const void *p, size_t n, struct bld_err *err) MUST_CHECK;
 /* Read until n bytes or end of file; *ret_n tells which. */
 int fd_read_full(int fd, void *p, size_t n, size_t *ret_n, struct bld_err *err) MUST_CHECK;
 /* Append the rest of fd to b, within b's limit (BLD_E_LIMIT beyond it). */

@@ -13,6 +13,7 @@
 #include "cas/cas.h"
 #include "image/image.h"
 
+struct bd_trees;
 struct reg_client;
 struct ly_sink;
 
@@ -26,7 +27,13 @@ struct bd_ctx {
         int (*registry)(void *user, struct reg_client **ret, struct bld_err *err);
         void (*note)(void *user, const char *text); /* may be NULL */
         void *user;
+        struct bd_trees *trees; /* may be NULL */
 };
+
+/* Chains of layers that were read and that nobody reads now (image/tree.c). For the time of one
+ * build: bd_ctx.trees points to it. NULL: out of memory. */
+struct bd_trees *bd_trees_new(void);
+void bd_trees_free(struct bd_trees *x);
 
 typedef void (*bd_progress_fn)(void *user, const char *what, uint64_t done, uint64_t total);
 

@@ -119,11 +119,6 @@ static int replace(struct applier *a, const struct ly_entry *e, struct adir **d,
 
 /* ---- files ---- */
 
-static bool all_zero(const unsigned char *p, size_t n)
-{
-        return !n || (!p[0] && !memcmp(p, p + 1, n - 1));
-}
-
 /* Holes stay holes. */
 static int write_sparse(struct applier *a, int fd, const struct ly_entry *e, struct bld_err *err)
 {
@@ -136,10 +131,7 @@ static int write_sparse(struct applier *a, int fd, const struct ly_entry *e, str
         while (!r && (n = ly_reader_data(a->r, buf, COPY_BUF, err)) != 0) {
                 if (n < 0)
                         return (int)n;
-                if (!all_zero(buf, (size_t)n))
-                        r = fd_write_all(fd, buf, (size_t)n, err);
-                else if (lseek(fd, n, SEEK_CUR) < 0)
-                        r = err_sys(err, errno, "seek");
+                r = fd_write_sparse(fd, buf, (size_t)n, err);
         }
         if (!r && sys_ftruncate(fd, (int64_t)e->size) < 0)
                 r = err_sys(err, errno, "set the size");

@@ -164,6 +164,18 @@ static __attribute__((noinline)) int dangling_target(const struct adir *d, const
         return *ret ? 0 : err_nomem(err, "folder name");
 }
 
+/* Mode and owner of a folder that no entry describes. */
+static int finish_made(struct applier *a, const struct adir *d, const char *name, const char *path,
+                       struct bld_err *err)
+{
+        if ((a->chmod_always || (a->umask & 0755)) && fchmodat(d->fd, name, 0755, 0) < 0)
+                return err_sys(err, errno, "set the mode of \"%s\"", path);
+        if (a->o->keep_owner && (a->chown_always || a->euid || a->egid) &&
+            fchownat(d->fd, name, 0, 0, AT_SYMLINK_NOFOLLOW) < 0)
+                return err_sys(err, errno, "set the owner of \"%s\"", path);
+        return apply_note_created(a, d, name, err);
+}
+
 /* Make path's last component in its (made) folder. A dangling link there is followed: what it names
  * is made, inside the root. 1: *ret_path, malloc'ed, is to be opened instead. */
 static int make_missing(struct applier *a, const char *path, char **ret_path, struct bld_err *err)
@@ -180,12 +192,29 @@ static int make_missing(struct applier *a, const char *path, char **ret_path, st
                 r = dangling_target(d, path, name, ret_path, err);
                 return r < 0 ? r : 1;
         }
-        if ((a->chmod_always || (a->umask & 0755)) && fchmodat(d->fd, name, 0755, 0) < 0)
-                return err_sys(err, errno, "set the mode of \"%s\"", path);
-        if (a->o->keep_owner && (a->chown_always || a->euid || a->egid) &&
-            fchownat(d->fd, name, 0, 0, AT_SYMLINK_NOFOLLOW) < 0)
-                return err_sys(err, errno, "set the owner of \"%s\"", path);
-        return apply_note_created(a, d, name, err);
+        return finish_made(a, d, name, path, err);
+}
+
+/* A folder that this layer removes and then puts something in: it is a new one, in which nothing of
+ * the old one shows. */
+static int make_over_whiteout(struct applier *a, const char *path, struct bld_err *err)
+{
+        const char *name;
+        struct adir *d;
+        struct stat st = {0};
+        int r = apply_parent(a, path, true, &d, &name, err);
+
+        if (r < 0)
+                return r;
+        if (fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+                return 0; /* it was the folder above, which is there now */
+        if (a->o->form == LY_TREE_PLAIN || !apply_is_whiteout(&st))
+                return err_set(err, BLD_E_CORRUPT,
+                               "\"%s\" is no folder, but the layer puts files below it", path);
+        if (sys_unlinkat(d->fd, name, 0) < 0 || sys_mkdirat(d->fd, name, 0755) < 0)
+                return err_sys(err, errno, "create folder \"%s\"", path);
+        r = apply_set_opaque(a, d, name, err);
+        return r < 0 ? r : finish_made(a, d, name, path, err);
 }
 
 static int open_or_make(struct applier *a, const char *path, bool make, int *ret_fd,
@@ -203,9 +232,12 @@ static int open_or_make(struct applier *a, const char *path, bool make, int *ret
                 }
                 if (!make && (errno == ENOENT || errno == ENOTDIR))
                         return 0;
-                if (errno == ENOTDIR)
-                        return err_set(err, BLD_E_CORRUPT, "a parent of \"%s\" is not a folder",
-                                       path);
+                if (errno == ENOTDIR) {
+                        r = make_over_whiteout(a, path, err);
+                        if (r < 0)
+                                return r;
+                        continue;
+                }
                 if (errno == ELOOP || errno == ENAMETOOLONG)
                         return err_set(err, BLD_E_CORRUPT, "\"%s\" cannot be resolved (%s)", path,
                                        errno == ELOOP ? "links in a circle" : "too long");

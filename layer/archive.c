@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/sys.h"
 #include "layer/reader_priv.h"
+#include "layer/unz_priv.h"
 
 #define IN_BUF (64u << 10)
 
@@ -16,7 +17,6 @@ struct unarchive {
         int64_t off;
         struct archive *a; /* NULL: not compressed */
         int sys;           /* errno of a failed read */
-        uint64_t out, ratio;
         unsigned char buf[IN_BUF];
 };
 
@@ -113,15 +113,10 @@ static ssize_t unarchive_read(void *user, void *p, size_t n, struct bld_err *err
         got = archive_read_data(u->a, p, n);
         if (got < 0)
                 return failed(u, err);
-        u->out += (uint64_t)got;
-        if (u->out > LY_RATIO_FROM && u->out / u->ratio > (uint64_t)archive_filter_bytes(u->a, -1))
-                return err_set(err, BLD_E_LIMIT, "archive unpacks to more than %llu times its size",
-                               (unsigned long long)u->ratio);
         return got;
 }
 
-static int unarchive_new(int fd, const struct ly_limits *lim, struct unarchive **ret,
-                         struct bld_err *err)
+static int unarchive_new(int fd, struct unarchive **ret, struct bld_err *err)
 {
         AUTO(unarchive_free_p) struct unarchive *u = mem_zalloc(1, sizeof(*u));
         unsigned char head[8];
@@ -131,7 +126,6 @@ static int unarchive_new(int fd, const struct ly_limits *lim, struct unarchive *
         if (!u)
                 return err_nomem(err, "archive reader");
         u->fd = fd;
-        u->ratio = lim && lim->ratio ? lim->ratio : LY_RATIO_MAX;
         u->off = lseek(fd, 0, SEEK_CUR);
         n = u->off < 0 ? -1 : sys_pread(fd, head, sizeof(head), u->off);
         if (n < 0)
@@ -145,33 +139,87 @@ static int unarchive_new(int fd, const struct ly_limits *lim, struct unarchive *
         return 0;
 }
 
+/* The first block of what is in u, as far as it can be had. */
+static int first_block(struct unarchive *u, unsigned char block[TAR_BLOCK], size_t *ret_n,
+                       struct bld_err *err)
+{
+        *ret_n = 0;
+        while (*ret_n < TAR_BLOCK) {
+                ssize_t n = unarchive_read(u, block + *ret_n, TAR_BLOCK - *ret_n, err);
+
+                if (n <= 0)
+                        return (int)n;
+                *ret_n += (size_t)n;
+        }
+        return 0;
+}
+
+/* The same for the codecs that give what they have: of an archive that was cut off short libarchive
+ * gives nothing, and it would be taken for a file like others. */
+static int first_block_unz(int fd, int64_t off, enum ly_codec codec, unsigned char block[TAR_BLOCK],
+                           size_t *ret_n, struct bld_err *err)
+{
+        AUTO(unz_free_p) struct unz *z = NULL;
+        AUTO_FREE unsigned char *buf = mem_alloc(IN_BUF);
+        unsigned char *out = block;
+        size_t n_out = TAR_BLOCK;
+        int r = buf ? unz_new(codec, &z, err) : err_nomem(err, "archive reader");
+
+        while (r == 0 && n_out > 0) {
+                ssize_t n = sys_pread(fd, buf, IN_BUF, off);
+                const unsigned char *in = buf;
+                size_t n_in = (size_t)MAX(n, (ssize_t)0), before;
+
+                if (n < 0)
+                        return err_sys(err, errno, "read the archive");
+                if (n == 0)
+                        break;
+                off += n;
+                do {
+                        before = n_in + n_out;
+                        r = unz_run(z, &in, &n_in, &out, &n_out, err);
+                } while (r == 0 && n_out > 0 && n_in + n_out < before);
+        }
+        *ret_n = TAR_BLOCK - n_out;
+        return r;
+}
+
+bool ly_tar_sniff(const void *p, size_t n)
+{
+        struct tar_header h;
+
+        return n >= TAR_BLOCK && tar_header_decode(p, &h, NULL) == 1;
+}
+
 /* Decided as BuildKit does: the first header must parse. */
 int ly_archive_sniff(int fd, struct bld_err *err)
 {
         AUTO(unarchive_free_p) struct unarchive *u = NULL;
         struct bld_err own = BLD_ERR_INIT;
-        unsigned char block[TAR_BLOCK];
-        struct tar_header h;
+        unsigned char block[TAR_BLOCK], head[8];
+        enum ly_codec codec = LY_CODEC_NONE;
         size_t have = 0;
-        int r = unarchive_new(fd, NULL, &u, &own);
+        int64_t off = lseek(fd, 0, SEEK_CUR);
+        ssize_t n = off < 0 ? -1 : sys_pread(fd, head, sizeof(head), off);
+        int r;
 
-        while (!r && have < sizeof(block)) {
-                ssize_t n = unarchive_read(u, block + have, sizeof(block) - have, &own);
-
-                if (n <= 0) {
-                        r = n < 0 ? (int)n : 0;
-                        break;
-                }
-                have += (size_t)n;
+        if (n < 0)
+                return err_sys(err, errno, "read the archive");
+        if (compressed(head, (size_t)n))
+                codec = ly_codec_sniff(head, (size_t)n);
+        if (codec != LY_CODEC_NONE) {
+                r = first_block_unz(fd, off, codec, block, &have, &own);
+        } else {
+                r = unarchive_new(fd, &u, &own);
+                if (r == 0)
+                        r = first_block(u, block, &have, &own);
         }
-        if (r == BLD_E_CORRUPT)
-                return 0; /* it only looked compressed */
-        if (r < 0) {
+        if (r < 0 && r != BLD_E_CORRUPT) { /* that: it only looked compressed */
                 if (err)
                         *err = own;
                 return r;
         }
-        return have == sizeof(block) && tar_header_decode(block, &h, NULL) == 1;
+        return ly_tar_sniff(block, have);
 }
 
 int ly_archive_open(int fd, const struct ly_limits *lim, struct ly_reader **ret,
@@ -179,7 +227,7 @@ int ly_archive_open(int fd, const struct ly_limits *lim, struct ly_reader **ret,
 {
         struct unarchive *u = NULL;
         struct ly_source in = {.read = unarchive_read};
-        int r = unarchive_new(fd, lim, &u, err);
+        int r = unarchive_new(fd, &u, err);
 
         if (r < 0)
                 return r;

@@ -10,14 +10,26 @@ struct complete {
         struct ly_reader *r;
         struct ly_writer *w;
         struct map dirs; /* written so far */
+        struct map gone; /* whiteouts so far: what is below them is not there any more */
         unsigned char *buf;
 };
 
+static char yes; /* the value of what is in a map as in a set */
+
+static bool is_gone(const struct complete *c, const char *path)
+{
+        size_t n = strlen(path);
+
+        for (size_t i = 1; c->gone.live && i <= n; i++)
+                if ((i == n || path[i] == '/') && map_getn(&c->gone, path, i))
+                        return true;
+        return false;
+}
+
 static int write_parent(struct complete *c, char *path, struct bld_err *err)
 {
-        const struct ly_node *low = ly_view_get(c->lower, path);
+        const struct ly_node *low = is_gone(c, path) ? NULL : ly_view_get(c->lower, path);
         struct ly_entry e = {.type = LY_DIR, .mode = 0755};
-        static char yes;
 
         if (map_get(&c->dirs, path))
                 return 0;
@@ -51,7 +63,7 @@ static int real_path(struct complete *c, const char *path, char **ret, struct bl
         struct sb b = SB_INIT((size_t)2 * LY_PATH_MAX);
         int r;
 
-        if (!slash || (dir && map_get(&c->dirs, dir))) {
+        if (!slash || (dir && (map_get(&c->dirs, dir) || is_gone(c, dir)))) {
                 *ret = mem_strdup(path);
                 return *ret ? 0 : err_nomem(err, "path");
         }
@@ -82,7 +94,6 @@ static int pass_entry(struct complete *c, const struct ly_entry *e, struct bld_e
 {
         AUTO_FREE char *path = NULL, *link = NULL;
         struct ly_entry out = *e;
-        static char yes;
         int r = real_path(c, e->path, &path, err);
 
         if (!r && e->type == LY_HARDLINK) {
@@ -95,6 +106,8 @@ static int pass_entry(struct complete *c, const struct ly_entry *e, struct bld_e
                 return r;
         out.path = path;
         if (e->type == LY_DIR && map_set(&c->dirs, path, &yes) < 0)
+                return err_nomem(err, "list of folders");
+        if (e->type == LY_WHITEOUT && map_set(&c->gone, path, &yes) < 0)
                 return err_nomem(err, "list of folders");
         r = ly_writer_entry(c->w, &out, err);
         if (!r && e->type == LY_FILE)
@@ -123,6 +136,7 @@ int ly_complete(const struct ly_source *tar, const struct ly_view *lower, const 
         int r = c.buf ? 0 : err_nomem(err, "copy buffer");
 
         map_init(&c.dirs, NULL);
+        map_init(&c.gone, NULL);
         if (!r)
                 r = ly_reader_new(tar, NULL, &c.r, err);
         if (!r)
@@ -132,6 +146,7 @@ int ly_complete(const struct ly_source *tar, const struct ly_view *lower, const 
         ly_reader_free(c.r);
         ly_writer_free(c.w);
         map_done(&c.dirs);
+        map_done(&c.gone);
         free(c.buf);
         return r;
 }

@@ -90,7 +90,6 @@ DEFINE_AUTO_PTR(struct ly_writer, ly_writer_free);
 struct ly_limits {
         uint64_t bytes;   /* uncompressed; 0: the default 64 GiB */
         uint64_t entries; /* 0: 5 million */
-        uint64_t ratio;   /* uncompressed : compressed, judged above 1 GiB; 0: 1000 */
 };
 struct ly_reader;
 int ly_reader_new(const struct ly_source *in, const struct ly_limits *lim, struct ly_reader **ret,
@@ -107,6 +106,8 @@ DEFINE_AUTO_PTR(struct ly_reader, ly_reader_free);
 /* Archives a user gives to ADD: plain or gzip, bzip2, xz, zstd by content. 1 it is a tar, 0 not.
  * Peeks only; fd (a regular file) is left where it was. */
 int ly_archive_sniff(int fd, struct bld_err *err);
+/* Do these bytes begin with a tar header? */
+bool ly_tar_sniff(const void *p, size_t n);
 /* Reader over such an archive (also hostile ones), from fd's position on; fd is borrowed. Here
  * ".wh." has no meaning and ".." is confined by name. Damage is CORRUPT, as everywhere. */
 int ly_archive_open(int fd, const struct ly_limits *lim, struct ly_reader **ret,
@@ -218,6 +219,9 @@ struct ly_view;
  * CORRUPT for a hard link to nothing. */
 int ly_view_new(const struct ly_toc *const *tocs, size_t n, struct ly_view **ret,
                 struct bld_err *err) MUST_CHECK;
+/* One more layer on top; its index is the number of those below. A view it failed for can only be
+ * freed. */
+int ly_view_add(struct ly_view *v, const struct ly_toc *toc, struct bld_err *err) MUST_CHECK;
 void ly_view_free(struct ly_view *v);
 DEFINE_AUTO_PTR(struct ly_view, ly_view_free);
 const struct ly_node *ly_view_root(const struct ly_view *v);

@@ -12,8 +12,6 @@ void tar_parser_init(struct tar_parser *t, enum tar_flavour flavour, const struc
                 t->lim.bytes = LY_LAYER_BYTES_MAX;
         if (!t->lim.entries)
                 t->lim.entries = LY_LAYER_ENTRIES_MAX;
-        if (!t->lim.ratio)
-                t->lim.ratio = LY_RATIO_MAX;
         sb_init(&t->meta, LY_PAX_MAX + TAR_BLOCK + 1);
 }
 

@@ -15,8 +15,6 @@
 #define LY_LINK_MAX 4096u
 #define LY_LAYER_BYTES_MAX ((uint64_t)64 << 30)
 #define LY_LAYER_ENTRIES_MAX 5000000u
-#define LY_RATIO_MAX 1000u
-#define LY_RATIO_FROM ((uint64_t)1 << 30)
 
 #define WH_PREFIX ".wh."
 #define WH_META ".wh..wh."

@@ -115,9 +115,6 @@ static int check_limits(struct unpack *u, struct bld_err *err)
         if (u->total_out > u->lim.bytes)
                 return err_set(err, BLD_E_LIMIT, "layer unpacks to more than %llu bytes",
                                (unsigned long long)u->lim.bytes);
-        if (u->total_out > LY_RATIO_FROM && u->total_out / u->lim.ratio > u->total_in)
-                return err_set(err, BLD_E_LIMIT, "layer unpacks to more than %llu times its size",
-                               (unsigned long long)u->lim.ratio);
         return 0;
 }
 
@@ -306,8 +303,6 @@ int ly_unpack_stream(const struct ly_source *in, const struct ly_sink *out,
                 u.lim = *lim;
         if (!u.lim.bytes)
                 u.lim.bytes = LY_LAYER_BYTES_MAX;
-        if (!u.lim.ratio)
-                u.lim.ratio = LY_RATIO_MAX;
         r = run(&u, err);
         if (!r)
                 r = results(&u, ret_diff_id, ret_tar_size, ret_toc, err);

@@ -23,6 +23,7 @@ struct ly_view {
         const char *last_path;
         size_t last_len;
         struct vnode *last_dir;
+        unsigned nlayers;
 };
 
 static struct vnode tomb;
@@ -454,11 +455,17 @@ static int add_layer(struct build *b, const struct ly_toc *t)
         return r;
 }
 
+int ly_view_add(struct ly_view *v, const struct ly_toc *toc, struct bld_err *err)
+{
+        struct build b = {.v = v, .layer = v->nlayers++, .err = err};
+
+        return add_layer(&b, toc);
+}
+
 int ly_view_new(const struct ly_toc *const *tocs, size_t n, struct ly_view **ret,
                 struct bld_err *err)
 {
         AUTO(ly_view_free_p) struct ly_view *v = mem_zalloc(1, sizeof(*v));
-        struct build b = {.v = v, .err = err};
 
         if (!v || !table_grow(v))
                 return err_nomem(err, "merged view of layers");
@@ -469,10 +476,8 @@ int ly_view_new(const struct ly_toc *const *tocs, size_t n, struct ly_view **ret
         v->root->n.priv = v->root;
         v->root->dir = true;
         for (size_t i = 0; i < n; i++) {
-                int r;
+                int r = ly_view_add(v, tocs[i], err);
 
-                b.layer = (unsigned)i;
-                r = add_layer(&b, tocs[i]);
                 if (r < 0)
                         return r;
         }

@@ -2,6 +2,7 @@
 #include "builder/image/tree_priv.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -127,6 +128,7 @@ int bd_toc_get(struct bd_ctx *c, const struct bd_layer *l, struct ly_toc **ret, 
 
 /* What is open of one layer; the blob only once bytes of it are wanted. */
 struct tree_layer {
+        struct digest diff_id;
         struct ly_toc *toc;
         struct ly_toc plain; /* borrows from toc: without restart points of another blob */
         int fd;
@@ -135,55 +137,193 @@ struct tree_layer {
 
 struct bd_tree {
         struct bd_ctx *c;
-        const struct bd_layers *layers;
-        struct tree_layer *l; /* as many as layers */
+        const struct bd_layers *layers; /* NULL while nobody uses it */
+        struct tree_layer *l;
+        size_t n, cap;
+        size_t entries; /* of all tables */
         struct ly_view *view;
+        bool whole; /* the view shows all n layers */
 };
 
-void bd_tree_free(struct bd_tree *t)
+static void close_blobs(struct bd_tree *t)
+{
+        for (size_t i = 0; i < t->n; i++) {
+                ly_blob_reader_free(t->l[i].reader);
+                t->l[i].reader = NULL;
+                fd_close(&t->l[i].fd);
+        }
+}
+
+static void tree_free(struct bd_tree *t)
 {
         if (!t)
                 return;
+        close_blobs(t);
         ly_view_free(t->view);
-        for (size_t i = 0; t->l && i < t->layers->n; i++) {
-                ly_blob_reader_free(t->l[i].reader);
-                fd_close(&t->l[i].fd);
+        for (size_t i = 0; i < t->n; i++)
                 ly_toc_free(t->l[i].toc);
-        }
         free(t->l);
         free(t);
 }
 
+static int tree_new(struct bd_ctx *c, struct bd_tree **ret, struct bld_err *err)
+{
+        struct bd_tree *t = mem_zalloc(1, sizeof(*t));
+        int r = t ? ly_view_new(NULL, 0, &t->view, err) : err_nomem(err, "tree of an image");
+
+        if (r < 0) {
+                free(t);
+                return r;
+        }
+        t->c = c;
+        t->whole = true;
+        *ret = t;
+        return 0;
+}
+
+/* The tables of the layers that are new, several at a time. */
+struct opening {
+        struct bd_tree *t;
+        size_t from;
+};
+
 static int open_toc(void *user, size_t i, const atomic_bool *stop, struct bld_err *err)
 {
-        struct bd_tree *t = user;
+        struct opening *o = user;
+        struct bd_tree *t = o->t;
 
         (void)stop;
+        i += o->from;
         return bd_toc_get(t->c, &t->layers->v[i], &t->l[i].toc, err);
+}
+
+/* Put the layers of t->layers that are not in the view yet on top of it. */
+static int extend(struct bd_tree *t, struct bld_err *err)
+{
+        struct opening o = {.t = t, .from = t->n};
+        void *p = t->l;
+        int r;
+
+        t->whole = false;
+        if (!vec_grow(&p, &t->cap, t->layers->n, sizeof(*t->l)))
+                return err_nomem(err, "tree of an image");
+        t->l = p;
+        for (; t->n < t->layers->n; t->n++)
+                t->l[t->n] = (struct tree_layer){.diff_id = t->layers->v[t->n].diff_id, .fd = -1};
+        r = bd_par_run(t->n - o.from, TREE_THREADS, open_toc, &o, err);
+        for (size_t i = o.from; i < t->n && r == 0; i++) {
+                t->entries += t->l[i].toc->n;
+                r = ly_view_add(t->view, t->l[i].toc, err);
+        }
+        t->whole = r == 0;
+        return r;
+}
+
+/* ---- chains that were opened ---- */
+
+/* Steps follow one another, so the next chain is mostly the last one and a layer: it is read into
+ * the view that is there. Bounded by what tables of contents cost in memory. */
+#define IDLE_MAX 4u
+#define IDLE_ENTRIES_MAX (1u << 20)
+
+struct bd_trees {
+        pthread_mutex_t idle_lock;      /* guards what follows */
+        struct bd_tree *idle[IDLE_MAX]; /* the longest unused first */
+        size_t n, entries;
+};
+
+struct bd_trees *bd_trees_new(void)
+{
+        struct bd_trees *x = mem_zalloc(1, sizeof(*x));
+
+        if (x)
+                (void)pthread_mutex_init(&x->idle_lock, NULL);
+        return x;
+}
+
+void bd_trees_free(struct bd_trees *x)
+{
+        if (!x)
+                return;
+        for (size_t i = 0; i < x->n; i++)
+                tree_free(x->idle[i]);
+        (void)pthread_mutex_destroy(&x->idle_lock);
+        free(x);
+}
+
+static struct bd_tree *take_at(struct bd_trees *x, size_t i)
+{
+        struct bd_tree *t = x->idle[i];
+
+        x->n--;
+        memmove(&x->idle[i], &x->idle[i + 1], (x->n - i) * sizeof(struct bd_tree *));
+        x->entries -= t->entries;
+        return t;
+}
+
+/* From the top down: chains that part do so there. */
+static bool is_prefix(const struct bd_tree *t, const struct bd_layers *layers)
+{
+        size_t i = t->n;
+
+        while (i > 0 && i <= layers->n &&
+               digest_eq(&t->l[i - 1].diff_id, &layers->v[i - 1].diff_id))
+                i--;
+        return i == 0;
+}
+
+/* The tree that shows most of a chain, and nothing else; NULL when there is none. */
+static struct bd_tree *trees_take(struct bd_trees *x, const struct bd_layers *layers)
+{
+        struct bd_tree *t = NULL;
+        size_t best = IDLE_MAX;
+
+        (void)pthread_mutex_lock(&x->idle_lock);
+        for (size_t i = 0; i < x->n; i++)
+                if (is_prefix(x->idle[i], layers) &&
+                    (best == IDLE_MAX || x->idle[i]->n > x->idle[best]->n))
+                        best = i;
+        if (best < IDLE_MAX)
+                t = take_at(x, best);
+        (void)pthread_mutex_unlock(&x->idle_lock);
+        return t;
+}
+
+static void trees_put(struct bd_trees *x, struct bd_tree *t)
+{
+        struct bd_tree *old[IDLE_MAX];
+        size_t n = 0;
+
+        close_blobs(t);
+        t->layers = NULL;
+        (void)pthread_mutex_lock(&x->idle_lock);
+        while (x->n && (x->n == IDLE_MAX || x->entries + t->entries > IDLE_ENTRIES_MAX))
+                old[n++] = take_at(x, 0);
+        x->idle[x->n++] = t;
+        x->entries += t->entries;
+        (void)pthread_mutex_unlock(&x->idle_lock);
+        while (n > 0)
+                tree_free(old[--n]);
+}
+
+void bd_tree_free(struct bd_tree *t)
+{
+        if (t && t->c->trees && t->whole && t->entries <= IDLE_ENTRIES_MAX)
+                trees_put(t->c->trees, t);
+        else
+                tree_free(t);
 }
 
 int bd_tree_open(struct bd_ctx *c, const struct bd_layers *layers, struct bd_tree **ret,
                  struct bld_err *err)
 {
-        AUTO(bd_tree_free_p) struct bd_tree *t = mem_zalloc(1, sizeof(*t));
-        AUTO_FREE const struct ly_toc **tocs = mem_zalloc(layers->n + 1, sizeof(*tocs));
-        int r;
+        AUTO(bd_tree_free_p) struct bd_tree *t = c->trees ? trees_take(c->trees, layers) : NULL;
+        int r = t ? 0 : tree_new(c, &t, err);
 
-        if (!t || !tocs)
-                return err_nomem(err, "tree of an image");
-        t->c = c;
-        t->layers = layers;
-        t->l = mem_zalloc(layers->n + 1, sizeof(*t->l));
-        if (!t->l)
-                return err_nomem(err, "tree of an image");
-        for (size_t i = 0; i < layers->n; i++)
-                t->l[i].fd = -1;
-        r = bd_par_run(layers->n, TREE_THREADS, open_toc, t, err);
         if (r < 0)
                 return r;
-        for (size_t i = 0; i < layers->n; i++)
-                tocs[i] = t->l[i].toc;
-        r = ly_view_new(tocs, layers->n, &t->view, err);
+        t->layers = layers;
+        r = extend(t, err);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(&t);

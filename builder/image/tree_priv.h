@@ -12,6 +12,8 @@ struct bd_tree;
  * layers is borrowed and must outlive the tree. */
 int bd_tree_open(struct bd_ctx *c, const struct bd_layers *layers, struct bd_tree **ret,
                  struct bld_err *err) MUST_CHECK;
+/* Keeps it for the next bd_tree_open() of this chain, or of one that goes on from it, where the
+ * context has a place for that. */
 void bd_tree_free(struct bd_tree *t);
 DEFINE_AUTO_PTR(struct bd_tree, bd_tree_free);
 const struct ly_view *bd_tree_view(const struct bd_tree *t);

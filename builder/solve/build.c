@@ -14,6 +14,7 @@
 #include "builder/solve/start_priv.h"
 
 struct session {
+        struct bd_ctx c; /* the caller's, with what this build keeps open */
         struct build b;
         struct source src;
         struct remote_auth auth;
@@ -534,6 +535,7 @@ static void session_done(struct session *s, bool keep)
         named_free(b->named);
         run_opts_done(b);
         cancel_done(&b->cancel);
+        bd_trees_free(s->c.trees);
 }
 
 /* ---- looking without building ---- */
@@ -589,7 +591,9 @@ static void session_init(struct session *s, struct bd_ctx *c, const struct bld_b
                          struct bld_build_result *ret)
 {
         memset(ret, 0, sizeof(*ret));
-        *s = (struct session){.b = {.c = c, .o = o, .isolation = RT_AUTO}, .ret = ret};
+        *s = (struct session){.c = *c, .b = {.o = o, .isolation = RT_AUTO}, .ret = ret};
+        s->c.trees = bd_trees_new(); /* without memory for it, each chain is read anew */
+        s->b.c = &s->c;
         s->src.text = SB_INIT(0);
         graph_init(&s->g);
 }

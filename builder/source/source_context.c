@@ -120,20 +120,18 @@ bool source_is_archive(const void *head, size_t n)
 {
         static const struct {
                 const char *magic;
-                size_t len, at;
-        } kinds[] = {{"\x1f\x8b\x08", 3, 0},
-                     {"BZh", 3, 0},
+                size_t len;
+        } kinds[] = {{"\x1f\x8b\x08", 3},
+                     {"BZh", 3},
                      {"\xfd"
                       "7zXZ",
-                      5, 0},
-                     {"\x28\xb5\x2f\xfd", 4, 0},
-                     {"ustar", 5, 257}};
+                      5},
+                     {"\x28\xb5\x2f\xfd", 4}};
 
         for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
-                if (n >= kinds[i].at + kinds[i].len &&
-                    memcmp((const char *)head + kinds[i].at, kinds[i].magic, kinds[i].len) == 0)
+                if (n >= kinds[i].len && memcmp(head, kinds[i].magic, kinds[i].len) == 0)
                         return true;
-        return false;
+        return ly_tar_sniff(head, n);
 }
 
 static int read_head(int fd, struct sb *head, struct bld_err *err)

@@ -263,7 +263,8 @@ static bool is_opaque(const char *dir, const char *name)
 
 static void test_whiteouts_overlay(void **state)
 {
-        static char gone[] = "a/gone", d2[] = "d2", d2f[] = "d2/f", d3[] = "d3";
+        static char gone[] = "a/gone", d2[] = "d2", d2f[] = "d2/f", d3[] = "d3", d4[] = "d4",
+                    d4f[] = "d4/e/f";
         const struct ly_entry v[] = {
                 D(a),
                 {.path = gone, .type = LY_WHITEOUT},
@@ -274,6 +275,9 @@ static void test_whiteouts_overlay(void **state)
                 {.path = d3, .type = LY_OPAQUE},
                 D(b),
                 {.path = b, .type = LY_WHITEOUT},
+                /* A folder of that name again, which no entry describes. */
+                {.path = d4, .type = LY_WHITEOUT},
+                F(d4f),
         };
         struct sb tar = SB_INIT(LF_MAX), got = SB_INIT(LF_MAX);
         struct bld_err err = BLD_ERR_INIT;
@@ -289,11 +293,14 @@ static void test_whiteouts_overlay(void **state)
         lf_sh("cd $1 && find . -mindepth 1 -printf '%y %P\n' | LC_ALL=C sort;"
               "stat -c %t:%T a/gone",
               dir, NULL, 0, &got);
-        assert_string_equal(sb_text(&got), "c a/gone\nd a\nd b\nd d2\nd d3\nf d2/f\n0:0\n");
+        assert_string_equal(sb_text(&got), "c a/gone\nd a\nd b\nd d2\nd d3\nd d4\nd d4/e\nf d2/f\n"
+                                           "f d4/e/f\n0:0\n");
         assert_false(is_opaque(dir, "a"));
         assert_true(is_opaque(dir, "b"));
         assert_true(is_opaque(dir, "d2"));
         assert_true(is_opaque(dir, "d3"));
+        assert_true(is_opaque(dir, "d4"));
+        assert_false(is_opaque(dir, "d4/e"));
         assert_false(st.opaque_root);
         lf_rmdir(dir);
         sb_done(&tar);
@@ -330,11 +337,14 @@ static void test_folder_times(void **state)
 static void test_complete(void **state)
 {
         static char usr[] = "usr", bin[] = "usr/bin", ln[] = "bin", to[] = "usr/bin",
-                    sh[] = "bin/sh", h[] = "bin/ash", deep[] = "new/er/f";
+                    sh[] = "bin/sh", h[] = "bin/ash", deep[] = "new/er/f", etc[] = "etc",
+                    etcf[] = "etc/f";
         const struct ly_entry low[] = {{.path = usr, .type = LY_DIR, .mode = 0750, .uid = 5},
                                        {.path = bin, .type = LY_DIR, .mode = 0711, .uid = 6},
-                                       {.path = ln, .type = LY_SYMLINK, .mode = 0777, .link = to}};
-        const struct ly_entry up[] = {F(sh), H(h, sh), F(deep)};
+                                       {.path = ln, .type = LY_SYMLINK, .mode = 0777, .link = to},
+                                       {.path = etc, .type = LY_DIR, .mode = 0700, .uid = 7}};
+        const struct ly_entry up[] = {
+                F(sh), H(h, sh), F(deep), {.path = etc, .type = LY_WHITEOUT}, F(etcf)};
         struct sb lt = SB_INIT(LF_MAX), ut = SB_INIT(LF_MAX), whole = SB_INIT(LF_MAX),
                   text = SB_INIT(LF_MAX);
         struct bld_err err = BLD_ERR_INIT;
@@ -345,8 +355,8 @@ static void test_complete(void **state)
         struct lf_mem m;
 
         (void)state;
-        lf_tar(low, 3, &lt);
-        lf_tar(up, 3, &ut);
+        lf_tar(low, ARRAY_LEN(low), &lt);
+        lf_tar(up, ARRAY_LEN(up), &ut);
         toc = lf_toc(lt.buf, lt.len);
         assert_int_equal(ly_view_new((const struct ly_toc *const *)&toc, 1, &v, &err), 0);
         m = (struct lf_mem){.p = (unsigned char *)ut.buf, .n = ut.len};
@@ -359,7 +369,10 @@ static void test_complete(void **state)
                                             "l 0644 0:0 0 0 usr/bin/ash -> usr/bin/sh\n"
                                             "d 0755 0:0 0 0 new\n"
                                             "d 0755 0:0 0 0 new/er\n"
-                                            "f 0644 0:0 4 0 new/er/f\n");
+                                            "f 0644 0:0 4 0 new/er/f\n"
+                                            "w 0000 0:0 0 0 etc\n"
+                                            "d 0755 0:0 0 0 etc\n"
+                                            "f 0644 0:0 4 0 etc/f\n");
         ly_view_free(v);
         ly_toc_free(toc);
         sb_done(&lt);
