@@ -6,7 +6,6 @@
 
 #include "base/err.h"
 
-#define DIFF_IDS_MAX 4096
 #define HISTORY_MAX 65536
 
 void img_config_init(struct img_config *c)
@@ -251,8 +250,8 @@ static int decode_rootfs(const struct js *rootfs, struct img_config *c, struct b
                 const char *s = js_str(js_at(ids, i));
                 struct digest d;
 
-                if (i >= DIFF_IDS_MAX)
-                        return err_set(err, BLD_E_LIMIT, "more than %d layers", DIFF_IDS_MAX);
+                if (i >= IMG_LAYERS_MAX)
+                        return err_set(err, BLD_E_LIMIT, "more than %d layers", IMG_LAYERS_MAX);
                 if (!s)
                         return err_set(err, BLD_E_CORRUPT, "\"diff_ids\": not a string");
                 r = digest_parse(s, &d, err);

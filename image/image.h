@@ -91,6 +91,7 @@ struct js *img_desc_encode(const struct img_desc *d); /* NULL: no memory */
 
 #define IMG_MANIFEST_MAX (4u << 20)
 #define IMG_CONFIG_MAX (8u << 20)
+#define IMG_LAYERS_MAX 4096
 
 struct img_manifest {
         char *media_type;

@@ -8,7 +8,6 @@
 
 #include "base/err.h"
 
-#define LAYERS_MAX 4096
 #define ENTRIES_MAX 16384
 
 /* Go's decoder folds the case of names, so "Layers" is "layers" to other tools: refuse what would
@@ -126,7 +125,7 @@ static int decode_manifest(const struct js *j, const char *media_type, struct im
                 return err_wrap(err, r, "manifest: config");
         if (!js_is_arr(js_get(j, "layers")))
                 return err_set(err, BLD_E_CORRUPT, "manifest has no list \"layers\"");
-        r = decode_descs(js_get(j, "layers"), LAYERS_MAX, "manifest: layers", &m->layers, err);
+        r = decode_descs(js_get(j, "layers"), IMG_LAYERS_MAX, "manifest: layers", &m->layers, err);
         if (r == 0)
                 r = decode_subject(j, &m->has_subject, &m->subject, err);
         if (r == 0)

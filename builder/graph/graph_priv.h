@@ -126,6 +126,7 @@ struct vertex {
         char *step;           /* "deps 2/4" */
         char *name;           /* "COPY package.json ./" */
         unsigned line, index; /* index: N of "N/M" */
+        size_t depth;         /* layers of the chain up to here, at most */
         struct df_pos pos;
 
         /* Keys. */

@@ -15,6 +15,14 @@
 
 #define COPY_DEPTH_MAX 250
 
+/* A folder that is not copied for itself: it was excluded, or is only on the way (--parents). */
+struct up {
+        struct fs_node *node;
+        char *path;
+        bool put;
+};
+VEC_DEFINE(ups, struct up);
+
 struct copy {
         struct build *b;
         struct vertex *v;
@@ -29,7 +37,8 @@ struct copy {
         struct chmod_spec mode;
         char *dest;    /* resolved, relative */
         bool dest_dir; /* written with a trailing slash */
-        size_t pick;   /* number of the pick at hand: hard links never cross picks */
+        size_t group;  /* of the pick at hand: hard links never cross groups */
+        struct ups up; /* folders above what is at hand that come along with it */
         int *blob_fds; /* downloads, until the layer is written */
         size_t nblob_fds;
         int spool_fd; /* bytes of unpacked archives */
@@ -106,7 +115,7 @@ static int put_node(struct copy *k, struct fs_node *n, const char *path, struct 
                 i.node = n;
                 i.size = n->size;
                 if (n->nlink > 1 && n->inode) {
-                        const uint64_t id[] = {n->device, n->inode, k->pick + 1};
+                        const uint64_t id[] = {n->device, n->inode, k->group + 1};
 
                         i.link_group = hash64(id, sizeof(id)) | 1;
                 }
@@ -126,7 +135,62 @@ static int put_node(struct copy *k, struct fs_node *n, const char *path, struct 
         return layout_put(k->l, path, &i, err);
 }
 
-/* The folder itself and everything below that is not excluded. rel: path below the source folder.*/
+static int push_up(struct copy *k, struct fs_node *n, const char *path, struct bld_err *err)
+{
+        struct up *u = ups_push(&k->up);
+
+        if (u)
+                *u = (struct up){.node = n, .path = mem_strdup(path)};
+        return u && u->path ? 0 : err_nomem(err, "layer");
+}
+
+static void cut_ups(struct copy *k, size_t n)
+{
+        while (k->up.n > n)
+                free(k->up.v[--k->up.n].path);
+}
+
+/* An entry, after the folders it brings along: with the attributes they have in the source. */
+static int put_with_ups(struct copy *k, struct fs_node *n, const char *path, struct bld_err *err)
+{
+        int r = 0;
+
+        for (size_t i = 0; i < k->up.n && r == 0; i++) {
+                struct up *u = &k->up.v[i];
+
+                if (!u->put)
+                        r = put_node(k, u->node, u->path, err);
+                u->put = true;
+        }
+        return r == 0 ? put_node(k, n, path, err) : r;
+}
+
+static bool is_excluded(const struct copy *k, const char *rel)
+{
+        return k->excludes && ignore_match(k->excludes, rel, NULL);
+}
+
+static int put_below(struct copy *k, struct fs_node *dir, const char *dest, struct sb *rel,
+                     int depth, struct bld_err *err);
+
+/* An entry and what is below it. Of an excluded folder an exception may bring something back. */
+static int put_tree(struct copy *k, struct fs_node *n, const char *path, struct sb *rel, int depth,
+                    struct bld_err *err)
+{
+        const size_t above = k->up.n;
+        const bool out = is_excluded(k, sb_text(rel));
+        int r = 0;
+
+        if (out && (n->type != LY_DIR || !ignore_may_include_below(k->excludes, sb_text(rel))))
+                return 0;
+        r = out ? push_up(k, n, path, err) : put_with_ups(k, n, path, err);
+        if (r == 0 && n->type == LY_DIR)
+                r = put_below(k, n, path, rel, depth + 1, err);
+        cut_ups(k, above);
+        return r;
+}
+
+/* Everything below a folder that is not excluded. rel: the folder's path as the excludes see it. */
 static int put_below(struct copy *k, struct fs_node *dir, const char *dest, struct sb *rel,
                      int depth, struct bld_err *err)
 {
@@ -146,10 +210,8 @@ static int put_below(struct copy *k, struct fs_node *dir, const char *dest, stru
                         sb_char(rel, '/');
                 sb_str(rel, n->name);
                 r = sb_check(rel, "path", err);
-                if (r == 0 && !(k->excludes && ignore_match(k->excludes, sb_text(rel), NULL)))
-                        r = put_node(k, n, path, err);
-                if (r == 0 && n->type == LY_DIR)
-                        r = put_below(k, n, path, rel, depth + 1, err);
+                if (r == 0)
+                        r = put_tree(k, n, path, rel, depth, err);
                 sb_cut(rel, base);
         }
         return r;
@@ -182,6 +244,12 @@ static bool is_dir_now(const struct copy *k, const char *path)
         return layout_type(k->l, path, &t) && t == LY_DIR;
 }
 
+/* Where a file of that name goes. */
+static char *landing(const struct copy *k, const char *name)
+{
+        return k->dest_dir || is_dir_now(k, k->dest) ? join(k->dest, name) : mem_strdup(k->dest);
+}
+
 /* ---- ADD of archives ---- */
 
 static int spool_open(struct copy *k, struct bld_err *err)
@@ -204,9 +272,12 @@ static int spool_data(struct copy *k, struct ly_reader *rd, struct layout_item *
         while (r == 0 && (n = ly_reader_data(rd, buf, 1u << 16, err)) != 0) {
                 if (n < 0)
                         return (int)n;
-                r = fd_write_all(k->spool_fd, buf, (size_t)n, err);
+                r = fd_write_sparse(k->spool_fd, buf, (size_t)n, err);
                 k->spool_size += (uint64_t)n;
         }
+        if (r == 0 &&
+            sys_ftruncate(k->spool_fd, (int64_t)k->spool_size) < 0) /* it may end in one */
+                r = err_sys(err, errno, "keep an archive's files");
         i->spool_fd = k->spool_fd;
         i->size = k->spool_size - i->spool_off;
         return r;
@@ -309,6 +380,34 @@ static int try_unpack(struct copy *k, struct fs_node *n, struct bld_err *err)
 
 /* ---- picks and sources ---- */
 
+static bool is_below(const char *path, const char *dir)
+{
+        size_t n = strlen(dir);
+
+        return !n || (strncmp(path, dir, n) == 0 && path[n] == '/');
+}
+
+/* --parents: the name below DEST is the one below the source's root, which excludes look at.
+ * Folders on the way come before what they lead to. */
+static int copy_parents(struct copy *k, const struct fs_pick *p, struct bld_err *err)
+{
+        AUTO_SB struct sb rel = SB_INIT(65536);
+        AUTO_FREE char *path = join(k->dest, p->name);
+        size_t n = 0;
+        int r;
+
+        if (!path)
+                return err_nomem(err, "layer");
+        while (n < k->up.n && is_below(path, k->up.v[n].path))
+                n++;
+        cut_ups(k, n);
+        if (p->parent)
+                return push_up(k, p->node, path, err);
+        sb_str(&rel, p->name);
+        r = sb_check(&rel, "path", err);
+        return r == 0 ? put_tree(k, p->node, path, &rel, 0, err) : r;
+}
+
 static int copy_pick(struct copy *k, const struct fs_pick *p, struct bld_err *err)
 {
         AUTO_SB struct sb rel = SB_INIT(65536);
@@ -317,29 +416,21 @@ static int copy_pick(struct copy *k, const struct fs_pick *p, struct bld_err *er
 
         if (r != 0)
                 return r < 0 ? r : 0;
-        if (k->c->parents) {
-                path = join(k->dest, p->name);
-                r = path ? put_node(k, p->node, path, err) : err_nomem(err, "layer");
-                if (r == 0 && p->is_tree)
-                        r = put_below(k, p->node, path, &rel, 0, err);
-                return r;
-        }
+        if (p->by_name)
+                return copy_parents(k, p, err);
         if (p->node->type == LY_DIR) {
                 r = put_top(k, p->node, k->dest, err);
                 return r == 0 ? put_below(k, p->node, k->dest, &rel, 0, err) : r;
         }
-        if (p->matched && k->excludes && ignore_match(k->excludes, p->name, NULL))
+        if (p->matched && is_excluded(k, p->name))
                 return 0;
-        path = k->dest_dir || is_dir_now(k, k->dest) ? join(k->dest, p->name) : mem_strdup(k->dest);
-        if (!path)
-                return err_nomem(err, "layer");
-        return put_node(k, p->node, path, err);
+        path = landing(k, p->name);
+        return path ? put_node(k, p->node, path, err) : err_nomem(err, "layer");
 }
 
 static int copy_inline(struct copy *k, const struct copy_source *s, struct bld_err *err)
 {
-        AUTO_FREE char *path = k->dest_dir || is_dir_now(k, k->dest) ? join(k->dest, s->path)
-                                                                     : mem_strdup(k->dest);
+        AUTO_FREE char *path = landing(k, s->path);
         struct layout_item i = {.type = LY_FILE,
                                 .mode = 0644,
                                 .mtime_ns = time_now_ns(),
@@ -378,7 +469,7 @@ static int copy_blob(struct copy *k, const struct copy_source *s, struct bld_err
                 if (r != 0)
                         return r < 0 ? r : unpack_archive(k, fd, err);
         }
-        path = k->dest_dir || is_dir_now(k, k->dest) ? join(k->dest, s->path) : mem_strdup(k->dest);
+        path = landing(k, s->path);
         if (!path)
                 return err_nomem(err, "layer");
         i.spool_fd = fd;
@@ -420,11 +511,12 @@ static int copy_source(struct copy *k, size_t i, const struct fs_picks *picks, s
                 for (size_t n = 0; n < picks->n && r == 0; n++) {
                         if (picks->v[n].src != i)
                                 continue;
-                        k->pick = n;
+                        k->group = picks->v[n].group;
                         r = cancel_check(&k->b->cancel, err);
                         if (r == 0)
                                 r = copy_pick(k, &picks->v[n], err);
                 }
+                cut_ups(k, 0);
                 return r;
         case COPY_BLOB:
                 return copy_blob(k, s, err);
@@ -545,6 +637,8 @@ int op_copy(struct build *b, struct vertex *v, struct bld_err *err)
                 fs_free(k.gits[i]);
         free(k.gits);
         ignore_free(k.excludes);
+        cut_ups(&k, 0);
+        ups_done(&k.up);
         free(k.dest);
         fd_close(&k.spool_fd);
         for (size_t i = 0; i < k.nblob_fds; i++)

@@ -68,7 +68,7 @@ int owner_parse(struct bd_tree *tree, const char *text, uint32_t *ret_uid, uint3
 {
         const char *colon = strchr(text, ':');
         AUTO_FREE char *user = mem_strndup(text, colon ? (size_t)(colon - text) : strlen(text));
-        const char *group = colon ? colon + 1 : NULL;
+        const char *group = colon && colon[1] ? colon + 1 : NULL;
         uint64_t v = 0;
         int r = 0;
 
@@ -77,12 +77,12 @@ int owner_parse(struct bd_tree *tree, const char *text, uint32_t *ret_uid, uint3
         *ret_uid = *ret_gid = 0;
         if (parse_u64(user, 0, UINT32_MAX - 1, &v)) {
                 *ret_uid = *ret_gid = (uint32_t)v;
-        } else if (*user) {
+        } else if (*user && strcmp(user, "root") != 0) {
                 r = look_up(tree, "/etc/passwd", "user", user, 2, ret_uid, err);
-                if (r == 0 && !group && strcmp(user, "root") != 0)
+                if (r == 0 && !group)
                         r = look_up(tree, "/etc/passwd", "user", user, 3, ret_gid, err);
         }
-        if (r < 0 || !group || !*group)
+        if (r < 0 || !group)
                 return r;
         if (parse_u64(group, 0, UINT32_MAX - 1, &v)) {
                 *ret_gid = (uint32_t)v;
@@ -91,11 +91,34 @@ int owner_parse(struct bd_tree *tree, const char *text, uint32_t *ret_uid, uint3
         return look_up(tree, "/etc/group", "group", group, 2, ret_gid, err);
 }
 
-/* One clause of a symbolic mode: [ugoa]*([+-=]([rwxXst]*|[ugo]))+ applied to *mode. Returns the
- * rest, or NULL for a syntax error. umask is 0. */
-static const char *clause(const char *p, unsigned *mode, bool is_dir)
+/* Bits of the letters rwxXst at *p, moved past them. Set-id bits belong to u and g; the sticky bit
+ * to nobody, so naming only o leaves it alone. */
+static unsigned letters(const char **p, unsigned *who, unsigned original, bool is_dir)
 {
-        unsigned who = 0, original = *mode;
+        const bool not_only_others = !*who || (*who & ~07u);
+        unsigned bits = 0, named = *who ? *who : 06777;
+
+        for (; **p && strchr("rwxXst", **p); (*p)++) {
+                if (**p == 'r')
+                        bits |= 0444;
+                else if (**p == 'w')
+                        bits |= 0222;
+                else if (**p == 'x' || (**p == 'X' && (is_dir || original & 0111)))
+                        bits |= 0111;
+                else if (**p == 's')
+                        bits |= 06000;
+                else if (**p == 't' && not_only_others)
+                        named |= 01000;
+        }
+        *who = named;
+        return (bits & named) | (named & 01000);
+}
+
+/* One clause of a symbolic mode: [ugoa]*([+-=]([rwxXst]*|[ugo]))+ applied to *mode, as BSD's chmod
+ * does with a umask of 0. Returns the rest, or NULL for a syntax error. */
+static const char *clause(const char *p, unsigned *mode, unsigned original, bool is_dir)
+{
+        unsigned who = 0;
 
         for (;; p++) {
                 if (*p == 'u')
@@ -103,57 +126,44 @@ static const char *clause(const char *p, unsigned *mode, bool is_dir)
                 else if (*p == 'g')
                         who |= 02070;
                 else if (*p == 'o')
-                        who |= 01007;
+                        who |= 07;
                 else if (*p == 'a')
-                        who |= 07777;
+                        who |= 06777;
                 else
                         break;
         }
-        if (!who)
-                who = 07777;
         if (!strchr("+-=", *p) || !*p)
                 return NULL;
         while (*p && strchr("+-=", *p)) {
                 char op = *p++;
-                unsigned bits = 0;
+                unsigned bits, whose = who;
 
-                if (*p && strchr("ugo", *p)) {
+                if (*p && strchr("ugo", *p)) { /* the bits that somebody else has */
                         unsigned from = *p == 'u' ? *mode >> 6 : *p == 'g' ? *mode >> 3 : *mode;
 
-                        bits = (from & 7) * 0111;
+                        whose = who ? who & 0777 : 0777;
+                        bits = (from & 7) * 0111 & whose;
                         p++;
                 } else {
-                        for (; *p && strchr("rwxXst", *p); p++) {
-                                if (*p == 'r')
-                                        bits |= 0444;
-                                else if (*p == 'w')
-                                        bits |= 0222;
-                                else if (*p == 'x' || (*p == 'X' && (is_dir || original & 0111)))
-                                        bits |= 0111;
-                                else if (*p == 's')
-                                        bits |= 06000;
-                                else if (*p == 't')
-                                        bits |= 01000;
-                        }
+                        bits = letters(&p, &whose, original, is_dir);
                 }
-                /* 's' speaks to u and g only, 't' to o (or everybody). */
-                bits &= who;
                 if (op == '+')
                         *mode |= bits;
                 else if (op == '-')
                         *mode &= ~bits;
                 else
-                        *mode = (*mode & ~who) | bits;
+                        *mode = (*mode & ~whose) | bits;
         }
         return p;
 }
 
 static bool symbolic(const char *text, unsigned *mode, bool is_dir)
 {
+        const unsigned original = *mode;
         const char *p = text;
 
         do {
-                p = clause(p, mode, is_dir);
+                p = clause(p, mode, original, is_dir);
                 if (!p)
                         return false;
         } while (*p++ == ',');

@@ -539,6 +539,7 @@ int plan_input_image(struct plan *p, struct stage *s, const char *name, struct v
                 free(v);
                 return r;
         }
+        v->depth = v->u.image.config.ndiff_ids;
         v->stage = mem_strdup(s->title);
         v->line = s->from->line;
         if (asprintf(&v->name, "FROM %s", name) < 0)
@@ -798,6 +799,15 @@ int plan_push(struct plan *p, struct stage *s, struct vertex *v, char *created_b
         if (!created_by) {
                 vertex_free(v);
                 return err_nomem(err, "history");
+        }
+        v->depth = 1 + (v->inputs[0] ? v->inputs[0]->depth : 0);
+        if (v->depth > IMG_LAYERS_MAX) {
+                vertex_free(v);
+                free(created_by);
+                r = err_set(err, BLD_E_LIMIT, "the stage would have more than %d layers",
+                            IMG_LAYERS_MAX);
+                return err_try(err, r,
+                               "put several commands into one RUN, or sources into one COPY");
         }
         r = graph_add(p->g, v, &v, err);
         if (r < 0) {

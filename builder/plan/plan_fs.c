@@ -102,15 +102,6 @@ static int copy_from(struct plan *p, struct stage *s, const struct df_instr *in,
         return r;
 }
 
-static bool is_remote(const char *s)
-{
-        const char *at = strchr(s, '@'), *colon = strchr(s, ':');
-
-        return strncasecmp(s, "http://", 7) == 0 || strncasecmp(s, "https://", 8) == 0 ||
-               strncasecmp(s, "git://", 6) == 0 || strncasecmp(s, "ssh://", 6) == 0 ||
-               (at && colon && at < colon && at > s && !memchr(s, '/', (size_t)(colon - s)));
-}
-
 static int remote_file(struct plan *p, const struct df_instr *in, struct copy_source *src,
                        struct bld_err *err)
 {
@@ -197,7 +188,6 @@ static int remote_source(struct plan *p, struct stage *s, const struct df_instr 
                          struct copy_source *src, struct vertex *v, struct bld_err *err)
 {
         AUTO(giturl_done) struct giturl u = {0};
-        const char *checksum = df_flag(in, "checksum");
         int git = giturl_parse(src->path, &u, err);
         bool http = strncasecmp(src->path, "http://", 7) == 0 ||
                     strncasecmp(src->path, "https://", 8) == 0;
@@ -210,9 +200,6 @@ static int remote_source(struct plan *p, struct stage *s, const struct df_instr 
         if (in->kind == DF_COPY)
                 return err_set(err, BLD_E_INVALID, "source can't be a %s for COPY: %.300s",
                                git ? "git ref" : "URL", src->path);
-        if (checksum && *checksum && in->nargs > 2)
-                return err_set(err, BLD_E_INVALID,
-                               "checksum can't be specified for multiple sources");
         return git ? git_source(p, s, in, &u, src, v, err) : remote_file(p, in, src, err);
 }
 
@@ -228,6 +215,13 @@ static bool is_file_name(const char *s)
                 if (!*p)
                         return true;
         }
+}
+
+static bool has_checksum(const struct df_instr *in)
+{
+        const char *checksum = df_flag(in, "checksum");
+
+        return checksum && *checksum;
 }
 
 static int copy_source(struct plan *p, struct stage *s, const struct df_instr *in,
@@ -257,6 +251,8 @@ static int copy_source(struct plan *p, struct stage *s, const struct df_instr *i
         r = plan_expand(p, s, a->text, &out->path, err);
         if (r == 0)
                 r = remote_source(p, s, in, out, v, err);
+        if (r == 1 && has_checksum(in))
+                r = err_set(err, BLD_E_INVALID, "checksum requires HTTP(S) or Git sources");
         if (r == 1 && (in->kind == DF_ADD || !df_flag(in, "from")))
                 lint_copy_source(p->o->lint, in, out->path);
         r = MIN(r, 0);
@@ -295,6 +291,19 @@ static int copy_dest(struct plan *p, struct stage *s, const struct df_instr *in,
         return 0;
 }
 
+/* Empty, also if only once expanded, is as if it was not given. */
+static int expand_flag(struct plan *p, struct stage *s, const char *value, char **ret,
+                       struct bld_err *err)
+{
+        char *text = NULL;
+        int r = value && *value ? plan_expand(p, s, value, &text, err) : 0;
+
+        if (r == 0 && text && *text)
+                *ret = TAKE_PTR(&text);
+        free(text);
+        return r;
+}
+
 static int copy_flags(struct plan *p, struct stage *s, const struct df_instr *in, struct vx_copy *c,
                       struct bld_err *err)
 {
@@ -302,20 +311,16 @@ static int copy_flags(struct plan *p, struct stage *s, const struct df_instr *in
         const char *unpack = df_flag(in, "unpack");
         int r = 0;
 
-        if (chown && *chown)
-                r = plan_expand(p, s, chown, &c->chown, err);
-        if (r == 0 && chmod && *chmod)
-                r = plan_expand(p, s, chmod, &c->chmod, err);
+        r = expand_flag(p, s, chown, &c->chown, err);
+        if (r == 0)
+                r = expand_flag(p, s, chmod, &c->chmod, err);
         for (size_t i = 0; i < in->nflags && r == 0; i++)
                 if (strcmp(in->flags[i].name, "exclude") == 0 && in->flags[i].value)
                         r = strv_add(&c->excludes, in->flags[i].value) < 0
                                     ? err_nomem(err, "--exclude")
                                     : 0;
-        for (size_t i = 0; i + 1 < in->nargs && r == 0 && in->kind == DF_ADD; i++)
-                if (df_flag(in, "checksum") && *df_flag(in, "checksum") &&
-                    !strchr(in->args[i].text, '$') && !is_remote(in->args[i].text))
-                        r = err_set(err, BLD_E_INVALID, "checksum requires HTTP(S) or Git sources");
-        c->link = df_flag_bool(in, "link");
+        /* With a mode BuildKit copies as without --link, and files go where links in DEST lead. */
+        c->link = df_flag_bool(in, "link") && !c->chmod;
         c->parents = df_flag_bool(in, "parents");
         c->is_add = in->kind == DF_ADD;
         c->unpack_set = unpack != NULL;
@@ -358,6 +363,8 @@ int plan_copy(struct plan *p, struct stage *s, const struct df_instr *in, struct
                 r = err_nomem(err, "sources");
         if (r == 0)
                 r = copy_flags(p, s, in, c, err);
+        if (r == 0 && has_checksum(in) && (in->nargs != 2 || in->nheredocs))
+                r = err_set(err, BLD_E_INVALID, "checksum can't be specified for multiple sources");
         for (size_t i = 0; i + 1 < in->nargs && r == 0; i++) {
                 c->nsrc = i + 1;
                 r = copy_source(p, s, in, &in->args[i], v, &c->src[i], err);

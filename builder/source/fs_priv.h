@@ -97,19 +97,18 @@ uint64_t stat_index_hits(const struct stat_index *x);
 
 struct fs_pick {
         struct fs_node *node;
-        char *name;               /* the name it lands under, relative to the destination */
-        size_t src;               /* index of the source it came from */
-        bool is_tree;             /* a folder: its children are copied, filtered by excludes */
-        bool matched;             /* found by a wildcard */
-        bool parent;              /* --parents: a folder on the way, metadata only */
-        const char *exclude_base; /* unused for now */
+        char *name;   /* the name it lands under, relative to the destination */
+        size_t src;   /* index of the source it came from */
+        size_t group; /* hard links are kept among picks of one group */
+        bool is_tree; /* a folder: its children are copied, filtered by excludes */
+        bool matched; /* found by a wildcard */
+        /* --parents: excludes look at the whole name, and a folder on the way, of which only the
+         * metadata are wanted, comes along when something below it does. */
+        bool by_name, parent;
 };
 VEC_DEFINE(fs_picks, struct fs_pick);
 void fs_picks_free(struct fs_picks *a);
 
-struct select_miss {
-        size_t src; /* the source that matched nothing */
-};
 /* Evaluate one source path (wildcards, links followed, --parents). INVALID "... not found" when a
  * plain source is missing. */
 int fs_select(struct fs *f, const char *pattern, size_t src, bool parents, struct fs_picks *out,

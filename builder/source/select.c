@@ -24,6 +24,7 @@ static int pick(struct fs_picks *out, struct fs_node *node, const char *name, si
                 return err_nomem(err, "selected files");
         p->node = node;
         p->src = src;
+        p->group = out->n;
         p->matched = matched;
         p->is_tree = node->type == LY_DIR;
         p->name = mem_strdup(name);
@@ -104,14 +105,56 @@ static int select_wildcard(struct fs *f, const char *path, size_t src, struct fs
         }
 }
 
+/* missing_ok: nothing there is nothing to copy. */
+static int select_paths(struct fs *f, const char *pattern, size_t src, bool missing_ok,
+                        struct fs_picks *out, struct bld_err *err)
+{
+        AUTO_FREE char *rooted = NULL, *clean = NULL;
+        struct fs_node *n = NULL;
+        int r;
+
+        /* Cleaning it as a rooted path takes every ".." away that would climb out. */
+        rooted = mem_alloc(strlen(pattern) + 2);
+        if (!rooted)
+                return err_nomem(err, "source path");
+        rooted[0] = '/';
+        memcpy(rooted + 1, pattern, strlen(pattern) + 1);
+        clean = path_clean(rooted);
+        if (!clean)
+                return err_nomem(err, "source path");
+        if (glob_has_wildcard(clean + 1))
+                return select_wildcard(f, clean + 1, src, out, err);
+        r = fs_resolve(f, NULL, clean + 1, true, &n, err);
+        if (r < 0)
+                return r;
+        if (!n)
+                return missing_ok ? 0 : not_found(f, clean + 1, err);
+        return pick(out, n, path_base(clean), src, false, err);
+}
+
 /* ---- --parents ---- */
 
 struct parents_walk {
         struct fs *f;
         const char *pattern;
-        size_t src;
+        size_t src, group;
         struct fs_picks *out;
 };
+
+static int pick_parents(struct parents_walk *w, struct fs_node *n, const char *path, bool parent,
+                        struct bld_err *err)
+{
+        int r = pick(w->out, n, path, w->src, true, err);
+        struct fs_pick *p = r == 0 ? &w->out->v[w->out->n - 1] : NULL;
+
+        if (!p)
+                return r;
+        p->group = w->group;
+        p->by_name = true;
+        p->parent = parent;
+        p->is_tree = p->is_tree && !parent;
+        return 0;
+}
 
 static int walk_parents(struct parents_walk *w, struct fs_node *dir, struct sb *path, int depth,
                         bool *ret_any, struct bld_err *err)
@@ -132,15 +175,12 @@ static int walk_parents(struct parents_walk *w, struct fs_node *dir, struct sb *
                 if (r == 0)
                         r = ignore_pattern_hits(w->pattern, sb_text(path), &hit, err);
                 if (r == 0 && hit) {
-                        r = pick(w->out, n, sb_text(path), w->src, true, err);
+                        r = pick_parents(w, n, sb_text(path), false, err);
                         *ret_any = true;
                 } else if (r == 0 && n->type == LY_DIR) {
-                        r = pick(w->out, n, sb_text(path), w->src, true, err);
-                        if (r == 0) {
-                                w->out->v[at].parent = true;
-                                w->out->v[at].is_tree = false;
+                        r = pick_parents(w, n, sb_text(path), true, err);
+                        if (r == 0)
                                 r = walk_parents(w, n, path, depth + 1, &below, err);
-                        }
                         if (r == 0 && !below) /* nothing in it: it is no parent after all */
                                 while (w->out->n > at)
                                         free(w->out->v[--w->out->n].name);
@@ -170,10 +210,11 @@ static int select_parents(struct fs *f, const char *text, size_t src, struct fs_
         if (strcmp(root, ".") == 0)
                 r = pick(&roots, fs_root(f), "", src, false, err);
         else
-                r = fs_select(f, root, src, false, &roots, err);
+                r = select_paths(f, root, src, wild, &roots, err);
         for (size_t i = 0; i < roots.n && r == 0; i++) {
                 AUTO_SB struct sb path = SB_INIT(65536);
-                struct parents_walk w = {f, strcmp(pattern, ".") == 0 ? "**" : pattern, src, out};
+                struct parents_walk w = {f, strcmp(pattern, ".") == 0 ? "**" : pattern, src, out->n,
+                                         out};
 
                 if (roots.v[i].node->type == LY_DIR)
                         r = walk_parents(&w, roots.v[i].node, &path, 0, &any, err);
@@ -187,29 +228,8 @@ static int select_parents(struct fs *f, const char *text, size_t src, struct fs_
 int fs_select(struct fs *f, const char *pattern, size_t src, bool parents, struct fs_picks *out,
               struct bld_err *err)
 {
-        AUTO_FREE char *rooted = NULL, *clean = NULL;
-        struct fs_node *n = NULL;
-        int r;
-
-        if (parents)
-                return select_parents(f, pattern, src, out, err);
-        /* Cleaning it as a rooted path takes every ".." away that would climb out. */
-        rooted = mem_alloc(strlen(pattern) + 2);
-        if (!rooted)
-                return err_nomem(err, "source path");
-        rooted[0] = '/';
-        memcpy(rooted + 1, pattern, strlen(pattern) + 1);
-        clean = path_clean(rooted);
-        if (!clean)
-                return err_nomem(err, "source path");
-        if (glob_has_wildcard(clean + 1))
-                return select_wildcard(f, clean + 1, src, out, err);
-        r = fs_resolve(f, NULL, clean + 1, true, &n, err);
-        if (r < 0)
-                return r;
-        if (!n)
-                return not_found(f, clean + 1, err);
-        return pick(out, n, path_base(clean), src, false, err);
+        return parents ? select_parents(f, pattern, src, out, err)
+                       : select_paths(f, pattern, src, false, out, err);
 }
 
 /* ---- digest of a selection ---- */
@@ -246,6 +266,13 @@ static int digest_node(struct digest_walk *w, struct fs_node *n, const char *nam
         return r < 0 ? r : 0;
 }
 
+/* A folder that is left out may come along for something below that is not. */
+static bool is_excluded(const struct digest_walk *w, const struct fs_node *n, const char *path)
+{
+        return w->excludes && ignore_match(w->excludes, path, NULL) &&
+               !(n->type == LY_DIR && ignore_has_exceptions(w->excludes));
+}
+
 static int digest_tree(struct digest_walk *w, struct fs_node *dir, struct sb *path, int depth,
                        struct bld_err *err)
 {
@@ -261,7 +288,7 @@ static int digest_tree(struct digest_walk *w, struct fs_node *dir, struct sb *pa
                         sb_char(path, '/');
                 sb_str(path, n->name);
                 r = sb_check(path, "path", err);
-                if (r == 0 && !(w->excludes && ignore_match(w->excludes, sb_text(path), NULL)))
+                if (r == 0 && !is_excluded(w, n, sb_text(path)))
                         r = digest_node(w, n, sb_text(path), err);
                 if (r == 0 && n->type == LY_DIR)
                         r = digest_tree(w, n, path, depth + 1, err);
@@ -283,7 +310,11 @@ int fs_picks_digest(struct fs *f, const struct fs_picks *p, const struct ignore 
                 const struct fs_pick *k = &p->v[i];
 
                 hasher_field_u64(&w.h, k->src);
-                r = digest_node(&w, k->node, k->name, err);
+                if (k->by_name)
+                        sb_str(&path, k->name);
+                r = sb_check(&path, "path", err);
+                if (r == 0 && !(k->by_name && is_excluded(&w, k->node, k->name)))
+                        r = digest_node(&w, k->node, k->name, err);
                 if (r == 0 && k->is_tree)
                         r = digest_tree(&w, k->node, &path, 0, err);
         }

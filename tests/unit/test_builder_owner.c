@@ -33,6 +33,9 @@ static void owners(void **state)
                 {"last:last", 9, 70, NULL},
                 {"root", 0, 0, NULL},
                 {"root:root", 0, 0, NULL},
+                {"root:me", 0, 60, NULL},
+                {"me:", 1000, 1001, NULL},
+                {"5:", 5, 5, NULL},
                 {":staff", 0, 50, NULL},
                 {"nobody", 0, 0, "there is no user \"nobody\" in the image"},
                 {"me:wheel", 0, 0, "there is no group \"wheel\" in the image"},
@@ -131,6 +134,16 @@ static void modes(void **state)
                 {"u+r-w", 0200, false, 0400},
                 {"u+rw-x+X", 0100, false, 0700},
                 {"o+s", 0755, false, 0755},
+                {"+s", 0755, false, 06755},
+                {"u+t", 0755, true, 01755},
+                {"o+t", 0755, true, 0755},
+                {"-t", 01777, true, 0777},
+                {"a=rx", 07777, true, 01555},
+                {"=rwt", 06700, false, 01666},
+                {"u=g", 04750, false, 04550},
+                {"g=u-w", 0700, false, 0750},
+                {"u-x,go+X", 0744, false, 0655},
+                {"u-x,go+X", 0644, false, 0644},
         };
 
         (void)state;
