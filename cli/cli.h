@@ -62,7 +62,7 @@ struct cli_cmd {
 
 extern const struct cli_cmd cmd_build, cmd_check, cmd_images, cmd_tag, cmd_rmi, cmd_inspect,
         cmd_history, cmd_pull, cmd_push, cmd_save, cmd_load, cmd_du, cmd_prune, cmd_debug,
-        cmd_version, cmd_help;
+        cmd_doctor, cmd_version, cmd_help;
 extern const struct cli_cmd *const cli_cmds[];
 extern const size_t cli_ncmds;
 const struct cli_cmd *cli_find_cmd(const char *name);
