@@ -42,14 +42,20 @@ const struct cli_cmd cmd_debug = {
         .name = "debug",
         .args = "STAGE [flags] [ARGUMENT]",
         .summary = "print one stage of the pipeline, for tests and newcomers",
-        .details = "  ast [--strict] FILE              the syntax tree of a Dockerfile\n"
-                   "  heredocs FILE                    heredocs of each instruction, as JSON\n"
-                   "  expand [--env K=V] -- WORD       a word with its variables\n"
-                   "  words [--env K=V] -- WORD        the same, split; a JSON array\n"
-                   "  ignore --file FILE -- PATH       PATH if the ignore file excludes it\n"
-                   "  ref -- REF                       an image reference in its parts\n"
-                   "  giturl -- URL                    a git URL in its parts\n"
-                   "FILE may be -. There is no promise that the output stays as it is.\n",
+        .details =
+                "  ast [--strict] FILE              the syntax tree of a Dockerfile\n"
+                "  heredocs FILE                    heredocs of each instruction, as JSON\n"
+                "  expand [--env K=V] -- WORD       a word with its variables\n"
+                "  words [--env K=V] -- WORD        the same, split; a JSON array\n"
+                "  ignore --file FILE -- PATH       PATH if the ignore file excludes it\n"
+                "  ref -- REF                       an image reference in its parts\n"
+                "  giturl -- URL                    a git URL in its parts\n"
+                "  graph FILE                       the steps it is planned as; JSON\n"
+                "  key [--context DIR] FILE         their cache keys\n"
+                "  config FILE                      config and history of the image\n"
+                "graph, key and config take --target, --build-arg and --platform, and look at no\n"
+                "image: what a base holds counts as unknown.\n"
+                "FILE may be -. There is no promise that the output stays as it is.\n",
         .examples = "bld debug ast Dockerfile\nbld debug expand --env V=1 -- '${V:-2}'\n",
         .run_raw = run,
 };

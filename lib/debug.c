@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/num.h"
 #include "base/opt.h"
+#include "builder/solve/show.h"
 #include "image/image.h"
 #include "parser/parser.h"
 
@@ -23,6 +24,8 @@ struct debug_args {
         bool strict;
         const char *escape;
         const char *file;
+        const char *platform, *context;
+        struct strv build_args, targets;
         struct strv env;
         struct strv pos;
 };
@@ -42,6 +45,25 @@ static const struct opt expand_opts[] = {
 
 static const struct opt ignore_opts[] = {
         {"file", 'f', OPT_STR, offsetof(struct debug_args, file), "FILE", "the ignore file", NULL},
+        {0},
+};
+
+#define PLAN_OPTS                                                                                  \
+        {"build-arg",       0,   OPT_LIST, offsetof(struct debug_args, build_args), "K=V",         \
+         "value of an ARG", NULL},                                                                 \
+                {"target",           0,   OPT_LIST, offsetof(struct debug_args, targets), "STAGE", \
+                 "the stage wanted", NULL},                                                        \
+        {                                                                                          \
+                "platform", 0, OPT_STR, offsetof(struct debug_args, platform), "OS/ARCH",          \
+                        "the platform wanted", NULL                                                \
+        }
+
+static const struct opt plan_opts[] = {PLAN_OPTS, {0}};
+
+static const struct opt key_opts[] = {
+        PLAN_OPTS,
+        {"context", 0, OPT_STR, offsetof(struct debug_args, context), "DIR",
+         "count the content of the build context", NULL},
         {0},
 };
 
@@ -269,13 +291,45 @@ static int debug_giturl(const struct debug_args *a, struct sb *out, struct bld_e
         return r < 0 ? r : write_json(j, JS_COMPACT, out, err);
 }
 
+/* What a Dockerfile is planned as. */
+static int debug_plan(const struct debug_args *a, enum bd_show_what what, struct sb *out,
+                      struct bld_err *err)
+{
+        AUTO_SB struct sb text = SB_INIT(INPUT_MAX);
+        struct bd_show x = {.what = what,
+                            .build_args = {(const char *const *)a->build_args.v, a->build_args.n},
+                            .targets = {(const char *const *)a->targets.v, a->targets.n},
+                            .platform = a->platform,
+                            .context = a->context};
+        int r = read_input(a->pos.v[0], &text, err);
+
+        if (r < 0)
+                return r;
+        r = bd_show(&x, sb_text(&text), text.len, out, err);
+        return r < 0 && x.line ? err_wrap(err, r, "line %u", x.line) : r;
+}
+
+static int debug_graph(const struct debug_args *a, struct sb *out, struct bld_err *err)
+{
+        return debug_plan(a, BD_SHOW_GRAPH, out, err);
+}
+
+static int debug_key(const struct debug_args *a, struct sb *out, struct bld_err *err)
+{
+        return debug_plan(a, BD_SHOW_KEY, out, err);
+}
+
+static int debug_config(const struct debug_args *a, struct sb *out, struct bld_err *err)
+{
+        return debug_plan(a, BD_SHOW_CONFIG, out, err);
+}
+
 struct debug_cmd {
         const char *name, *args;
         const struct opt *opts;
         int (*run)(const struct debug_args *a, struct sb *out, struct bld_err *err);
 };
 
-/* run NULL: a stage of the pipeline that cannot be shown yet. */
 static const struct debug_cmd cmds[] = {
         {"ast", "[--strict] FILE", ast_opts, debug_ast},
         {"heredocs", "FILE", no_opts, debug_heredocs},
@@ -284,9 +338,11 @@ static const struct debug_cmd cmds[] = {
         {"ignore", "--file FILE -- PATH", ignore_opts, debug_ignore},
         {"ref", "-- REF", no_opts, debug_ref},
         {"giturl", "-- URL", no_opts, debug_giturl},
-        {"graph", "FILE", no_opts, NULL},
-        {"key", "FILE", no_opts, NULL},
-        {"config", "FILE", no_opts, NULL},
+        {"graph", "[--target S] [--build-arg K=V]... [--platform P] FILE", plan_opts, debug_graph},
+        {"key", "[--context DIR] [--target S] [--build-arg K=V]... [--platform P] FILE", key_opts,
+         debug_key},
+        {"config", "[--target S] [--build-arg K=V]... [--platform P] FILE", plan_opts,
+         debug_config},
 };
 
 static const struct debug_cmd *find(const char *what)
@@ -331,9 +387,9 @@ int bld_debug(const char *what, int argc, char **argv, char **ret, struct bld_er
                                "unknown stage \"%s\": ast, heredocs, expand, words, ignore, ref, "
                                "giturl, graph, key or config",
                                what);
-        if (!c->run)
-                return err_set(err, BLD_E_UNSUPPORTED, "bld debug %s is not available yet", what);
         r = run(c, argc, argv, &a, &out, err);
+        strv_done(&a.build_args);
+        strv_done(&a.targets);
         strv_done(&a.env);
         strv_done(&a.pos);
         if (r < 0)

@@ -91,13 +91,16 @@ static int local_content(struct contexts *x, struct vertex *v, struct bld_err *e
         return r;
 }
 
-static void mark_needed(struct vertex *v)
+/* Inputs come earlier in the list, so one way back finds all. */
+static void mark_needed(struct graph *g)
 {
-        if (!v || v->planned)
-                return;
-        v->planned = true;
-        for (size_t i = 0; i < v->ninputs; i++)
-                mark_needed(v->inputs[i]);
+        for (size_t i = 0; i < g->targets.n; i++)
+                if (g->targets.v[i].fs)
+                        g->targets.v[i].fs->planned = true;
+        for (size_t i = g->v.n; i-- > 0;)
+                for (size_t k = 0; g->v.v[i]->planned && k < g->v.v[i]->ninputs; k++)
+                        if (g->v.v[i]->inputs[k])
+                                g->v.v[i]->inputs[k]->planned = true;
 }
 
 int solve_keys(struct build *b, struct graph *g, struct vertex **ret_failed, struct bld_err *err)
@@ -105,8 +108,7 @@ int solve_keys(struct build *b, struct graph *g, struct vertex **ret_failed, str
         struct contexts x = {.b = b};
         int r = 0;
 
-        for (size_t i = 0; i < g->targets.n; i++)
-                mark_needed(g->targets.v[i].fs);
+        mark_needed(g);
         for (size_t i = 0; i < g->v.n && r == 0; i++) {
                 struct vertex *v = g->v.v[i];
 

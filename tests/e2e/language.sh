@@ -94,6 +94,45 @@ epoch_of_context() {
 	same 2017-11-06T20:26:40Z "$(created lang:t)"
 }
 
+# What is planned, without images.
+debug() {
+	mkdir -p ctx && echo 1 >ctx/f && echo 2 >ctx/g && echo g >ctx/.dockerignore
+	dockerfile <<-'X'
+	FROM somewhere/base AS one
+	ARG V=1
+	RUN --mount=type=secret,id=s,target=/s a $V
+	FROM scratch
+	COPY --from=one --chmod=700 /x /y
+	COPY . /c/
+	CMD ["\u00e9"]
+	X
+	bld debug graph ctx/Dockerfile
+	cp "$D/out" first
+	bld debug graph - <ctx/Dockerfile
+	cmp first "$D/out"
+	jq -e '[.vertices[].kind] == ["image", "run", "copy", "local", "copy"]' first
+	jq -e '.vertices[1] | .argv[2] == "a $V" and (.env | index("V=1")) and .mounts[0].id == "s"' first
+	jq -e '[.vertices[].inputs] == [[], [0], [null, 1], [], [2, 3]] and .targets[0].vertex == 4' first
+	bld debug graph --target ONE --build-arg V=2 --platform linux/arm64 ctx/Dockerfile
+	jq -e '(.vertices | length) == 2 and .vertices[1].platform == "linux/arm64" and
+		(.vertices[1].env | index("V=2"))' "$D/out"
+	bld debug config ctx/Dockerfile
+	jq -e '.targets[0] | .image.config.Cmd == ["é"] and
+		[.history[].created_by] == ["COPY --chmod=700 /x /y # buildkit", "COPY . /c/ # buildkit", "CMD [\"é\"]"]' "$D/out"
+	keys() { bld debug key "$@" ctx/Dockerfile && jq -r '.vertices[].key' "$D/out" >"$D/keys"; }
+	keys --context ctx && cp "$D/keys" before
+	echo changed >ctx/g && keys --context ctx && cmp "$D/keys" before # it is excluded
+	echo changed >ctx/f && keys --context ctx
+	same 1 "$(comm -13 <(sort before) <(sort "$D/keys") | wc -l)" "keys changed by a file"
+	keys && keys --build-arg V=3
+	want 1 "$BLD" debug graph --target nobody ctx/Dockerfile
+	one_error
+	printf 'FROM scratch\nENV a=${b?}\n' >bad
+	want 1 "$BLD" debug config bad
+	has "$D/err" 'line 2'
+}
+
+t "bld debug graph, key, config" debug
 t "frontends that are built in, and others" frontends
 t "platforms said twice; an index of one" platforms
 t "SOURCE_DATE_EPOCH: who says it" epochs
