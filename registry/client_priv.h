@@ -44,7 +44,8 @@ struct reg_tls {
 struct reg_host {
         char *name; /* authority as used in URLs, lower case */
         bool insecure, loopback, has_port;
-        bool registry; /* named by the user, not by another server; guarded by lock */
+        uint64_t chunk_max; /* longest chunk of an upload it takes; 0: no limit known */
+        bool registry;      /* named by the user, not by another server; guarded by lock */
 
         /* guarded by lock */
         enum reg_scheme scheme;
@@ -53,6 +54,7 @@ struct reg_host {
         enum reg_addr addr; /* where it was found to be; NAME before the first answer */
         unsigned blob_limit;
         bool no_expect;     /* answered 417 once */
+        bool no_chunks;     /* answers uploads in chunks wrongly */
         bool head_works;    /* has answered a manifest's HEAD in full: its 404 can be believed */
         int64_t down_ns;    /* could not be reached then (monotonic), 0: never */
         struct reg_tls tls; /* read-only once tls_ready */

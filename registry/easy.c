@@ -192,6 +192,7 @@ static size_t on_read(char *p, size_t size, size_t count, void *user)
         x->moved += n;
         if (n > 0)
                 x->res.body_sent = true;
+        x->res.sent = x->sent;
         return n;
 }
 

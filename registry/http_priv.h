@@ -50,6 +50,7 @@ struct reg_res {
         char why[256];        /* of a fault, in words */
         int status;           /* 0 without an answer */
         bool body_sent;       /* any byte of the request body left */
+        uint64_t sent;        /* how many of them were handed to the connection */
         bool connect_timeout; /* CONNECT by time, not refused */
         struct reg_headers headers;
         struct sb body; /* what was not streamed */

@@ -180,11 +180,149 @@ static void test_push_in_chunks(void **state UNUSED)
                 {"DELETE /up", .status = 404},
                 {w->head, .status = 404},
                 {w->post, .status = 202, .headers = SESSION},
-                {"PATCH /up", .has = {"Content-Range: 0-199999\r\n"}, .status = 202,
-                 .headers = "Location: /up2\r\nRange: 0-99999\r\n"},
-                {"PATCH /up2", .has = {"Content-Range: 100000-199999\r\n"}, .status = 202,
-                 .headers = "Location: /up3\r\nRange: bytes=0-199999\r\n"},
+                {"PATCH /up", .has = {"Content-Range: 0-99999\r\n"}, .status = 202,
+                 .headers = "Location: /up2\r\nRange: 0-49999\r\n"}, /* kept a part */
+                {"PATCH /up2", .has = {"Content-Range: 50000-149999\r\n"}, .status = 202,
+                 .headers = "Location: /up3\r\nRange: bytes=0-149999\r\n"},
+                {"PATCH /up3", .has = {"Content-Range: 150000-199999\r\n"}, .status = 202,
+                 .headers = "Location: /up4\r\nRange: 0-199999\r\n"},
                 {put2, .has = {"Content-Length: 0\r\n"}, .status = 201},
+                {0},
+        };
+
+        (void)snprintf(put, sizeof(put), "PUT /up?digest=%s", w->digest);
+        (void)snprintf(put2, sizeof(put2), "PUT /up4?digest=%s", w->digest);
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){0});
+        put_blob_ok(NULL, REG_PUT_UPLOADED);
+        check_scripts();
+}
+
+/* Parts are refused for their size, too: smaller ones, until they pass or cannot be smaller. */
+static void test_push_in_smaller_chunks(void **state UNUSED)
+{
+        char put[256], put2[256];
+        const struct mock_step steps[] = {
+                {w->head, .status = 404},
+                {w->post, .status = 202, .headers = SESSION},
+                {put, .status = 413},
+                {"DELETE /up", .status = 204},
+                {w->head, .status = 404},
+                {w->post, .status = 202, .headers = SESSION},
+                {"PATCH /up", .has = {"Content-Range: 0-99999\r\n"}, .status = 413},
+                {"DELETE /up", .status = 204},
+                {w->head, .status = 404},
+                {w->post, .status = 202, .headers = SESSION},
+                {"PATCH /up", .has = {"Content-Range: 0-65535\r\n"}, .status = 202,
+                 .headers = "Location: /up2?a=1\r\nRange: 0-65535\r\n"},
+                {"PATCH /up2?a=1", .has = {"Content-Range: 65536-131071\r\n"}, .status = 202,
+                 .headers = "Location: /up3?a=2\r\nRange: 0-131071\r\n"},
+                {"PATCH /up3?a=2", .has = {"Content-Range: 131072-196607\r\n"}, .status = 202,
+                 .headers = "Location: /up4?a=3\r\nRange: 0-196607\r\n"},
+                {"PATCH /up4?a=3", .has = {"Content-Range: 196608-199999\r\n"}, .status = 202,
+                 .headers = "Location: /up5?a=4\r\nRange: 0-199999\r\n"},
+                {put2, .status = 201},
+                {0},
+        };
+
+        (void)snprintf(put, sizeof(put), "PUT /up?digest=%s", w->digest);
+        (void)snprintf(put2, sizeof(put2), "PUT /up5?a=4&digest=%s", w->digest);
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){0});
+        put_blob_ok(NULL, REG_PUT_UPLOADED);
+        check_scripts();
+}
+
+/* The least length the registry asks for is kept to, but for the last part. */
+static void test_chunk_min_length(void **state UNUSED)
+{
+        char put[256], put2[256];
+        const struct mock_step steps[] = {
+                {w->head, .status = 404},
+                {w->post, .status = 202, .headers = SESSION},
+                {put, .status = 413},
+                {"DELETE /up", .status = 204},
+                {w->head, .status = 404},
+                {w->post, .status = 202, .headers = SESSION "OCI-Chunk-Min-Length: 150000\r\n"},
+                {"PATCH /up", .has = {"Content-Range: 0-149999\r\n"}, .status = 202,
+                 .headers = SESSION "Range: 0-149999\r\n"},
+                {"PATCH /up", .has = {"Content-Range: 150000-199999\r\n"}, .status = 202,
+                 .headers = SESSION "Range: 0-199999\r\n"},
+                {put2, .status = 201},
+                {0},
+        };
+
+        (void)snprintf(put, sizeof(put), "PUT /up?digest=%s", w->digest);
+        (void)snprintf(put2, sizeof(put2), "PUT /up?digest=%s", w->digest);
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){0});
+        put_blob_ok(NULL, REG_PUT_UPLOADED);
+        check_scripts();
+}
+
+/* Answers to a part that fit none: whole bodies from then on, for all blobs of the host. */
+static void test_chunks_answered_wrongly(void **state UNUSED)
+{
+        static const struct {
+                int status;
+                const char *headers;
+                bool cancels; /* the session can still be open */
+        } rows[] = {
+                {202, "Location: /up\r\n", true},
+                {202, "Location: /up\r\nRange: 0-199999\r\n", true}, /* more than was sent */
+                {202, "Location: /up\r\nRange: nonsense\r\n", true},
+                {200, "Location: /up\r\nRange: 0-99999\r\n", true},
+                {201, "Location: /x\r\n", false},
+        };
+        char put[256];
+
+        (void)snprintf(put, sizeof(put), "PUT /up?digest=%s", w->digest);
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                const struct mock_step steps[] = {
+                        {w->head, .status = 404},
+                        {w->post, .status = 202, .headers = SESSION},
+                        {put, .status = 413},
+                        {"DELETE /up", .status = 204},
+                        {w->head, .status = 404},
+                        {w->post, .status = 202, .headers = SESSION},
+                        {"PATCH /up", .status = rows[i].status, .headers = rows[i].headers},
+                        {rows[i].cancels ? "DELETE /up" : w->head,
+                         .status = rows[i].cancels ? 204 : 404},
+                        {rows[i].cancels ? w->head : w->post, .status = rows[i].cancels ? 404 : 202,
+                         .headers = SESSION},
+                        {rows[i].cancels ? w->post : put, .status = rows[i].cancels ? 202 : 201,
+                         .headers = SESSION},
+                        {put, .status = 201, .optional = !rows[i].cancels},
+                        {0},
+                };
+
+                print_message("# row %zu\n", i);
+                mock_script(w->reg, steps);
+                img_ref_done(&w->ref);
+                connect_with((struct reg_opts){0});
+                put_blob_ok(NULL, REG_PUT_UPLOADED);
+                reg_client_free(w->c);
+                w->c = NULL;
+        }
+        check_scripts();
+}
+
+/* A whole body breaks, and the session has a part: the rest is sent behind it. */
+static void test_whole_body_resumed(void **state UNUSED)
+{
+        char put[256], put2[256];
+        const struct mock_step steps[] = {
+                {w->head, .status = 404},
+                {w->post, .status = 202, .headers = SESSION},
+                {put, .how = MOCK_DROP},
+                {w->head, .status = 404},
+                {"GET /up", .status = 204, .headers = "Location: /up2?s=1\r\nRange: 0-99999\r\n"},
+                {"PATCH /up2?s=1", .has = {"Content-Range: 100000-199999\r\n"}, .status = 202,
+                 .headers = "Location: /up3\r\nRange: 0-199999\r\n"},
+                {put2, .status = 503}, /* the end fails, too */
+                {w->head, .status = 404},
+                {"GET /up3", .status = 204, .headers = "Range: 0-199999\r\n"},
+                {put2, .status = 201},
                 {0},
         };
 
@@ -193,6 +331,157 @@ static void test_push_in_chunks(void **state UNUSED)
         mock_script(w->reg, steps);
         connect_with((struct reg_opts){0});
         put_blob_ok(NULL, REG_PUT_UPLOADED);
+        check_scripts();
+}
+
+/* The session has died with the connection, or has nothing: another one. */
+static void test_broken_session_is_gone(void **state UNUSED)
+{
+        static const struct {
+                int status;
+                const char *headers;
+        } rows[] = {{404, NULL}, {204, "Range: 0-0\r\n"}, {400, NULL}};
+        char put[256];
+
+        (void)snprintf(put, sizeof(put), "PUT /up?digest=%s", w->digest);
+        connect_with((struct reg_opts){0});
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                const struct mock_step steps[] = {
+                        {w->head, .status = 404},
+                        {w->post, .status = 202, .headers = SESSION},
+                        {put, .how = MOCK_DROP},
+                        {w->head, .status = 404},
+                        {"GET /up", .status = rows[i].status, .headers = rows[i].headers},
+                        {rows[i].status == 404 ? w->post : "DELETE /up",
+                         .status = rows[i].status == 404 ? 202 : 204, .headers = SESSION},
+                        {rows[i].status == 404 ? put : w->post,
+                         .status = rows[i].status == 404 ? 201 : 202, .headers = SESSION},
+                        {put, .status = 201, .optional = rows[i].status == 404},
+                        {0},
+                };
+
+                print_message("# row %zu\n", i);
+                mock_script(w->reg, steps);
+                put_blob_ok(NULL, REG_PUT_UPLOADED);
+        }
+        check_scripts();
+}
+
+/* Statuses of a part: a wait, a look at the session, and on from there. */
+static void test_chunk_faults(void **state UNUSED)
+{
+        static const int rows[] = {500, 503, 429, 416};
+        char put[256], put2[256];
+
+        (void)snprintf(put, sizeof(put), "PUT /up?digest=%s", w->digest);
+        (void)snprintf(put2, sizeof(put2), "PUT /up6?digest=%s", w->digest);
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                const struct mock_step steps[] = {
+                        {w->head, .status = 404},
+                        {w->post, .status = 202, .headers = SESSION},
+                        {put, .status = 413},
+                        {"DELETE /up", .status = 204},
+                        {w->head, .status = 404},
+                        {w->post, .status = 202, .headers = SESSION},
+                        {"PATCH /up", .status = rows[i], .headers = "Retry-After: 0\r\n"},
+                        {"GET /up", .status = 204,
+                         .headers = "Location: /up5\r\nRange: 0-149999\r\n"},
+                        {"PATCH /up5", .has = {"Content-Range: 150000-199999\r\n"}, .status = 202,
+                         .headers = "Location: /up6\r\nRange: 0-199999\r\n"},
+                        {put2, .status = 201},
+                        {0},
+                };
+
+                print_message("# %d\n", rows[i]);
+                mock_script(w->reg, steps);
+                img_ref_done(&w->ref);
+                connect_with((struct reg_opts){0});
+                put_blob_ok(NULL, REG_PUT_UPLOADED);
+                reg_client_free(w->c);
+                w->c = NULL;
+        }
+        check_scripts();
+}
+
+/* The token may push and not read: the POST decides. */
+static void test_push_without_reading(void **state UNUSED)
+{
+        char put[256];
+        const struct mock_step steps[] = {
+                {w->head, .status = 401, .headers = "WWW-Authenticate: Basic realm=x\r\n"},
+                {w->head, .has = {BASIC}, .status = 403},
+                {w->post, .has = {BASIC}, .status = 202, .headers = SESSION},
+                {put, .has = {BASIC}, .status = 503},
+                {w->post, .status = 202, .headers = SESSION}, /* no look that cannot work */
+                {put, .status = 201},
+                {0},
+        };
+
+        (void)snprintf(put, sizeof(put), "PUT /up?digest=%s", w->digest);
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){.creds = CREDS});
+        put_blob_ok(NULL, REG_PUT_UPLOADED);
+        check_scripts();
+}
+
+/* A mount never makes a push fail: whatever comes, the ordinary way follows. */
+static void test_mount_refusals(void **state UNUSED)
+{
+        static const struct {
+                int status;
+                const char *headers;
+        } rows[] = {
+                {400, NULL},
+                {401, "WWW-Authenticate: Basic realm=x\r\n"},
+                {403, NULL},
+                {404, NULL},
+                {500, NULL},
+                {202, NULL}, /* without a Location */
+                {201, "Docker-Content-Digest: sha256:"
+                      "0000000000000000000000000000000000000000000000000000000000000000\r\n"},
+        };
+        char mount[256];
+
+        (void)snprintf(mount, sizeof(mount), "POST /v2/a/b/blobs/uploads/?mount=%s&from=c%%2Fd",
+                       w->digest);
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                const struct mock_step steps[] = {
+                        {mount, .status = rows[i].status, .headers = rows[i].headers},
+                        {w->head, .status = 200, .headers = "Content-Length: 200000\r\n"},
+                        {0},
+                };
+
+                print_message("# row %zu\n", i);
+                mock_script(w->reg, steps);
+                img_ref_done(&w->ref);
+                connect_with((struct reg_opts){0});
+                put_blob_ok("c/d", REG_PUT_PRESENT);
+                reg_client_free(w->c);
+                w->c = NULL;
+        }
+        check_scripts();
+}
+
+/* Odd answers to the closing PUT: a look decides. */
+static void test_odd_success(void **state UNUSED)
+{
+        static const int rows[] = {200, 204};
+        char put[256];
+
+        (void)snprintf(put, sizeof(put), "PUT /up?digest=%s", w->digest);
+        connect_with((struct reg_opts){0});
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                const struct mock_step steps[] = {
+                        {w->head, .status = 404},
+                        {w->post, .status = 202, .headers = SESSION},
+                        {put, .status = rows[i]},
+                        {w->head, .status = 200, .headers = "Content-Length: 200000\r\n"},
+                        {0},
+                };
+
+                mock_script(w->reg, steps);
+                put_blob_ok(NULL, REG_PUT_PRESENT);
+        }
         check_scripts();
 }
 
@@ -221,7 +510,9 @@ static void test_refused_before_the_body(void **state UNUSED)
                 {"DELETE /up", .status = 204},
                 {head, .status = 404},
                 {w->post, .status = 202, .headers = SESSION},
-                {"PATCH /up", .has = {"Content-Range: 0-3145727\r\n"}, .status = 202,
+                {"PATCH /up", .has = {"Content-Range: 0-1572863\r\n"}, .status = 202,
+                 .headers = "Location: /up1\r\nRange: 0-1572863\r\n"},
+                {"PATCH /up1", .has = {"Content-Range: 1572864-3145727\r\n"}, .status = 202,
                  .headers = "Location: /up2\r\nRange: 0-3145727\r\n"},
                 {put2, .status = 201},
                 {0},
@@ -265,7 +556,9 @@ static void test_chunk_resumed(void **state UNUSED)
                 {w->post, .status = 202, .headers = SESSION},
                 {"PATCH /up", .how = MOCK_DROP},
                 {"GET /up", .status = 204, .headers = "Location: /up5\r\nRange: 0-59999\r\n"},
-                {"PATCH /up5", .has = {"Content-Range: 60000-199999\r\n"}, .status = 202,
+                {"PATCH /up5", .has = {"Content-Range: 60000-159999\r\n"}, .status = 202,
+                 .headers = "Location: /up51\r\nRange: 0-159999\r\n"},
+                {"PATCH /up51", .has = {"Content-Range: 160000-199999\r\n"}, .status = 202,
                  .headers = "Location: /up6\r\nRange: 0-199999\r\n"},
                 {put2, .status = 201},
                 {0},
@@ -311,6 +604,15 @@ int main(void)
                 T(test_mounts),
                 T(test_push_digest_refused),
                 T(test_push_in_chunks),
+                T(test_push_in_smaller_chunks),
+                T(test_chunk_min_length),
+                T(test_chunks_answered_wrongly),
+                T(test_whole_body_resumed),
+                T(test_broken_session_is_gone),
+                T(test_chunk_faults),
+                T(test_push_without_reading),
+                T(test_mount_refusals),
+                T(test_odd_success),
                 T(test_refused_before_the_body),
                 T(test_chunk_resumed),
                 T(test_push_bad_location),
