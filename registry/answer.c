@@ -3,6 +3,8 @@
 
 #include "base/err.h"
 #include "base/json.h"
+#include "base/num.h"
+#include "registry/header_priv.h"
 #include "registry/request_priv.h"
 
 #define SHOWN_MAX 300
@@ -148,26 +150,67 @@ static void add_try(const struct req *rq, struct bld_err *err, int code)
                         "--ca %s=FILE",
                         h->name, h->name);
         else if (rq->res.fault == REG_FAULT_NONE && rq->res.status == 429)
-                err_try(err, code, "bld login %s, or wait and try again", h->name);
+                err_try(err, code, "bld login %s, or set a mirror: --mirror %s=HOST/PATH", h->name,
+                        h->name);
+        else if (rq->res.fault == REG_FAULT_NONE && rq->res.status == 407)
+                err_try(err, code,
+                        "put the proxy's user and password into $HTTPS_PROXY: "
+                        "http://USER:PASS@HOST:PORT");
 }
 
-/* Who was refused: the line that answers "but I am logged in". */
-static void add_who(const struct req *rq, struct bld_err *err, int code)
+/* What was asked for, in the words of a token: "pull,push". */
+static const char *actions(const struct req *rq)
 {
-        const struct reg_creds *k = NULL;
-        AUTO_SB struct sb user = SB_INIT(512);
+        const char *scope = rq->scopes.n ? rq->scopes.v[0] : "", *colon;
 
-        if (reg_creds_get(rq->c, rq->repo, false, &k, NULL) < 0)
-                return;
-        if (!k) {
-                err_why(err, code, "not logged in to %s", rq->repo->host->name);
-                err_try(err, code, "bld login %s", rq->repo->host->name);
-                return;
+        for (size_t i = 0; i < rq->scopes.n; i++) {
+                const char *rest = rq->scopes.v[i];
+
+                if (str_has_prefix(rest, "repository:") &&
+                    strncmp(rest + 11, rq->repo->path, strlen(rq->repo->path)) == 0)
+                        scope = rest;
         }
-        if (k->user)
-                reg_safe(&user, k->user, strlen(k->user), 80);
-        err_why(err, code, "credentials: %s%s%s from %s", k->user ? "user \"" : "a token",
-                sb_text(&user), k->user ? "\"" : "", k->source ? k->source : "a helper");
+        colon = strrchr(scope, ':');
+        return colon ? colon + 1 : "";
+}
+
+/* 401 and 403: what may not be done, the registry's words, and who asked - the line that answers
+ * "but I am logged in". */
+static int denied(const struct req *rq, struct bld_err *err)
+{
+        const char *asked = actions(rq);
+        AUTO_SB struct sb text = SB_INIT(4096);
+        int code = BLD_E_DENIED;
+
+        if (strstr(asked, "delete"))
+                err_set(err, code, "not allowed to delete in %s", rq->repo->shown);
+        else if (strstr(asked, "push"))
+                err_set(err, code, "not allowed to push to %s", rq->repo->shown);
+        else if (*asked && *rq->repo->path)
+                err_set(err, code, "not allowed to pull from %s", rq->repo->shown);
+        else
+                err_set(err, code, "%s: not allowed", rq->what);
+        req_answer_text(rq, &text);
+        if (*asked && *rq->repo->path)
+                sb_fmt(&text, " for scope repository:%s:%s", rq->repo->path, asked);
+        err_why(err, code, "%s: %s", rq->what, sb_text(&text));
+        if (reg_creds_evidence(rq->c, rq->repo, err, code))
+                return err_try(err, code, "bld login --explain %s", rq->repo->shown);
+        err_why(err, code, "not logged in to %s", rq->repo->host->name);
+        return err_try(err, code, "bld login %s", rq->repo->host->name);
+}
+
+/* "... exceeds --retry-max-time 10m" */
+static void add_budget(const struct req *rq, const char *after, struct sb *out)
+{
+        char limit[24];
+        int64_t ms;
+
+        if (!after || !reg_retry_after(after, time_now_ns() / 1000000000, &ms) ||
+            ms <= rq->c->retry_max_ms)
+                return;
+        format_elapsed(rq->c->retry_max_ms, limit);
+        sb_fmt(out, " exceeds --retry-max-time %s", limit);
 }
 
 static void add_why(const struct req *rq, struct bld_err *err, int code)
@@ -176,9 +219,11 @@ static void add_why(const struct req *rq, struct bld_err *err, int code)
         const char *after = reg_res_header(&rq->res, "Retry-After", 0);
 
         words(rq, &more);
-        if (rq->res.fault == REG_FAULT_NONE && rq->res.status == 429) {
-                sb_str(&more, more.len ? "; Retry-After: " : "Retry-After: ");
+        if (rq->res.fault == REG_FAULT_NONE && (rq->res.status == 429 || rq->res.status == 503) &&
+            (after || rq->res.status == 429)) {
+                sb_fmt(&more, "%s%d, Retry-After: ", more.len ? "; " : "", rq->res.status);
                 reg_safe(&more, after ? after : "none", strlen(after ? after : "none"), 60);
+                add_budget(rq, after, &more);
         }
         if (more.len > 0)
                 err_why(err, code, "%s", sb_text(&more));
@@ -191,15 +236,10 @@ int req_refused(const struct req *rq, struct bld_err *err)
 
         if (code == BLD_E_CANCELLED)
                 return err_set(err, code, "%s: cancelled", rq->what);
-        if (code == BLD_E_DENIED) {
-                err_set(err, code, "%s: not allowed", rq->what);
-                req_answer_text(rq, &text);
-                err_why(err, code, "%s", sb_text(&text));
-                add_who(rq, err, code);
-                return code;
-        }
+        if (code == BLD_E_DENIED)
+                return denied(rq, err);
         if (rq->res.fault == REG_FAULT_NONE && rq->res.status == 429) {
-                err_set(err, code, "%s: %s is rate limiting", rq->what, rq->repo->host->name);
+                err_set(err, code, "%s is rate limiting: %s", rq->repo->host->name, rq->what);
         } else {
                 outcome(rq, &text);
                 err_set(err, code, "%s: %s", rq->what, sb_text(&text));

@@ -90,8 +90,11 @@ void reg_token_reply_done(struct reg_token_reply *t);
  * ask a helper again. */
 int reg_creds_get(struct reg_client *c, const struct reg_repo *repo, bool renew,
                   const struct reg_creds **ret, struct bld_err *err) MUST_CHECK;
-/* Where credentials were looked for, one line per place. */
-void reg_creds_explain(struct reg_client *c, const struct reg_repo *repo, struct sb *out);
+/* Add `why:` lines: which credentials there are, which were used, which helpers failed. false:
+ * there are none. Asks nobody. */
+bool reg_creds_evidence(struct reg_client *c, const struct reg_repo *repo, struct bld_err *err,
+                        int code);
+void reg_helper_answer_free(void *p);
 
 /* What an auth file says about a repository ("host[:port]", "path"). 1 found, 0 no match.
  * Callbacks run a helper: same answers. */

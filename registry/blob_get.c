@@ -1,5 +1,6 @@
 /* Downloads: hashed as they arrive, resumed where they broke, never handed on unverified. */
 #include <string.h>
+#include <strings.h>
 
 #include "base/err.h"
 #include "base/num.h"
@@ -10,7 +11,7 @@
 #define PATIENCE_NS (60 * INT64_C(1000000000))
 
 /* What the head or body of an answer made of the attempt; positive, so that it is no error yet. */
-enum { GET_RESTART = 1, GET_TOO_LONG, GET_WRONG_LENGTH, GET_EMPTY, GET_BAD_RANGE };
+enum { GET_RESTART = 1, GET_TOO_LONG, GET_WRONG_LENGTH, GET_EMPTY, GET_BAD_RANGE, GET_PACKED };
 
 struct get {
         struct reg_client *c;
@@ -24,6 +25,8 @@ struct get {
         bool local;        /* the sink failed: nobody else's bytes will do */
         bool no_range;     /* a range was answered wrongly once */
         bool no_cache;     /* something on the way gave us other bytes */
+        bool packed;       /* the last answer had a Content-Encoding */
+        bool decode;       /* it is undone from now on */
         unsigned restarts; /* after a wrong digest or length */
         unsigned denied;   /* refusals of a storage host */
         struct retry retry;
@@ -65,8 +68,11 @@ static int on_head(void *user, const struct reg_res *res, struct bld_err *err)
 {
         struct get *g = user;
         const char *length = reg_res_header(res, "Content-Length", 0);
+        const char *encoding = reg_res_header(res, "Content-Encoding", 0);
         uint64_t n;
 
+        g->denied = 0;
+        g->packed = encoding && strcasecmp(encoding, "identity") != 0;
         if (res->status == 206)
                 return head_206(g, res);
         /* 200 to a range request: all of it comes, from the start */
@@ -76,8 +82,10 @@ static int on_head(void *user, const struct reg_res *res, struct bld_err *err)
                 if (r < 0)
                         return r;
         }
+        if (g->decode && g->packed)
+                return 0; /* the length is that of the packed bytes */
         if (length && parse_u64(length, 0, UINT64_MAX, &n) && n != g->desc->size)
-                return n == 0 ? GET_EMPTY : GET_WRONG_LENGTH;
+                return g->packed ? GET_PACKED : n == 0 ? GET_EMPTY : GET_WRONG_LENGTH;
         return 0;
 }
 
@@ -105,6 +113,8 @@ static int send(struct get *g, struct req *rq, struct bld_err *err)
         req_again(rq);
         strv_done(&rq->headers);
         g->asked = g->off;
+        if (g->decode)
+                rq->flags |= REQ_DECODE;
         if (g->asked > 0)
                 r = req_header(rq, err, "Range: bytes=%llu-", (unsigned long long)g->asked);
         if (r == 0 && g->no_cache)
@@ -161,6 +171,16 @@ static int wrong_digest(struct get *g, const struct req *rq, struct bld_err *err
         return err_why(err, r, "%llu bytes with digest %s", (unsigned long long)g->off, have);
 }
 
+/* A digest is that of the stored bytes; somebody on the way has packed them. */
+static int unpack(struct get *g, struct bld_err *err)
+{
+        int r;
+
+        g->decode = g->no_range = true;
+        r = restart(g, err);
+        return r < 0 ? r : 1;
+}
+
 /* All arrived: is it what was asked for? 1: try once more. */
 static int verify(struct get *g, struct req *rq, struct bld_err *err)
 {
@@ -171,6 +191,8 @@ static int verify(struct get *g, struct req *rq, struct bld_err *err)
         hasher_end(&h, &d);
         if (digest_eq(&d, &g->desc->digest))
                 return 0;
+        if (g->packed && !g->decode)
+                return unpack(g, err);
         if (g->restarts++ > 0 || g->c->retries == 0)
                 return wrong_digest(g, rq, err);
         reg_note(g->c, "%s: the bytes do not match the digest; once more from the start", g->what);
@@ -188,10 +210,13 @@ static int disliked(struct get *g, struct req *rq, int how, struct bld_err *err)
                 r = restart(g, err);
                 return r < 0 ? r : 1;
         }
-        if (how == GET_EMPTY && g->restarts++ == 0) {
+        if (how == GET_PACKED && !g->decode)
+                return unpack(g, err);
+        if (how != GET_BAD_RANGE && g->c->retries > 0 && g->restarts++ == 0) {
                 /* a broken cache on the way answers so */
-                g->no_cache = true;
-                r = retry_resume_wait(rq, err);
+                reg_note(g->c, "%s: not the length of the blob; once more from the start", g->what);
+                g->no_cache = g->no_range = true;
+                r = restart(g, err);
                 return r < 0 ? r : 1;
         }
         if (how == GET_BAD_RANGE)
@@ -214,8 +239,15 @@ static int refused(struct get *g, struct req *rq, struct bld_err *err)
         int r;
 
         /* the signed URL has expired: the registry gives a fresh one */
-        if (rq->foreign && (rq->res.status == 403 || rq->res.status == 400) && g->denied++ == 0)
-                return 1;
+        if (rq->foreign && (rq->res.status == 403 || rq->res.status == 400) && g->denied < 2) {
+                if (g->denied++ == 0)
+                        return 1;
+                if (g->asked > 0) { /* not the URL: it may be the range */
+                        g->no_range = true;
+                        r = restart(g, err);
+                        return r < 0 ? r : 1;
+                }
+        }
         if (rq->res.status == 416) {
                 if (g->off == g->desc->size)
                         return verify(g, rq, err);

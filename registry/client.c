@@ -19,6 +19,7 @@ static const struct reg_timing usual_timing = {
         .backoff_max = 30000,
         .resume = 1000,
         .mirror = 5000,
+        .lag = 3000,
 };
 
 static void host_free(void *p)
@@ -95,6 +96,7 @@ static int client_init(struct reg_client *c, struct bld_err *err)
         map_init(&c->noted, NULL);
         map_init(&c->realms, free);
         map_init(&c->creds_seen, NULL);
+        map_init(&c->helper_answers, reg_helper_answer_free);
         return 0;
 }
 
@@ -138,6 +140,7 @@ void reg_client_free(struct reg_client *c)
         map_done(&c->hosts);
         map_done(&c->realms);
         map_done(&c->creds_seen);
+        map_done(&c->helper_answers);
         for (size_t i = 0; i < c->creds_all.n; i++)
                 reg_creds_free(c->creds_all.v[i]);
         reg_creds_list_done(&c->creds_all);

@@ -29,6 +29,7 @@ struct reg_timing {
         int64_t backoff, backoff_max;
         int64_t resume; /* wait before a download is resumed */
         int64_t mirror; /* connecting to a mirror */
+        int64_t lag;    /* between looks for what must be there */
 };
 
 enum reg_scheme { REG_SCHEME_UNKNOWN, REG_SCHEME_HTTPS, REG_SCHEME_HTTP };
@@ -108,6 +109,7 @@ struct reg_client {
         pthread_mutex_t creds_lock;
         /* guarded by creds_lock */
         struct map creds_seen;           /* repository key -> struct reg_creds, borrowed */
+        struct map helper_answers;       /* "suffix server" -> struct reg_helper_answer */
         struct reg_creds_list creds_all; /* owns; the replaced ones may still be in use */
 };
 

@@ -1,325 +1,141 @@
-/* Where credentials come from, in order; the first source with a match wins, a source without one
- * never hides a later one, and a broken source is a warning: public images need no credentials. */
-#include <ctype.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <pwd.h>
+/* Credentials of a repository: the first place with a match wins, one without never hides a later
+ * one. Found once and remembered; a helper is asked once per registry. */
 #include <string.h>
-#include <unistd.h>
 
 #include "base/err.h"
-#include "base/fd.h"
 #include "base/num.h"
 #include "registry/client_priv.h"
+#include "registry/cred_priv.h"
 
-#define FILE_MAX (16u << 20)
 #define HELPER_TIMEOUT_MS 30000
 
-struct search {
-        struct reg_client *c;
-        const struct reg_repo *repo;
-        const char *source; /* file being read, for messages */
-        struct sb *explain; /* one line per place, or NULL */
+/* ---- what helpers answered ---- */
+
+struct reg_helper_answer {
+        struct reg_creds *creds; /* NULL: not logged in, or it failed */
+        char *trouble;           /* why it failed, or NULL */
 };
 
-static void explain(struct search *s, const char *what)
+void reg_helper_answer_free(void *p)
 {
-        if (s->explain)
-                sb_fmt(s->explain, "%s: %s\n", s->source, what);
+        struct reg_helper_answer *a = p;
+
+        reg_creds_free(a->creds);
+        free(a->trouble);
+        free(a);
 }
 
-static void warn(void *user, const char *text)
+static char *copy(const char *s, bool *failed)
 {
-        struct search *s = user;
+        char *n = s ? mem_strdup(s) : NULL;
 
-        reg_note_once(s->c, "%s: %s", s->source, text);
-        explain(s, text);
+        *failed |= s && !n;
+        return n;
 }
 
-/* A helper that fails is named, and the search goes on. */
-static int run_helper(void *user, const char *suffix, const char *server, struct reg_creds **ret,
-                      struct bld_err *err)
+static int creds_copy(const struct reg_creds *k, struct reg_creds **ret, struct bld_err *err)
 {
-        struct search *s = user;
+        AUTO(reg_creds_free_p) struct reg_creds *n = mem_zalloc(1, sizeof(*n));
+        bool failed = !n;
+
+        if (n) {
+                n->user = copy(k->user, &failed);
+                n->pass = copy(k->pass, &failed);
+                n->identity = copy(k->identity, &failed);
+                n->bearer = copy(k->bearer, &failed);
+                n->from_helper = k->from_helper;
+        }
+        if (failed)
+                return err_nomem(err, "keep credentials");
+        *ret = TAKE_PTR(&n);
+        return 1;
+}
+
+/* Ask the program. Its trouble is kept with the answer: it is named again where it mattered. */
+static int ask(struct reg_cred_search *s, const char *suffix, const char *server,
+               struct reg_helper_answer *a, struct bld_err *err)
+{
         struct bld_err why = BLD_ERR_INIT;
         int r;
 
         if (!reg_helper_suffix_ok(suffix)) {
-                warn(s, "credential helper name not understood");
-                return 0;
+                a->trouble = mem_strdup("credential helper name not understood");
+                return a->trouble ? 0 : err_nomem(err, "ask a credential helper");
         }
-        r = reg_helper_get(suffix, server, HELPER_TIMEOUT_MS, s->c->cancel, ret, &why);
-        if (r < 0 && why.code != BLD_E_CANCELLED && why.code != BLD_E_NOMEM) {
-                warn(s, why.msg);
+        r = reg_helper_get(suffix, server, HELPER_TIMEOUT_MS, s->c->cancel, &a->creds, &why);
+        if (r >= 0)
                 return 0;
-        }
-        if (r < 0)
+        if (why.code == BLD_E_CANCELLED || why.code == BLD_E_NOMEM) {
                 err_copy(err, &why);
-        return r;
+                return r;
+        }
+        a->trouble = mem_strdup(why.msg);
+        return a->trouble ? 0 : err_nomem(err, "ask a credential helper");
 }
 
-/* `host` of the reference, which is what auth files are keyed by. */
-static char *ref_host(const struct reg_repo *repo)
+int reg_cred_helper(void *search, const char *suffix, const char *server, struct reg_creds **ret,
+                    struct bld_err *err)
 {
-        return mem_strndup(repo->shown, strcspn(repo->shown, "/"));
-}
-
-/* What was found is this source's. 1, or no memory. */
-static int claim(struct search *s, struct reg_creds *k, struct bld_err *err)
-{
-        free(k->source);
-        k->source = mem_strdup(s->source);
-        k->found_ns = time_mono_ns();
-        explain(s, "found");
-        return k->source ? 1 : err_nomem(err, "keep credentials");
-}
-
-static int from_json(struct search *s, const char *text, size_t len, bool legacy,
-                     struct reg_creds **ret, struct bld_err *err)
-{
-        AUTO_JS struct js *doc = NULL;
-        AUTO_FREE char *host = ref_host(s->repo);
-        struct reg_auth_query q = {.host = host,
-                                   .path = s->repo->path,
-                                   .legacy = legacy,
-                                   .helper = run_helper,
-                                   .warn = warn,
-                                   .user = s};
+        struct reg_cred_search *s = search;
+        AUTO_SB struct sb key = SB_INIT(8192);
+        struct reg_helper_answer *a;
         int r;
 
-        if (!host)
-                return err_nomem(err, "look for credentials");
-        /* the parser's own message could quote a secret */
-        if (js_parse(text, len, &doc, NULL) < 0 || !js_is_obj(doc)) {
-                warn(s, "is not a JSON object; ignored");
+        sb_fmt(&key, "%s %s", suffix, server);
+        r = sb_check(&key, "ask a credential helper", err);
+        if (r < 0)
+                return r;
+        a = map_get(&s->c->helper_answers, sb_text(&key));
+        if (!a && s->peek)
                 return 0;
+        if (!a || (s->renew && a->creds)) {
+                a = mem_zalloc(1, sizeof(*a));
+                if (!a)
+                        return err_nomem(err, "ask a credential helper");
+                r = ask(s, suffix, server, a, err);
+                if (r == 0 && map_set(&s->c->helper_answers, sb_text(&key), a) < 0)
+                        r = err_nomem(err, "ask a credential helper");
+                if (r < 0) {
+                        reg_helper_answer_free(a);
+                        return r;
+                }
         }
-        r = reg_auth_file_find(doc, &q, ret, err);
-        if (r == 1) {
-                r = claim(s, *ret, err);
-        } else if (r == 0) {
-                explain(s, "no entry for this registry");
-        }
-        return r;
+        if (a->trouble)
+                reg_cred_warn(s, a->trouble);
+        return a->creds ? creds_copy(a->creds, ret, err) : 0;
 }
 
-static int from_file(struct search *s, const char *path, bool must_exist, bool legacy,
-                     struct reg_creds **ret, struct bld_err *err)
-{
-        AUTO_SB struct sb text = SB_INIT(FILE_MAX);
-        struct bld_err why = BLD_ERR_INIT;
-        int r;
+/* ---- the search ---- */
 
-        s->source = path;
-        r = file_read(AT_FDCWD, path, &text, &why);
-        if (r < 0 && must_exist && why.code == BLD_E_NOT_FOUND)
-                return err_set(err, BLD_E_NOT_FOUND, "auth file \"%s\" does not exist", path);
-        if (r < 0) {
-                if (why.code != BLD_E_NOT_FOUND && why.sys != ENOTDIR)
-                        warn(s, why.msg);
-                else
-                        explain(s, "not there");
-                return 0;
-        }
-        r = from_json(s, sb_text(&text), text.len, legacy, ret, err);
-        explicit_bzero(text.buf, text.len);
-        return r;
+void reg_cred_explain(struct reg_cred_search *s, const char *what)
+{
+        if (s->explain)
+                sb_fmt(s->explain, "%s: %s\n", s->source, what);
+        s->told = true;
 }
 
-/* "user:password" */
-static int from_pair(struct search *s, const char *user, size_t user_len, const char *pass,
-                     struct reg_creds **ret, struct bld_err *err)
+void reg_cred_warn(void *search, const char *text)
 {
-        AUTO(reg_creds_free_p) struct reg_creds *k = mem_zalloc(1, sizeof(*k));
+        struct reg_cred_search *s = search;
 
-        if (!k)
-                return err_nomem(err, "keep credentials");
-        k->user = mem_strndup(user, user_len);
-        k->pass = mem_strdup(pass);
-        k->source = mem_strdup(s->source);
-        k->found_ns = time_mono_ns();
-        if (!k->user || !k->pass || !k->source)
-                return err_nomem(err, "keep credentials");
-        explain(s, "found");
-        *ret = TAKE_PTR(&k);
-        return 1;
+        reg_note_once(s->c, "%s: %s", s->source, text);
+        reg_cred_explain(s, text);
 }
 
-/* BLD_REGISTRY_<HOST>_USER and _PASSWORD */
-static int from_host_env(struct search *s, struct reg_creds **ret, struct bld_err *err)
+static int search(struct reg_cred_search *s, struct reg_creds **ret, struct bld_err *err)
 {
-        AUTO_SB struct sb name = SB_INIT(1024);
-        AUTO_FREE char *host = ref_host(s->repo);
-        const char *user, *pass;
-        size_t stem;
-
-        if (!host)
-                return err_nomem(err, "look for credentials");
-        sb_str(&name, "BLD_REGISTRY_");
-        for (const char *p = host; *p; p++)
-                sb_char(&name, isalnum((unsigned char)*p) ? (char)toupper((unsigned char)*p) : '_');
-        stem = name.len;
-        sb_str(&name, "_PASSWORD");
-        pass = getenv(sb_text(&name));
-        sb_cut(&name, stem);
-        sb_str(&name, "_USER");
-        user = getenv(sb_text(&name));
-        s->source = sb_text(&name);
-        if (!user || !*user || !pass)
-                return 0;
-        return from_pair(s, user, strlen(user), pass, ret, err);
-}
-
-static const char *home_dir(void)
-{
-        const char *home = getenv("HOME");
-        struct passwd *pw;
-
-        if (home && *home)
-                return home;
-        pw = getpwuid(getuid()); /* under creds_lock, and nobody else here calls it */
-        return pw ? pw->pw_dir : NULL;
-}
-
-static int from_path(struct search *s, const char *dir, const char *rest, bool legacy,
-                     struct reg_creds **ret, struct bld_err *err)
-{
-        AUTO_SB struct sb path = SB_INIT(8192);
-
-        if (!dir || !*dir)
-                return 0;
-        sb_fmt(&path, "%s/%s", dir, rest);
-        return from_file(s, sb_text(&path), false, legacy, ret, err);
-}
-
-static int from_usual_files(struct search *s, struct reg_creds **ret, struct bld_err *err)
-{
-        const char *home = home_dir(), *run = getenv("XDG_RUNTIME_DIR");
-        const char *conf = getenv("XDG_CONFIG_HOME");
-        char run_uid[64];
-        int r;
-
-        r = from_path(s, getenv("DOCKER_CONFIG"), "config.json", false, ret, err);
-        if (r == 0) {
-                (void)snprintf(run_uid, sizeof(run_uid), "/run/containers/%u", geteuid());
-                r = run && *run ? from_path(s, run, "containers/auth.json", false, ret, err)
-                                : from_path(s, run_uid, "auth.json", false, ret, err);
-        }
-        if (r == 0)
-                r = conf && *conf
-                            ? from_path(s, conf, "containers/auth.json", false, ret, err)
-                            : from_path(s, home, ".config/containers/auth.json", false, ret, err);
-        if (r == 0)
-                r = from_path(s, home, ".docker/config.json", false, ret, err);
-        if (r == 0)
-                r = from_path(s, home, ".dockercfg", true, ret, err);
-        return r;
-}
-
-/* A job of GitLab's CI may use its registry. */
-static int from_gitlab(struct search *s, struct reg_creds **ret, struct bld_err *err)
-{
-        static const char *const pairs[][2] = {{"CI_REGISTRY_USER", "CI_REGISTRY_PASSWORD"},
-                                               {"CI_DEPLOY_USER", "CI_DEPLOY_PASSWORD"},
-                                               {NULL, "CI_JOB_TOKEN"}};
-        const char *of = getenv("CI_REGISTRY");
-        AUTO_FREE char *host = ref_host(s->repo);
-
-        if (!host)
-                return err_nomem(err, "look for credentials");
-        s->source = "$CI_REGISTRY";
-        if (!of || strcasecmp(of, host) != 0) {
-                explain(s, of && *of ? "is another registry" : "not set");
-                return 0;
-        }
-        for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
-                const char *user = pairs[i][0] ? getenv(pairs[i][0]) : "gitlab-ci-token";
-                const char *pass = getenv(pairs[i][1]);
-
-                s->source = pairs[i][1];
-                if (user && *user && pass && *pass)
-                        return from_pair(s, user, strlen(user), pass, ret, err);
-        }
-        return 0;
-}
-
-/* --credential-helper NAME: a source of ours, or docker-credential-NAME. The cloud's own are known
- * by other names than those of the flag. */
-static int from_helper_flags(struct search *s, struct reg_creds **ret, struct bld_err *err)
-{
-        static const char *const known[][2] = {{"ecr", "ecr-login"}, {"acr", "acr-env"}};
-        AUTO_FREE char *host = ref_host(s->repo);
         int r = 0;
 
-        if (!host)
-                return err_nomem(err, "look for credentials");
-        for (size_t i = 0; r == 0 && i < s->c->helpers.n; i++) {
-                const char *name = s->c->helpers.v[i];
-
-                s->source = "--credential-helper";
-                if (strcmp(name, "env") == 0) {
-                        r = from_host_env(s, ret, err);
-                        continue;
-                }
-                if (strcmp(name, "gitlab") == 0) {
-                        r = from_gitlab(s, ret, err);
-                        continue;
-                }
-                if (!reg_helper_suffix_ok(name))
-                        return err_set(err, BLD_E_USAGE,
-                                       "--credential-helper takes the NAME of a "
-                                       "docker-credential-NAME, not \"%.100s\"",
-                                       name);
-                for (size_t k = 0; k < ARRAY_LEN(known); k++)
-                        if (strcmp(name, known[k][0]) == 0)
-                                name = known[k][1];
-                r = reg_helper_ask(name, host, run_helper, s, ret, err);
-                if (r == 1)
-                        r = claim(s, *ret, err);
-        }
-        return r;
-}
-
-static int search(struct search *s, struct reg_creds **ret, struct bld_err *err)
-{
-        const char *env;
-        int r = 0;
-
-        if (s->c->creds && !s->repo->mirror) {
-                const char *colon = strchr(s->c->creds, ':');
-
-                s->source = "--creds";
-                if (!colon)
-                        return err_set(err, BLD_E_USAGE, "--creds needs USER:PASS");
-                return from_pair(s, s->c->creds, (size_t)(colon - s->c->creds), colon + 1, ret,
-                                 err);
-        }
-        if (s->c->authfile)
-                r = from_file(s, s->c->authfile, true, false, ret, err);
-        if (r == 0)
-                r = from_helper_flags(s, ret, err);
-        if (r == 0)
-                r = from_host_env(s, ret, err);
-        env = getenv("DOCKER_AUTH_CONFIG");
-        if (r == 0 && env && *env) {
-                s->source = "$DOCKER_AUTH_CONFIG";
-                r = from_json(s, env, strlen(env), false, ret, err);
-        }
-        env = getenv("REGISTRY_AUTH_FILE");
-        if (r == 0 && env && *env)
-                r = from_file(s, env, true, false, ret, err);
-        if (r == 0)
-                r = from_usual_files(s, ret, err);
-        if (r == 0)
-                r = from_gitlab(s, ret, err);
+        for (size_t i = 0; r == 0 && i < reg_n_cred_sources; i++)
+                r = reg_cred_sources[i](s, ret, err);
         return r;
 }
 
 /* Search and remember, an empty result too. Under creds_lock. */
-static int search_new(struct reg_client *c, const struct reg_repo *repo, struct reg_creds **ret,
-                      struct bld_err *err)
+static int search_new(struct reg_client *c, const struct reg_repo *repo, bool renew,
+                      struct reg_creds **ret, struct bld_err *err)
 {
-        struct search s = {.c = c, .repo = repo};
+        struct reg_cred_search s = {.c = c, .repo = repo, .renew = renew};
         struct reg_creds *found = NULL, **slot;
         int r = search(&s, &found, err);
 
@@ -348,7 +164,7 @@ int reg_creds_get(struct reg_client *c, const struct reg_repo *repo, bool renew,
         (void)pthread_mutex_lock(&c->creds_lock);
         k = map_get(&c->creds_seen, repo->key);
         if (!k || (renew && k->from_helper))
-                r = search_new(c, repo, &k, err);
+                r = search_new(c, repo, renew, &k, err);
         (void)pthread_mutex_unlock(&c->creds_lock);
         if (r < 0)
                 return r;
@@ -356,13 +172,101 @@ int reg_creds_get(struct reg_client *c, const struct reg_repo *repo, bool renew,
         return 0;
 }
 
-void reg_creds_explain(struct reg_client *c, const struct reg_repo *repo, struct sb *out)
-{
-        struct search s = {.c = c, .repo = repo, .explain = out};
-        struct reg_creds *found = NULL;
+/* ---- telling about it ---- */
 
+/* user "ann", or what else they are; never the secret */
+static void describe(const struct reg_creds *k, struct sb *out)
+{
+        if (k->user) {
+                sb_str(out, "user \"");
+                reg_safe(out, k->user, strlen(k->user), 80);
+                sb_char(out, '"');
+        } else {
+                sb_str(out, k->identity ? "an identity token" : "a token");
+        }
+}
+
+/* All places, in order, also behind the first match. */
+static void walk(struct reg_cred_search *s,
+                 void (*tell)(struct reg_cred_search *s, const struct reg_creds *k, bool first,
+                              void *user),
+                 void *user)
+{
+        bool first = true;
+
+        (void)pthread_mutex_lock(&s->c->creds_lock);
+        for (size_t i = 0; i < reg_n_cred_sources; i++) {
+                AUTO(reg_creds_free_p) struct reg_creds *k = NULL;
+                struct bld_err why = BLD_ERR_INIT;
+                int r = reg_cred_sources[i](s, &k, &why);
+
+                if (r < 0)
+                        reg_cred_explain(s, why.msg);
+                if (r == 1 && reg_creds_any(k)) {
+                        tell(s, k, first, user);
+                        first = false;
+                }
+        }
+        (void)pthread_mutex_unlock(&s->c->creds_lock);
+}
+
+static void tell_line(struct reg_cred_search *s, const struct reg_creds *k, bool first, void *user)
+{
+        struct sb *out = user;
+
+        sb_fmt(out, "%s: ", s->source);
+        describe(k, out);
+        sb_str(out, first ? ", used\n" : ", not used\n");
+}
+
+int reg_creds_explain(struct reg_client *c, const struct img_ref *ref, struct sb *out,
+                      struct bld_err *err)
+{
+        struct reg_cred_search s = {.c = c, .explain = out};
+        struct reg_repo *repo = NULL;
+        int r = reg_repo_get(c, ref, &repo, err);
+
+        if (r < 0)
+                return r;
+        s.repo = repo;
+        walk(&s, tell_line, out);
+        return sb_check(out, "explain credentials", err);
+}
+
+struct evidence {
+        struct bld_err *err;
+        int code;
+        unsigned lines;
+};
+
+static void tell_why(struct reg_cred_search *s, const struct reg_creds *k, bool first, void *user)
+{
+        AUTO_SB struct sb who = SB_INIT(1024);
+        struct evidence *e = user;
+
+        if (e->lines++ >= 4)
+                return;
+        describe(k, &who);
+        err_why(e->err, e->code, "%s%s %s %s",
+                first ? "credentials: " : "not used: ", sb_text(&who), first ? "from" : "in",
+                s->source);
+}
+
+bool reg_creds_evidence(struct reg_client *c, const struct reg_repo *repo, struct bld_err *err,
+                        int code)
+{
+        AUTO_SB struct sb trouble = SB_INIT(64u << 10);
+        struct reg_cred_search s = {.c = c, .repo = repo, .peek = true};
+        struct evidence e = {.err = err, .code = code};
+
+        walk(&s, tell_why, &e);
         (void)pthread_mutex_lock(&c->creds_lock);
-        (void)search(&s, &found, NULL);
+        for (struct map_entry *it = NULL; (it = map_next(&c->helper_answers, it));) {
+                const struct reg_helper_answer *a = it->value;
+
+                if (a->trouble && e.lines++ < 6)
+                        err_why(err, code, "%s", a->trouble);
+        }
         (void)pthread_mutex_unlock(&c->creds_lock);
-        reg_creds_free(found);
+        return e.lines > 0;
 }

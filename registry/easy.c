@@ -259,9 +259,7 @@ static bool setup_headers(struct xfer *x, const struct curl_api *api, CURL *h)
 
         for (size_t i = 0; i < x->headers.n; i++)
                 ok &= add_header(x, api, x->headers.v[i]);
-        (void)pthread_mutex_lock(&x->c->lock);
-        expect = size > EXPECT_FROM && !x->host->no_expect;
-        (void)pthread_mutex_unlock(&x->c->lock);
+        expect = size > EXPECT_FROM && !x->no_expect;
         /* an empty value keeps curl from adding its own */
         if (!x->body && !x->upload)
                 ok &= add_header(x, api, "Content-Type:");
@@ -341,6 +339,8 @@ static bool setup_common(struct xfer *x, const struct curl_api *api, CURL *h)
         ok &= set_ptr(api, h, CURLOPT_WRITEDATA, x);
         ok &= api->easy_setopt(h, CURLOPT_PREREQFUNCTION, on_prereq) == CURLE_OK;
         ok &= set_ptr(api, h, CURLOPT_PREREQDATA, x);
+        if (x->decode)
+                ok &= set_str(api, h, CURLOPT_ACCEPT_ENCODING, "gzip, deflate");
         /* a slow resolver must not hold up the end of a cancelled build; unknown to old curls */
         (void)set_long(api, h, CURLOPT_QUICK_EXIT, 1);
         return ok;

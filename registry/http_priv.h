@@ -77,6 +77,8 @@ struct xfer {
         bool stream;               /* a 200 or 206 body goes through the ring */
         size_t body_max;           /* of a 2xx body that is not streamed */
         bool blob;                 /* takes a blob slot, HTTP/1.1 */
+        bool no_expect;            /* the server does not know 100-continue */
+        bool decode;               /* undo Content-Encoding */
         bool verify;               /* TLS certificates */
         const struct reg_tls *tls; /* client certificate */
         const struct sb *ca;       /* trust anchors; empty: curl's own */

@@ -4,48 +4,14 @@
 
 #include "base/err.h"
 #include "base/num.h"
-#include "registry/request_priv.h"
+#include "registry/target_priv.h"
 
+/* Replicas may lag behind: so often what must be there is looked for. */
+#define LAG_TRIES 3
 /* Without it distribution answers 404 for OCI documents, and may convert Docker lists. */
-#define ACCEPT \
-        "Accept: " MT_OCI_INDEX ", " MT_OCI_MANIFEST ", " MT_DOCKER_LIST ", " MT_DOCKER_MANIFEST
+#define ACCEPT MT_OCI_INDEX ", " MT_OCI_MANIFEST ", " MT_DOCKER_LIST ", " MT_DOCKER_MANIFEST
 
-struct target {
-        struct reg_repo *repo;
-        char name[DIGEST_STR_MAX + 128]; /* tag or digest */
-        struct sb what, path, shown;
-};
-
-static void target_done(struct target *t)
-{
-        sb_done(&t->what);
-        sb_done(&t->path);
-        sb_done(&t->shown);
-}
-
-static int target_init(struct target *t, struct reg_repo *repo, const struct img_ref *ref,
-                       const char *verb, struct bld_err *err)
-{
-        int r;
-
-        t->repo = repo;
-        /* with both, the digest says what is fetched; the tag is for people */
-        if (digest_is_set(&ref->digest))
-                digest_format(&ref->digest, t->name);
-        else
-                (void)str_copy(t->name, sizeof(t->name), ref->tag ? ref->tag : "latest");
-        sb_init(&t->what, 4096);
-        sb_init(&t->path, 4096);
-        sb_init(&t->shown, 4096);
-        sb_fmt(&t->shown, "%s%s%s", t->repo->shown, digest_is_set(&ref->digest) ? "@" : ":",
-               t->name);
-        sb_fmt(&t->what, "%s of %s", verb, sb_text(&t->shown));
-        sb_fmt(&t->path, "/v2/%s/manifests/%s", t->repo->path, t->name);
-        r = sb_check(&t->path, "build a request", err);
-        return r < 0 ? r : sb_check(&t->what, "build a request", err);
-}
-
-static int not_found(const struct target *t, const struct req *rq, struct bld_err *err)
+static int not_found(const struct reg_target *t, const struct req *rq, struct bld_err *err)
 {
         AUTO_SB struct sb text = SB_INIT(4096);
 
@@ -97,6 +63,26 @@ static bool head_complete(const struct reg_res *res, const struct img_ref *ref,
         return true;
 }
 
+/* Some do not take a list of types, and say 406: one after the other. */
+static int ask_by_type(struct req *rq, struct bld_err *err)
+{
+        static const char *const types[] = {ACCEPT, MT_OCI_INDEX, MT_OCI_MANIFEST, MT_DOCKER_LIST,
+                                            MT_DOCKER_MANIFEST};
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && i < ARRAY_LEN(types); i++) {
+                strv_done(&rq->headers);
+                r = req_header(rq, err, "Accept: %s", types[i]);
+                if (i > 0)
+                        req_again(rq);
+                if (r == 0)
+                        r = req_run(rq, err);
+                if (rq->res.fault != REG_FAULT_NONE || rq->res.status != 406)
+                        break;
+        }
+        return r;
+}
+
 /* A captive portal or a broken proxy answers 200 with a page of its own; the next answer may be
  * the registry's. */
 static int once_more(struct req *rq, struct bld_err *err)
@@ -115,8 +101,8 @@ static int once_more(struct req *rq, struct bld_err *err)
         return req_run(rq, err);
 }
 
-static int check_manifest(const struct target *t, const struct img_ref *ref, const struct req *rq,
-                          struct img_desc *d, struct bld_err *err)
+static int check_manifest(const struct reg_target *t, const struct img_ref *ref,
+                          const struct req *rq, struct img_desc *d, struct bld_err *err)
 {
         const struct sb *body = &rq->res.body;
         char want[DIGEST_STR_MAX], have[DIGEST_STR_MAX];
@@ -159,23 +145,19 @@ static int get_from(struct reg_client *c, struct reg_repo *repo, unsigned flags,
                     const struct img_ref *ref, struct sb *out, struct img_desc *ret,
                     struct bld_err *err)
 {
-        AUTO(target_done) struct target t = {0};
+        AUTO_TARGET struct reg_target t = {0};
         AUTO(img_desc_done) struct img_desc d = {0};
         AUTO_REQ struct req rq = {0};
         int r;
 
-        r = target_init(&t, repo, ref, "pull", err);
+        r = reg_target_manifest(&t, repo, ref, "pull", err);
         if (r < 0)
                 return r;
-        req_init(&rq, c, repo, sb_text(&t.what));
-        rq.path = sb_text(&t.path);
+        r = reg_target_req(&t, c, &rq, "GET", "pull", err);
         rq.body_max = IMG_MANIFEST_MAX;
         rq.flags = flags;
-        r = req_header(&rq, err, ACCEPT);
         if (r == 0)
-                r = req_scope(&rq, repo->path, "pull", err);
-        if (r == 0)
-                r = req_run(&rq, err);
+                r = ask_by_type(&rq, err);
         if (r == 0)
                 r = once_more(&rq, err);
         if (r < 0)
@@ -232,22 +214,19 @@ static bool head_works(struct reg_client *c, struct reg_host *h, bool learn)
 static int head_from(struct reg_client *c, struct reg_repo *repo, unsigned flags,
                      const struct img_ref *ref, struct img_desc *ret, struct bld_err *err)
 {
-        AUTO(target_done) struct target t = {0};
+        AUTO_TARGET struct reg_target t = {0};
         AUTO_SB struct sb doc = SB_INIT(IMG_MANIFEST_MAX);
         struct bld_err why = BLD_ERR_INIT;
         AUTO_REQ struct req rq = {0};
         int r;
 
-        r = target_init(&t, repo, ref, "look-up", err);
+        r = reg_target_manifest(&t, repo, ref, "look-up", err);
         if (r < 0)
                 return r;
-        req_init(&rq, c, repo, sb_text(&t.what));
-        rq.method = "HEAD";
-        rq.path = sb_text(&t.path);
+        r = reg_target_req(&t, c, &rq, "HEAD", "pull", err);
         rq.flags = flags;
-        r = req_header(&rq, err, ACCEPT);
         if (r == 0)
-                r = req_scope(&rq, repo->path, "pull", err);
+                r = req_header(&rq, err, "Accept: " ACCEPT);
         if (r == 0)
                 r = req_run(&rq, err);
         if (r < 0)
@@ -295,54 +274,135 @@ int reg_manifest_head(struct reg_client *c, const struct img_ref *ref, struct im
         return r;
 }
 
-/* A 2xx that is not the 201 of a registry may come from anything: look. */
-static int verify_put(struct reg_client *c, const struct img_ref *ref, const struct target *t,
+int reg_manifest_get_listed(struct reg_client *c, const struct img_ref *ref, struct sb *out,
+                            struct img_desc *ret, struct bld_err *err)
+{
+        for (unsigned i = 0;; i++) {
+                int r = reg_manifest_get(c, ref, out, ret, err);
+
+                if (r != BLD_E_NOT_FOUND || i + 1 == LAG_TRIES || c->retries == 0)
+                        return r;
+                reg_note(c, "%.*s; its index lists it: once more", (int)strcspn(err->msg, "\n"),
+                         err->msg);
+                r = reg_sleep(c, c->timing.lag, err);
+                if (r < 0)
+                        return r;
+                err_clear(err);
+                sb_reset(out);
+        }
+}
+
+/* A 2xx that is not the 201 of a registry may come from anything: look. What was just stored may
+ * be a moment behind where it is read. */
+static int verify_put(struct reg_client *c, const struct img_ref *ref, const struct reg_target *t,
                       const struct digest *ours, struct bld_err *err)
 {
-        AUTO(img_desc_done) struct img_desc d = {0};
-        int r = head_from(c, t->repo, 0, ref, &d, err);
+        for (unsigned i = 0; i < LAG_TRIES; i++) {
+                AUTO(img_desc_done) struct img_desc d = {0};
+                int r = i ? reg_sleep(c, c->timing.lag, err) : 0;
 
-        if (r < 0)
-                return r;
-        if (r == 0 || !digest_eq(&d.digest, ours))
-                return err_set(err, BLD_E_CORRUPT, "%s: accepted, but it is not there",
-                               sb_text(&t->what));
+                if (r == 0)
+                        r = head_from(c, t->repo, 0, ref, &d, err);
+                if (r < 0)
+                        return r;
+                if (r == 1 && digest_eq(&d.digest, ours))
+                        return 0;
+        }
+        return err_set(err, BLD_E_CORRUPT, "%s: accepted, but it is not there", sb_text(&t->what));
+}
+
+/* The digests a MANIFEST_BLOB_UNKNOWN names, as a member of `detail` or its whole. */
+static int list_missing(const struct req *rq, struct strv *out, struct bld_err *err)
+{
+        AUTO_JS struct js *doc = NULL;
+        const struct js *errors;
+
+        if (rq->res.body.len == 0 ||
+            js_parse(sb_text(&rq->res.body), rq->res.body.len, &doc, NULL) < 0)
+                return 0;
+        errors = js_get(doc, "errors");
+        for (size_t i = 0; i < js_len(errors); i++) {
+                const struct js *e = js_at(errors, i), *detail = js_get(e, "detail");
+                const char *name = js_str(detail) ? js_str(detail) : js_get_str(detail, "digest");
+                struct digest d;
+
+                if (!str_eq(js_get_str(e, "code"), "MANIFEST_BLOB_UNKNOWN") || !name ||
+                    digest_parse(name, &d, NULL) < 0)
+                        continue;
+                if (strv_add(out, name) < 0)
+                        return err_nomem(err, "push");
+        }
         return 0;
 }
 
-static int put_answer(struct reg_client *c, const struct img_ref *ref, const struct target *t,
-                      const struct req *rq, const void *p, size_t n, struct bld_err *err)
+static int put_refused(const struct req *rq, const char *media_type, struct strv *missing,
+                       struct bld_err *err)
 {
-        struct digest ours, said;
-        struct hasher h;
-        int r;
+        int status = rq->res.status, r = req_refused(rq, err);
+        struct bld_err why = BLD_ERR_INIT;
 
-        if (rq->res.status < 200 || rq->res.status > 299) {
-                r = req_refused(rq, err);
-                if (rq->res.status == 400 && req_has_code(rq, "MANIFEST_INVALID"))
-                        err_try(err, r, "an old registry may want --format docker");
-                return r;
+        if (missing && list_missing(rq, missing, &why) < 0) {
+                err_copy(err, &why);
+                return why.code;
         }
-        hasher_init(&h, digest_is_set(&ref->digest) ? ref->digest.algo : DIGEST_SHA256);
-        hasher_add(&h, p, n);
-        hasher_end(&h, &ours);
-        if (digest_header(&rq->res, &said) && said.algo == ours.algo) {
-                if (digest_eq(&said, &ours))
+        if ((status == 415 || (status == 400 && req_has_code(rq, "MANIFEST_INVALID"))) &&
+            (str_eq(media_type, MT_OCI_MANIFEST) || str_eq(media_type, MT_OCI_INDEX)))
+                err_try(err, r, "--format docker, if the registry is too old for OCI manifests");
+        return r;
+}
+
+/* What is under ref's name now is what was sent. */
+static int put_accepted(struct reg_client *c, const struct img_ref *ref, const struct reg_target *t,
+                        const struct req *rq, const struct digest *ours, struct bld_err *err)
+{
+        struct digest said;
+
+        if (digest_header(&rq->res, &said) && said.algo == ours->algo) {
+                if (digest_eq(&said, ours))
                         return 0;
                 return err_set(err, BLD_E_CORRUPT, "%s: %s stored other bytes than were sent",
                                sb_text(&t->what), rq->at.host);
         }
         if (rq->res.status == 201 && reg_res_header(&rq->res, "Location", 0))
                 return 0;
-        return verify_put(c, ref, t, &ours, err);
+        return verify_put(c, ref, t, ours, err);
 }
 
-int reg_manifest_put(struct reg_client *c, const struct img_ref *ref, const char *media_type,
-                     const void *p, size_t n, struct bld_err *err)
+/* A manifest with a subject has to be found from there. */
+static int put_subject(struct reg_client *c, const struct reg_target *t, const struct req *rq,
+                       const char *media_type, const void *p, size_t n, const struct digest *ours,
+                       struct bld_err *err)
 {
-        AUTO(target_done) struct target t = {0};
+        AUTO(img_manifest_done) struct img_manifest m = {0};
+        struct img_desc self = {.digest = *ours, .size = n};
+        const char *said = reg_res_header(&rq->res, "OCI-Subject", 0);
+        char want[DIGEST_STR_MAX];
+        int r;
+
+        if (!str_eq(media_type, MT_OCI_MANIFEST) || !memmem(p, n, "\"subject\"", 9))
+                return 0;
+        r = img_manifest_decode(p, n, media_type, &m, err);
+        if (r < 0 || !m.has_subject)
+                return r;
+        digest_format(&m.subject.digest, want);
+        if (said && strcmp(said, want) == 0)
+                return 0;
+        /* borrowed: m outlives it */
+        self.media_type = m.media_type;
+        self.artifact_type = m.artifact_type ? m.artifact_type : m.config.media_type;
+        self.annotations = m.annotations;
+        return reg_subject_add(c, t->repo, &m.subject.digest, &self, err);
+}
+
+int reg_manifest_put_missing(struct reg_client *c, const struct img_ref *ref,
+                             const char *media_type, const void *p, size_t n, struct strv *missing,
+                             struct bld_err *err)
+{
+        AUTO_TARGET struct reg_target t = {0};
         AUTO_REQ struct req rq = {0};
         struct reg_repo *repo = NULL;
+        struct digest ours;
+        struct hasher h;
         int r;
 
         if (n > IMG_MANIFEST_MAX)
@@ -350,29 +410,37 @@ int reg_manifest_put(struct reg_client *c, const struct img_ref *ref, const char
                                n);
         r = reg_repo_get(c, ref, &repo, err);
         if (r == 0)
-                r = target_init(&t, repo, ref, "push", err);
+                r = reg_target_manifest(&t, repo, ref, "push", err);
+        if (r == 0)
+                r = reg_target_req(&t, c, &rq, "PUT", "pull,push", err);
+        if (r == 0)
+                r = req_header(&rq, err, "Content-Type: %s", media_type);
         if (r < 0)
                 return r;
-        req_init(&rq, c, repo, sb_text(&t.what));
-        rq.method = "PUT";
-        rq.path = sb_text(&t.path);
         rq.body = p;
         rq.body_len = n;
-        r = req_header(&rq, err, "Content-Type: %s", media_type);
-        if (r == 0)
-                r = req_scope(&rq, repo->path, "pull,push", err);
-        if (r == 0)
-                r = req_run(&rq, err);
+        r = req_run(&rq, err);
         if (r < 0)
                 return r;
-        return put_answer(c, ref, &t, &rq, p, n, err);
+        if (rq.res.status < 200 || rq.res.status > 299)
+                return put_refused(&rq, media_type, missing, err);
+        hasher_init(&h, digest_is_set(&ref->digest) ? ref->digest.algo : DIGEST_SHA256);
+        hasher_add(&h, p, n);
+        hasher_end(&h, &ours);
+        r = put_accepted(c, ref, &t, &rq, &ours, err);
+        return r < 0 ? r : put_subject(c, &t, &rq, media_type, p, n, &ours, err);
+}
+
+int reg_manifest_put(struct reg_client *c, const struct img_ref *ref, const char *media_type,
+                     const void *p, size_t n, struct bld_err *err)
+{
+        return reg_manifest_put_missing(c, ref, media_type, p, n, NULL, err);
 }
 
 int reg_blob_head(struct reg_client *c, const struct img_ref *ref, const struct img_desc *desc,
                   struct bld_err *err)
 {
-        AUTO_SB struct sb what = SB_INIT(4096), path = SB_INIT(4096);
-        char name[DIGEST_STR_MAX];
+        AUTO_TARGET struct reg_target t = {0};
         AUTO_REQ struct req rq = {0};
         struct reg_repo *repo = NULL;
         const char *length;
@@ -380,15 +448,10 @@ int reg_blob_head(struct reg_client *c, const struct img_ref *ref, const struct 
         int r;
 
         r = reg_repo_get(c, ref, &repo, err);
-        if (r < 0)
-                return r;
-        digest_format(&desc->digest, name);
-        sb_fmt(&what, "look-up of %s, blob %.19s", repo->shown, name);
-        sb_fmt(&path, "/v2/%s/blobs/%s", repo->path, name);
-        req_init(&rq, c, repo, sb_text(&what));
-        rq.method = "HEAD";
-        rq.path = sb_text(&path);
-        r = req_scope(&rq, repo->path, "pull", err);
+        if (r == 0)
+                r = reg_target_blob(&t, repo, &desc->digest, "look-up", err);
+        if (r == 0)
+                r = reg_target_req(&t, c, &rq, "HEAD", "pull", err);
         if (r == 0)
                 r = req_run(&rq, err);
         if (r < 0)

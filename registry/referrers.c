@@ -2,8 +2,7 @@
 #include <string.h>
 
 #include "base/err.h"
-#include "registry/header_priv.h"
-#include "registry/request_priv.h"
+#include "registry/target_priv.h"
 
 #define PAGES_MAX 1000
 #define INDEX_MAX IMG_MANIFEST_MAX
@@ -47,36 +46,6 @@ static int decode(struct search *s, const struct req *rq, const char *media_type
         return r;
 }
 
-static bool is_index(const struct reg_res *res)
-{
-        const char *type = reg_res_header(res, "Content-Type", 0);
-        size_t n = strlen(MT_OCI_INDEX);
-
-        return type && strncmp(type, MT_OCI_INDEX, n) == 0 && (!type[n] || strchr("; \t", type[n]));
-}
-
-static int next_page(const struct search *s, const struct req *rq, struct reg_url *ret,
-                     struct bld_err *err)
-{
-        AUTO_FREE char *target = NULL;
-        const char *line;
-        int r = 0;
-
-        for (size_t i = 0; r == 0 && (line = reg_res_header(&rq->res, "Link", i)); i++)
-                r = reg_link_next(line, strlen(line), &target, err);
-        if (r <= 0)
-                return r;
-        r = reg_url_resolve(&rq->at, target, ret, err);
-        if (r < 0)
-                return err_wrap(err, err_recode(err, BLD_E_CORRUPT), "%s: next page", s->what);
-        if (!reg_url_same_origin(ret, &rq->at))
-                return err_set(err, BLD_E_CORRUPT,
-                               "%s: the next page is said to be on another "
-                               "host (%s)",
-                               s->what, ret->host);
-        return 1;
-}
-
 /* 1 answered, 0 this registry has no such API. */
 static int by_api(struct search *s, const char *digest, struct bld_err *err)
 {
@@ -105,13 +74,13 @@ static int by_api(struct search *s, const char *digest, struct bld_err *err)
                 if (page == 0 && (rq.res.status == 404 || rq.res.status == 400 ||
                                   rq.res.status == 405 || rq.res.status == 501))
                         return 0;
-                if (page == 0 && rq.res.status == 200 && !is_index(&rq.res))
+                if (page == 0 && rq.res.status == 200 && !reg_is_oci_index(&rq.res))
                         return 0;
                 if (rq.res.status != 200)
                         return req_refused(&rq, err);
                 r = decode(s, &rq, MT_OCI_INDEX, err);
                 if (r == 0)
-                        r = next_page(s, &rq, &next, err);
+                        r = reg_next_page(&rq, &next, err);
                 reg_url_done(&url);
                 url = next;
                 if (r <= 0)
@@ -124,22 +93,22 @@ static int by_api(struct search *s, const char *digest, struct bld_err *err)
         return r < 0 ? r : err_set(err, BLD_E_LIMIT, "%s: too many pages", s->what);
 }
 
-/* "sha256-<hex>": the index that clients keep where the registry does not. */
-static int by_tag(struct search *s, const char *digest, struct bld_err *err)
+/* The index that clients keep where the registry does not. */
+static int by_tag(struct search *s, const struct digest *digest, struct bld_err *err)
 {
-        AUTO_SB struct sb path = SB_INIT(4096);
-        const char *colon = strchr(digest, ':');
+        AUTO_TARGET struct reg_target t = {0};
+        char tag[DIGEST_STR_MAX];
         AUTO_REQ struct req rq = {0};
         int r;
 
-        req_init(&rq, s->c, s->repo, s->what);
-        sb_fmt(&path, "/v2/%s/manifests/%.*s-%.64s", s->repo->path, (int)(colon - digest), digest,
-               colon + 1);
-        rq.path = sb_text(&path);
-        rq.body_max = INDEX_MAX;
-        r = req_header(&rq, err, "Accept: " MT_OCI_INDEX);
+        reg_fallback_tag(digest, tag);
+        r = reg_target_tag(&t, s->repo, tag, "look-up", err);
         if (r == 0)
-                r = req_scope(&rq, s->repo->path, "pull", err);
+                r = reg_target_req(&t, s->c, &rq, "GET", "pull", err);
+        rq.what = s->what;
+        rq.body_max = INDEX_MAX;
+        if (r == 0)
+                r = req_header(&rq, err, "Accept: " MT_OCI_INDEX);
         if (r == 0)
                 r = req_run(&rq, err);
         if (r < 0)
@@ -169,31 +138,21 @@ int reg_referrers(struct reg_client *c, const struct img_ref *ref, const char *a
         s.what = sb_text(&what);
         r = by_api(&s, digest, err);
         if (r == 0)
-                r = by_tag(&s, digest, err);
+                r = by_tag(&s, &ref->digest, err);
         return r < 0 ? r : 0;
 }
 
 int reg_manifest_delete(struct reg_client *c, const struct img_ref *ref, struct bld_err *err)
 {
-        AUTO_SB struct sb what = SB_INIT(4096), path = SB_INIT(4096);
-        bool by_digest = digest_is_set(&ref->digest);
+        AUTO_TARGET struct reg_target t = {0};
         struct reg_repo *repo = NULL;
-        char name[DIGEST_STR_MAX + 128];
         AUTO_REQ struct req rq = {0};
         int r = reg_repo_get(c, ref, &repo, err);
 
-        if (r < 0)
-                return r;
-        if (by_digest)
-                digest_format(&ref->digest, name);
-        else
-                (void)str_copy(name, sizeof(name), ref->tag ? ref->tag : "latest");
-        sb_fmt(&what, "delete of %s%c%s", repo->shown, by_digest ? '@' : ':', name);
-        sb_fmt(&path, "/v2/%s/manifests/%s", repo->path, name);
-        req_init(&rq, c, repo, sb_text(&what));
-        rq.method = "DELETE";
-        rq.path = sb_text(&path);
-        r = req_scope(&rq, repo->path, "pull,push,delete", err);
+        if (r == 0)
+                r = reg_target_manifest(&t, repo, ref, "delete", err);
+        if (r == 0)
+                r = reg_target_req(&t, c, &rq, "DELETE", "pull,push,delete", err);
         if (r == 0)
                 r = req_run(&rq, err);
         if (r < 0)
@@ -202,7 +161,8 @@ int reg_manifest_delete(struct reg_client *c, const struct img_ref *ref, struct 
                 return 0;
         r = req_refused(&rq, err);
         /* never by way of the digest: that would take all other tags of it along */
-        if (rq.res.status == 405 || rq.res.status == 501 || (rq.res.status == 400 && !by_digest))
+        if (rq.res.status == 405 || rq.res.status == 501 ||
+            (rq.res.status == 400 && !digest_is_set(&ref->digest)))
                 r = err_recode(err, BLD_E_UNSUPPORTED);
         return r;
 }

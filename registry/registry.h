@@ -70,9 +70,19 @@ int reg_manifest_head(struct reg_client *c, const struct img_ref *ref, struct im
 /* Document, its type and digest; verified when ref has a digest. NOT_FOUND. */
 int reg_manifest_get(struct reg_client *c, const struct img_ref *ref, struct sb *out,
                      struct img_desc *ret, struct bld_err *err) MUST_CHECK;
-/* Exact bytes under tag or digest of ref. */
+/* The same for an entry of an index just read: where it is missing, the registry's replicas may lag
+ * behind, and it is asked for again. */
+int reg_manifest_get_listed(struct reg_client *c, const struct img_ref *ref, struct sb *out,
+                            struct img_desc *ret, struct bld_err *err) MUST_CHECK;
+/* Exact bytes under tag or digest of ref. A manifest with a subject is entered among its referrers
+ * where the registry does not do so. */
 int reg_manifest_put(struct reg_client *c, const struct img_ref *ref, const char *media_type,
                      const void *p, size_t n, struct bld_err *err) MUST_CHECK;
+
+/* The same; blobs the registry refuses it for, because it lacks them, are added to `missing`. */
+int reg_manifest_put_missing(struct reg_client *c, const struct img_ref *ref,
+                             const char *media_type, const void *p, size_t n, struct strv *missing,
+                             struct bld_err *err) MUST_CHECK;
 
 /* 1 there with that size, 0 not. */
 int reg_blob_head(struct reg_client *c, const struct img_ref *ref, const struct img_desc *desc,
@@ -107,6 +117,11 @@ int reg_referrers(struct reg_client *c, const struct img_ref *ref, const char *a
 
 /* Does the host accept the credentials found for it? 1 yes, 0 it asks for none; DENIED. */
 int reg_login_check(struct reg_client *c, const char *host, struct bld_err *err);
+
+/* Where credentials for a repository are looked for, in order, a line per place and what it says;
+ * no secrets. Asks credential helpers. */
+int reg_creds_explain(struct reg_client *c, const struct img_ref *ref, struct sb *out,
+                      struct bld_err *err) MUST_CHECK;
 
 /* A plain download over http or https: no registry, no registry's credentials. */
 struct reg_http {

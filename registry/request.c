@@ -199,6 +199,7 @@ static int prepare(struct req *rq, struct xfer *x, struct bld_err *err)
         x->stream = rq->on_body != NULL;
         x->body_max = rq->body_max ? rq->body_max : JSON_MAX;
         x->blob = rq->flags & REQ_BLOB;
+        x->decode = rq->flags & REQ_DECODE;
         x->verify = !rq->c->no_tls_verify && !x->host->insecure;
         x->tls = &x->host->tls;
         /* people configure the registry and are surprised by its token service: its CA counts
@@ -212,6 +213,7 @@ static int prepare(struct req *rq, struct xfer *x, struct bld_err *err)
         x->guard = rq->foreign;
         (void)pthread_mutex_lock(&rq->c->lock);
         x->guard_from = (int)rq->repo->host->addr;
+        x->no_expect = rq->repo->host->no_expect;
         (void)pthread_mutex_unlock(&rq->c->lock);
         if (rq->probe)
                 x->connect_ms = x->host->loopback ? rq->c->timing.probe / 3 : rq->c->timing.probe;
@@ -432,6 +434,18 @@ static int forbidden(struct req *rq)
         return NEXT_SEND;
 }
 
+/* It does not know 100-continue: without, from now on. */
+static int unexpected(struct req *rq)
+{
+        bool first;
+
+        (void)pthread_mutex_lock(&rq->c->lock);
+        first = !rq->repo->host->no_expect;
+        rq->repo->host->no_expect = true;
+        (void)pthread_mutex_unlock(&rq->c->lock);
+        return first ? NEXT_SEND : NEXT_DONE;
+}
+
 static int judge(struct req *rq, struct bld_err *err)
 {
         switch (rq->res.status) {
@@ -446,10 +460,7 @@ static int judge(struct req *rq, struct bld_err *err)
         case 403:
                 return forbidden(rq);
         case 417:
-                (void)pthread_mutex_lock(&rq->c->lock);
-                rq->repo->host->no_expect = true;
-                (void)pthread_mutex_unlock(&rq->c->lock);
-                return NEXT_DONE;
+                return unexpected(rq);
         default:
                 return NEXT_DONE;
         }

@@ -12,15 +12,16 @@
 #include "registry/client_priv.h"
 
 enum req_flags {
-        REQ_ONCE = 1,    /* no retries: the caller has its own rule */
-        REQ_BLOB = 2,    /* blob slot, HTTP/1.1 */
-        REQ_NO_AUTH = 4, /* never send or look for the registry's credentials */
-        REQ_LONG = 8,    /* the server may think for minutes */
-        REQ_FRESH = 16,  /* the token must outlive a long body */
-        REQ_SECRET = 32, /* the body is a password: never to another origin, whoever says so */
-        REQ_QUICK = 256, /* to a mirror: connect soon or never */
-        REQ_TOKEN = 128, /* to a token service: the registry's TLS settings count there */
-        REQ_MEEK = 64,   /* a 401 is an answer: no new token is asked for */
+        REQ_ONCE = 1,     /* no retries: the caller has its own rule */
+        REQ_BLOB = 2,     /* blob slot, HTTP/1.1 */
+        REQ_NO_AUTH = 4,  /* never send or look for the registry's credentials */
+        REQ_LONG = 8,     /* the server may think for minutes */
+        REQ_FRESH = 16,   /* the token must outlive a long body */
+        REQ_SECRET = 32,  /* the body is a password: never to another origin, whoever says so */
+        REQ_QUICK = 256,  /* to a mirror: connect soon or never */
+        REQ_TOKEN = 128,  /* to a token service: the registry's TLS settings count there */
+        REQ_DECODE = 512, /* what is stored was packed once more on the way */
+        REQ_MEEK = 64,    /* a 401 is an answer: no new token is asked for */
 };
 
 struct req {
@@ -89,6 +90,8 @@ struct retry {
 /* Is the outcome worth another attempt, and is there budget? 1: waited, go on. 0: no. Negative:
  * cancelled. */
 int retry_wait(struct req *rq, struct retry *t, struct bld_err *err);
+/* Anything in 0..limit. */
+int64_t retry_jitter(int64_t limit);
 /* Wait before a resumed download, which has a budget of its own. */
 int retry_resume_wait(struct req *rq, struct bld_err *err);
 

@@ -43,8 +43,7 @@ static enum again worth(const struct reg_res *res)
         return AGAIN_NO;
 }
 
-/* Anything in 0..limit. */
-static int64_t jitter(int64_t limit)
+int64_t retry_jitter(int64_t limit)
 {
         uint32_t v = 0;
 
@@ -60,7 +59,7 @@ static int64_t backoff_ms(const struct reg_client *c, unsigned k, bool limited)
 
         for (; k > 0 && ms < c->timing.backoff_max; k--)
                 ms *= 2;
-        return jitter(MIN(ms, c->timing.backoff_max));
+        return retry_jitter(MIN(ms, c->timing.backoff_max));
 }
 
 static void note_retry(struct req *rq, const struct retry *t, unsigned of, int64_t ms)
@@ -129,7 +128,7 @@ int retry_resume_wait(struct req *rq, struct bld_err *err)
         AUTO_SB struct sb text = SB_INIT(4096);
         int64_t ms = rq->c->timing.resume;
 
-        ms += jitter(ms / 2);
+        ms += retry_jitter(ms / 2);
         req_answer_text(rq, &text);
         reg_note(rq->c, "%s: %s; resuming", rq->what, sb_text(&text));
         return reg_sleep(rq->c, ms, err);

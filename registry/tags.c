@@ -2,8 +2,7 @@
 #include <string.h>
 
 #include "base/err.h"
-#include "registry/header_priv.h"
-#include "registry/request_priv.h"
+#include "registry/target_priv.h"
 
 #define PAGE 1000
 #define PAGES_MAX 10000
@@ -81,27 +80,10 @@ static int take_page(struct listing *l, const struct req *rq, struct bld_err *er
 static int next_page(struct listing *l, const struct req *rq, struct reg_url *ret,
                      struct bld_err *err)
 {
-        const char *line;
+        int r = reg_next_page(rq, ret, err);
 
-        for (size_t i = 0; (line = reg_res_header(&rq->res, "Link", i)); i++) {
-                AUTO_FREE char *target = NULL;
-                int r = reg_link_next(line, strlen(line), &target, err);
-
-                if (r < 0)
-                        return r;
-                if (r == 0)
-                        continue;
-                r = reg_url_resolve(&rq->at, target, ret, err);
-                if (r < 0)
-                        return err_wrap(err, err_recode(err, BLD_E_CORRUPT), "%s: next page",
-                                        l->what);
-                /* our token goes along: it must not leave the registry */
-                if (!reg_url_same_origin(ret, &rq->at))
-                        return err_set(err, BLD_E_CORRUPT,
-                                       "%s: the next page is said to be on another host (%s)",
-                                       l->what, ret->host);
-                return 1;
-        }
+        if (r != 0)
+                return r;
         /* exactly a page full and no Link: ask once more behind the last one */
         if (l->page_names == PAGE && l->page_new > 0) {
                 AUTO_SB struct sb path = SB_INIT(8192);

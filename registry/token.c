@@ -173,9 +173,12 @@ static int send_get(struct exchange *e, struct req *rq, struct bld_err *err)
                 param(&rest, "scope", e->scopes->v[i]);
         if (e->literal)
                 param(&rest, "scope", e->literal);
-        if (e->k && e->k->user) {
-                param(&rest, "account", e->k->user);
-                sb_fmt(&pair, "%s:%s", e->k->user, e->k->pass);
+        if (e->k && (e->k->user || e->k->identity)) {
+                const char *user = e->k->user ? e->k->user : "<token>";
+
+                if (e->k->user)
+                        param(&rest, "account", user);
+                sb_fmt(&pair, "%s:%s", user, e->k->user ? e->k->pass : e->k->identity);
                 b64 = pair.failed ? NULL : reg_base64(pair.buf, pair.len);
                 sb_fmt(&value, "Basic %s", b64 ? b64 : "");
                 reg_secret_free(b64);
@@ -261,7 +264,11 @@ static int both_forms(struct exchange *e, struct req *rq, struct bld_err *err)
 
         if (r < 0)
                 return r;
-        if (token && (status == 404 || status == 405) && (password || !e->k))
+        if (e->refresh && (status == 400 || status == 401 || status == 403)) {
+                e->refresh = NULL; /* it has aged: as at first */
+                return both_forms(e, rq, err);
+        }
+        if (token && (status == 404 || status == 405))
                 return attempt(e, false, rq, err);
         if (!token && password && (status == 401 || status == 404 || status == 405)) {
                 AUTO_REQ struct req post = {0};
