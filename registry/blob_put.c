@@ -317,26 +317,43 @@ static int put(struct put *u, enum reg_put_how *how, struct bld_err *err)
         }
 }
 
+static int put_blob(struct put *u, const struct img_ref *ref, enum reg_put_how *how,
+                    struct bld_err *err)
+{
+        AUTO_SB struct sb what = SB_INIT(4096);
+        int r;
+
+        if (!digest_is_set(&u->desc->digest))
+                return err_set(err, BLD_E_BUG, "a blob without a digest");
+        r = reg_repo_get(u->c, ref, &u->repo, err);
+        if (r < 0)
+                return r;
+        digest_format(&u->desc->digest, u->name);
+        sb_fmt(&what, "push to %s, blob %.19s", u->repo->shown, u->name);
+        u->what = sb_text(&what);
+        r = put(u, how, err);
+        put_session_close(u);
+        return r;
+}
+
 int reg_blob_put(struct reg_client *c, const struct img_ref *ref, const struct img_desc *desc,
                  const struct reg_source *src, const char *from, enum reg_put_how *ret_how,
                  struct bld_err *err)
 {
         struct put u = {.c = c, .desc = desc, .src = src, .from = from};
-        AUTO_SB struct sb what = SB_INIT(4096);
         enum reg_put_how how = REG_PUT_UPLOADED;
-        int r;
+        int r = put_blob(&u, ref, &how, err);
 
-        if (!digest_is_set(&desc->digest))
-                return err_set(err, BLD_E_BUG, "a blob without a digest");
-        r = reg_repo_get(c, ref, &u.repo, err);
-        if (r < 0)
-                return r;
-        digest_format(&desc->digest, u.name);
-        sb_fmt(&what, "push to %s, blob %.19s", u.repo->shown, u.name);
-        u.what = sb_text(&what);
-        r = put(&u, &how, err);
-        put_session_close(&u);
         if (r == 0 && ret_how)
                 *ret_how = how;
         return r;
+}
+
+int reg_blob_put_anew(struct reg_client *c, const struct img_ref *ref, const struct img_desc *desc,
+                      const struct reg_source *src, struct bld_err *err)
+{
+        struct put u = {.c = c, .desc = desc, .src = src, .no_look = true};
+        enum reg_put_how how = REG_PUT_UPLOADED;
+
+        return put_blob(&u, ref, &how, err);
 }

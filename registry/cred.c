@@ -188,9 +188,7 @@ static void describe(const struct reg_creds *k, struct sb *out)
 
 /* All places, in order, also behind the first match. */
 static void walk(struct reg_cred_search *s,
-                 void (*tell)(struct reg_cred_search *s, const struct reg_creds *k, bool first,
-                              void *user),
-                 void *user)
+                 void (*tell)(const struct reg_creds *k, bool first, void *user), void *user)
 {
         bool first = true;
 
@@ -200,21 +198,21 @@ static void walk(struct reg_cred_search *s,
                 struct bld_err why = BLD_ERR_INIT;
                 int r = reg_cred_sources[i](s, &k, &why);
 
-                if (r < 0)
-                        reg_cred_explain(s, why.msg);
+                if (r < 0 && s->explain) /* the message names the place */
+                        sb_fmt(s->explain, "%s\n", why.msg);
                 if (r == 1 && reg_creds_any(k)) {
-                        tell(s, k, first, user);
+                        tell(k, first, user);
                         first = false;
                 }
         }
         (void)pthread_mutex_unlock(&s->c->creds_lock);
 }
 
-static void tell_line(struct reg_cred_search *s, const struct reg_creds *k, bool first, void *user)
+static void tell_line(const struct reg_creds *k, bool first, void *user)
 {
         struct sb *out = user;
 
-        sb_fmt(out, "%s: ", s->source);
+        sb_fmt(out, "%s: ", k->source);
         describe(k, out);
         sb_str(out, first ? ", used\n" : ", not used\n");
 }
@@ -239,7 +237,7 @@ struct evidence {
         unsigned lines;
 };
 
-static void tell_why(struct reg_cred_search *s, const struct reg_creds *k, bool first, void *user)
+static void tell_why(const struct reg_creds *k, bool first, void *user)
 {
         AUTO_SB struct sb who = SB_INIT(1024);
         struct evidence *e = user;
@@ -249,7 +247,7 @@ static void tell_why(struct reg_cred_search *s, const struct reg_creds *k, bool 
         describe(k, &who);
         err_why(e->err, e->code, "%s%s %s %s",
                 first ? "credentials: " : "not used: ", sb_text(&who), first ? "from" : "in",
-                s->source);
+                k->source);
 }
 
 bool reg_creds_evidence(struct reg_client *c, const struct reg_repo *repo, struct bld_err *err,

@@ -96,10 +96,10 @@ static size_t on_header(char *p, size_t size, size_t count, void *user)
                 return n;
         }
         if (n <= 2 && (n == 0 || *p == '\r' || *p == '\n')) {
-                /* 1xx and the 417 that curl answers by itself are followed by the real one */
-                if (x->res.status >= 200 && x->res.status != 417)
+                if (x->res.status >= 200) /* 1xx are followed by the real one */
                         heads_ready(x);
-                return n;
+                /* curl would send the same again, Expect and all */
+                return x->res.status == 417 ? 0 : n;
         }
         if (!header_keep(x, p, n)) {
                 xfer_fault(x, REG_FAULT_INTERNAL, "no memory for response headers");

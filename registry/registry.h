@@ -98,6 +98,10 @@ int reg_blob_put(struct reg_client *c, const struct img_ref *ref, const struct i
                  const struct reg_source *src, const char *from, enum reg_put_how *ret_how,
                  struct bld_err *err) MUST_CHECK;
 
+/* Send it although the registry may say that it has it. */
+int reg_blob_put_anew(struct reg_client *c, const struct img_ref *ref, const struct img_desc *desc,
+                      const struct reg_source *src, struct bld_err *err) MUST_CHECK;
+
 int reg_tags(struct reg_client *c, const struct img_ref *repo, struct strv *out,
              struct bld_err *err) MUST_CHECK;
 

@@ -218,16 +218,6 @@ static int suggest_tags(struct reg_client *reg, const struct img_ref *ref, int r
         return err_note(err, r, "the repository has %zu tags, none with a similar name", tags.n);
 }
 
-static int image_not_found(struct reg_client *reg, const struct img_ref *ref, struct bld_err *err)
-{
-        AUTO_FREE char *name = img_ref_format(ref, IMG_REF_DEFAULT_TAG);
-        int r = err_set(err, BLD_E_NOT_FOUND, "%s not found", name ? name : ref->path);
-
-        r = err_why(err, r, "%s has no such manifest, or does not show it without credentials",
-                    ref->domain);
-        return digest_is_set(&ref->digest) ? r : suggest_tags(reg, ref, r, err);
-}
-
 /* Document of ref into out and the store. ret's media type is what the transport said. */
 static int get_remote(struct bd_ctx *c, struct reg_client *reg, const struct img_ref *ref,
                       struct sb *out, struct img_desc *ret, struct bld_err *err)
@@ -235,10 +225,8 @@ static int get_remote(struct bd_ctx *c, struct reg_client *reg, const struct img
         struct img_desc d = {.media_type = NULL};
         int r = reg_manifest_get(reg, ref, out, &d, err);
 
-        if (r == BLD_E_NOT_FOUND) {
-                err_clear(err);
-                return image_not_found(reg, ref, err);
-        }
+        if (r == BLD_E_NOT_FOUND && !digest_is_set(&ref->digest))
+                return suggest_tags(reg, ref, r, err);
         if (r < 0)
                 return r;
         r = bd_doc_put(c, sb_text(out), out->len, &d.digest, NULL, err);
@@ -296,8 +284,8 @@ static int resolve(struct bd_ctx *c, const struct img_ref *ref, struct sb *out,
                 return r;
         if (!digest_is_set(&ref->digest)) {
                 r = reg_manifest_head(reg, ref, &head, err);
-                if (r == 0)
-                        return image_not_found(reg, ref, err);
+                if (r == 0) /* HEAD has no words: GET has */
+                        return get_remote(c, reg, ref, out, ret, err);
                 if (r < 0)
                         return r;
                 pinned.digest = head.digest;
@@ -330,7 +318,9 @@ static int get_child(struct bd_ctx *c, const struct img_ref *ref, const struct i
         if (r < 0)
                 return r;
         pinned.digest = desc->digest;
-        r = get_remote(c, reg, &pinned, out, &got, err);
+        r = reg_manifest_get_listed(reg, &pinned, out, &got, err);
+        if (r == 0)
+                r = bd_doc_put(c, sb_text(out), out->len, &got.digest, NULL, err);
         if (r == 0 && out->len != desc->size)
                 r = err_set(err, BLD_E_CORRUPT,
                             "manifest of %s has %zu bytes where its index promised %llu",

@@ -98,40 +98,39 @@ int bd_source_copy(const struct img_ref *r, struct img_ref *ret, struct bld_err 
         return 0;
 }
 
-static void source_key(const struct digest *d, struct digest *key)
+/* domain NULL: where a blob came from; else where on that registry it was pushed to. */
+static void source_key(const struct digest *d, const char *domain, struct digest *key)
 {
         struct hasher h;
         char text[DIGEST_STR_MAX];
 
         digest_format(d, text);
         hasher_init(&h, DIGEST_SHA256);
-        hasher_field_str(&h, "bld-source-v1");
+        hasher_field_str(&h, domain ? "bld-pushed-v1" : "bld-source-v1");
         hasher_field_str(&h, text);
+        if (domain)
+                hasher_field_str(&h, domain);
         hasher_end(&h, key);
 }
 
-int bd_source_find(struct bd_ctx *c, const struct digest *d, struct img_ref *ret,
-                   struct bld_err *err)
+static int record_find(struct bd_ctx *c, const struct digest *key, struct img_ref *ret,
+                       struct bld_err *err)
 {
         AUTO_SB struct sb b = SB_INIT(SOURCE_MAX);
-        struct digest key;
-        int r;
+        int r = cas_result_get(c->cas, key, SOURCE_KIND, &b, err);
 
-        source_key(d, &key);
-        r = cas_result_get(c->cas, &key, SOURCE_KIND, &b, err);
         if (r <= 0)
                 return r;
         /* a damaged or foreign record is one that is not there */
         return img_ref_parse(sb_text(&b), ret, NULL) < 0 ? 0 : 1;
 }
 
-int bd_source_note(struct bd_ctx *c, const struct digest *d, const struct img_ref *repo,
-                   struct bld_err *err)
+static int record_note(struct bd_ctx *c, const struct digest *key, const struct img_ref *repo,
+                       struct bld_err *err)
 {
         AUTO_REF struct img_ref known = {.domain = NULL};
         AUTO_FREE char *text = NULL;
-        struct digest key;
-        int r = bd_source_find(c, d, &known, err);
+        int r = record_find(c, key, &known, err);
 
         if (r < 0)
                 return r;
@@ -140,8 +139,43 @@ int bd_source_note(struct bd_ctx *c, const struct digest *d, const struct img_re
         text = img_ref_format(repo, IMG_REF_NO_TAG | IMG_REF_NO_DIGEST);
         if (!text)
                 return err_nomem(err, "name of a repository");
-        source_key(d, &key);
-        return cas_result_put(c->cas, &key, SOURCE_KIND, text, strlen(text), NULL, 0, err);
+        return cas_result_put(c->cas, key, SOURCE_KIND, text, strlen(text), NULL, 0, err);
+}
+
+int bd_source_find(struct bd_ctx *c, const struct digest *d, struct img_ref *ret,
+                   struct bld_err *err)
+{
+        struct digest key;
+
+        source_key(d, NULL, &key);
+        return record_find(c, &key, ret, err);
+}
+
+int bd_source_note(struct bd_ctx *c, const struct digest *d, const struct img_ref *repo,
+                   struct bld_err *err)
+{
+        struct digest key;
+
+        source_key(d, NULL, &key);
+        return record_note(c, &key, repo, err);
+}
+
+int bd_pushed_find(struct bd_ctx *c, const struct digest *d, const char *domain,
+                   struct img_ref *ret, struct bld_err *err)
+{
+        struct digest key;
+
+        source_key(d, domain, &key);
+        return record_find(c, &key, ret, err);
+}
+
+int bd_pushed_note(struct bd_ctx *c, const struct digest *d, const struct img_ref *repo,
+                   struct bld_err *err)
+{
+        struct digest key;
+
+        source_key(d, repo->domain, &key);
+        return record_note(c, &key, repo, err);
 }
 
 /* ---- one image ---- */

@@ -46,6 +46,11 @@ int bd_source_note(struct bd_ctx *c, const struct digest *d, const struct img_re
                    struct bld_err *err) MUST_CHECK;
 int bd_source_find(struct bd_ctx *c, const struct digest *d, struct img_ref *ret,
                    struct bld_err *err);
+/* A repository of a registry that the blob was pushed to: a candidate for a mount. 1/0. */
+int bd_pushed_find(struct bd_ctx *c, const struct digest *d, const char *domain,
+                   struct img_ref *ret, struct bld_err *err) MUST_CHECK;
+int bd_pushed_note(struct bd_ctx *c, const struct digest *d, const struct img_ref *repo,
+                   struct bld_err *err) MUST_CHECK;
 
 /* "sha256:0123456789ab", for people. */
 void bd_short(const struct digest *d, char out[24]);

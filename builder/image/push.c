@@ -19,6 +19,8 @@ struct push {
         const struct img_ref *dst;
         const struct img_ref *from; /* or NULL */
         const struct img_descs *blobs;
+        size_t first; /* of them is done before all others */
+        bool anew;    /* the registry lacks what it said it has: send without a look */
         struct bd_meter meter;
         pthread_mutex_t lock; /* guards stats */
         struct bd_push_stats stats;
@@ -57,23 +59,31 @@ static void upload_progress(void *user, uint64_t done, uint64_t total)
         bd_meter_step(&u->item, done);
 }
 
-/* Repository on the registry we push to that the blob can be mounted from; NULL: none. */
+/* Repository on the registry we push to that the blob can be mounted from: where the image came
+ * from, where the blob was pushed to before, where it came from. NULL: none. */
 static int mount_from(struct push *p, const struct img_desc *d, char **ret, struct bld_err *err)
 {
-        AUTO_REF struct img_ref seen = {.domain = NULL};
-        const struct img_ref *from = p->from;
-        int r;
+        AUTO_REF struct img_ref pushed = {.domain = NULL}, seen = {.domain = NULL};
+        const struct img_ref *candidates[] = {p->from, &pushed, &seen};
+        int r = bd_pushed_find(p->c, &d->digest, p->dst->domain, &pushed, err);
 
-        if (!from || !str_eq(from->domain, p->dst->domain)) {
+        if (r >= 0)
                 r = bd_source_find(p->c, &d->digest, &seen, err);
-                if (r < 0)
-                        return r;
-                from = r ? &seen : NULL;
-        }
-        if (!from || !str_eq(from->domain, p->dst->domain) || str_eq(from->path, p->dst->path))
+        if (r < 0)
+                return r;
+        /* pushed to this very repository: a look costs as little as a mount, and is no write */
+        if (str_eq(pushed.path, p->dst->path))
                 return 0;
-        *ret = mem_strdup(from->path);
-        return *ret ? 0 : err_nomem(err, "name of a repository");
+        for (size_t i = 0; i < ARRAY_LEN(candidates); i++) {
+                const struct img_ref *from = candidates[i];
+
+                if (!from || !str_eq(from->domain, p->dst->domain) ||
+                    str_eq(from->path, p->dst->path))
+                        continue;
+                *ret = mem_strdup(from->path);
+                return *ret ? 0 : err_nomem(err, "name of a repository");
+        }
+        return 0;
 }
 
 static int upload(struct push *p, const struct img_desc *d, const atomic_bool *stop,
@@ -92,6 +102,8 @@ static int upload(struct push *p, const struct img_desc *d, const atomic_bool *s
         if (r < 0 && r != BLD_E_NOT_FOUND)
                 return err_set(err, r, "blob %s of the store cannot be read", u.item.what);
         u.fd = fd;
+        if (p->anew)
+                return reg_blob_put_anew(p->reg, p->dst, d, &src, err);
         return reg_blob_put(p->reg, p->dst, d, &src, from, how, err);
 }
 
@@ -102,57 +114,71 @@ static bool foreign(const struct img_desc *d)
                (strstr(d->media_type, "nondistributable") || strstr(d->media_type, ".foreign."));
 }
 
-static int push_blob(void *user, size_t i, const atomic_bool *stop, struct bld_err *err)
+static void count(struct push *p, const struct img_desc *d, enum reg_put_how how)
 {
-        struct push *p = user;
-        const struct img_desc *d = &p->blobs->v[i];
-        enum reg_put_how how = REG_PUT_UPLOADED;
-        int r;
-
-        if (foreign(d))
-                return 0;
-        r = bd_has(p->c, &d->digest, err);
-        if (r < 0)
-                return r;
-        if (r == 0) {
-                /* A base layer nobody needed so far. It may be there, or be mounted, without its
-                 * bytes; only when both fail it is fetched to be sent. */
-                r = upload(p, d, stop, &how, NULL);
-                if (r < 0) {
-                        r = bd_fetch_blob_metered(p->c, NULL, d, NULL, stop, err);
-                        if (r < 0)
-                                return r;
-                        r = upload(p, d, stop, &how, err);
-                }
-        } else {
-                r = upload(p, d, stop, &how, err);
-        }
-        if (r < 0)
-                return r;
         pthread_mutex_lock(&p->lock);
         if (how == REG_PUT_UPLOADED)
                 p->stats.uploaded_bytes += d->size;
         else
                 p->stats.present_bytes += d->size;
         pthread_mutex_unlock(&p->lock);
-        return 0;
+}
+
+static int push_one(struct push *p, const struct img_desc *d, const atomic_bool *stop,
+                    enum reg_put_how *how, struct bld_err *err)
+{
+        int r = bd_has(p->c, &d->digest, err);
+
+        if (r == 0) {
+                /* A base layer nobody needed so far. It may be there, or be mounted, without its
+                 * bytes; only when both fail it is fetched to be sent. */
+                r = upload(p, d, stop, how, NULL);
+                if (r == 0)
+                        count(p, d, *how);
+                if (r == 0)
+                        return 0;
+                r = bd_fetch_blob_metered(p->c, NULL, d, NULL, stop, err);
+        }
+        if (r >= 0)
+                r = upload(p, d, stop, how, err);
+        if (r == 0)
+                count(p, d, *how);
+        return r;
+}
+
+static int push_blob(void *user, size_t i, const atomic_bool *stop, struct bld_err *err)
+{
+        struct push *p = user;
+        enum reg_put_how how = REG_PUT_UPLOADED;
+
+        if (i == p->first || foreign(&p->blobs->v[i]))
+                return 0;
+        return push_one(p, &p->blobs->v[i], stop, &how, err);
+}
+
+/* The first config: what only this image has. Where it is there already, the whole image may be.
+ * Index of it, or the number of blobs. */
+static size_t tell_tale(const struct img_descs *blobs)
+{
+        for (size_t i = 0; i < blobs->n; i++)
+                if (img_mt_is_config(blobs->v[i].media_type))
+                        return i;
+        return blobs->n;
 }
 
 /* ---- documents ---- */
 
-static int push_doc(struct push *p, const struct img_desc *d, bool root, struct bld_err *err)
+/* What the document is to be called there. */
+static int doc_ref(const struct push *p, const struct img_desc *d, bool root, struct img_ref *ret,
+                   struct bld_err *err)
 {
-        AUTO_SB struct sb doc = SB_INIT(IMG_MANIFEST_MAX);
-        AUTO_REF struct img_ref ref = {.domain = NULL};
-        int r = bd_doc_read(p->c, d, IMG_MANIFEST_MAX, &doc, err);
+        int r = img_ref_copy(p->dst, ret, err);
 
-        if (r == 0)
-                r = img_ref_copy(p->dst, &ref, err);
         if (r < 0)
                 return r;
         if (!root)
-                ref.digest = d->digest;
-        if (root && digest_is_set(&ref.digest) && !digest_eq(&ref.digest, &d->digest)) {
+                ret->digest = d->digest;
+        if (root && digest_is_set(&ret->digest) && !digest_eq(&ret->digest, &d->digest)) {
                 char have[DIGEST_STR_MAX];
 
                 digest_format(&d->digest, have);
@@ -160,21 +186,93 @@ static int push_doc(struct push *p, const struct img_desc *d, bool root, struct 
                                "the image has the digest %s, not the one it is to be pushed under",
                                have);
         }
-        if (root && !ref.tag && !digest_is_set(&ref.digest)) {
-                ref.tag = mem_strdup("latest");
-                if (!ref.tag)
+        if (root && !ret->tag && !digest_is_set(&ret->digest)) {
+                ret->tag = mem_strdup("latest");
+                if (!ret->tag)
                         return err_nomem(err, "tag");
         }
-        r = cancel_check(p->c->cancel, err);
+        return 0;
+}
+
+/* Blobs the registry has lost since it said it had them. */
+static int push_missing(struct push *p, const struct strv *names, struct bld_err *err)
+{
+        static const atomic_bool go_on;
+        int r = 0;
+
+        p->anew = true;
+        for (size_t i = 0; r == 0 && i < p->blobs->n; i++) {
+                enum reg_put_how how = REG_PUT_UPLOADED;
+                char name[DIGEST_STR_MAX];
+
+                digest_format(&p->blobs->v[i].digest, name);
+                if (strv_has(names, name))
+                        r = push_one(p, &p->blobs->v[i], &go_on, &how, err);
+        }
+        p->anew = false;
+        return r;
+}
+
+static int push_doc(struct push *p, const struct img_desc *d, bool root, struct bld_err *err)
+{
+        AUTO_SB struct sb doc = SB_INIT(IMG_MANIFEST_MAX);
+        AUTO_REF struct img_ref ref = {.domain = NULL};
+        AUTO_STRV struct strv missing = {.v = NULL};
+        int r = bd_doc_read(p->c, d, IMG_MANIFEST_MAX, &doc, err);
+
+        if (r == 0)
+                r = doc_ref(p, d, root, &ref, err);
+        if (r == 0)
+                r = cancel_check(p->c->cancel, err);
+        if (r == 0)
+                r = reg_manifest_put_missing(p->reg, &ref, d->media_type, sb_text(&doc), doc.len,
+                                             &missing, err);
+        if (r == 0 || missing.n == 0)
+                return r;
+        err_clear(err);
+        r = push_missing(p, &missing, err);
         if (r == 0)
                 r = reg_manifest_put(p->reg, &ref, d->media_type, sb_text(&doc), doc.len, err);
         return r;
 }
 
+/* 1 the name leads to this very image already; then everything it reaches is there. */
+static int is_there(struct push *p, const struct img_desc *root, struct bld_err *err)
+{
+        AUTO_REF struct img_ref ref = {.domain = NULL};
+        struct img_desc head = {.media_type = NULL};
+        int r = doc_ref(p, root, true, &ref, err);
+
+        if (r < 0)
+                return r;
+        r = reg_manifest_head(p->reg, &ref, &head, NULL) == 1 &&
+            digest_eq(&head.digest, &root->digest); /* what is wrong, the push itself will tell */
+        img_desc_done(&head);
+        return r;
+}
+
 static int push_all(struct push *p, const struct bd_closure *x, struct bld_err *err)
 {
-        int r = bd_par_run(x->blobs.n, PUSH_THREADS, push_blob, p, err);
+        static const atomic_bool go_on;
+        enum reg_put_how how = REG_PUT_UPLOADED;
+        int r = 0;
 
+        p->first = tell_tale(p->blobs);
+        if (p->first < p->blobs->n)
+                r = push_one(p, &p->blobs->v[p->first], &go_on, &how, err);
+        if (r == 0 && how != REG_PUT_UPLOADED) {
+                r = is_there(p, &x->docs.v[x->docs.n - 1], err);
+                if (r < 0)
+                        return r;
+                if (r == 1) {
+                        for (size_t i = 0; i < p->blobs->n; i++)
+                                if (i != p->first)
+                                        count(p, &p->blobs->v[i], REG_PUT_PRESENT);
+                        return 0;
+                }
+        }
+        if (r == 0)
+                r = bd_par_run(p->blobs->n, PUSH_THREADS, push_blob, p, err);
         for (size_t i = 0; r == 0 && i < x->docs.n; i++)
                 r = push_doc(p, &x->docs.v[i], i + 1 == x->docs.n, err);
         return r;
@@ -199,6 +297,9 @@ int bd_push(struct bd_ctx *c, const struct img_desc *desc, const struct img_ref 
         bd_meter_init(&p.meter, progress, user);
         pthread_mutex_init(&p.lock, NULL);
         r = push_all(&p, &x, err);
+        /* without the record a later push cannot mount; no reason to call this one failed */
+        for (size_t i = 0; r == 0 && i < x.blobs.n; i++)
+                (void)!bd_pushed_note(c, &x.blobs.v[i].digest, dst, NULL);
         pthread_mutex_destroy(&p.lock);
         bd_meter_done(&p.meter);
         if (r == 0 && ret)

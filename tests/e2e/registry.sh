@@ -145,6 +145,30 @@ refusals() {
 	store_whole
 }
 
+# Five layers: how many requests a push may cost, when nothing is there, when all is, and when all is
+# in another repository of the host.
+economy() {
+	registry_start economy
+	mkdir ctx
+	{ echo "FROM scratch"; for i in 1 2 3 4 5; do echo "$i" >"ctx/f$i"; echo "COPY f$i /"; done; } >ctx/Dockerfile
+	build -t "$REG/eco/app:v1" ctx
+	local n
+	count() {
+		n=$(requests '[A-Z]+')
+		want 0 "$BLD" push "$1"
+		n=$(($(requests '[A-Z]+') - n))
+	}
+	count "$REG/eco/app:v1"
+	[ "$n" -le 19 ] || fail "the first push: $n requests"
+	[ "$n" -ge 13 ] || fail "the requests are not counted: $n"
+	count "$REG/eco/app:v1"
+	[ "$n" -ge 1 ] && [ "$n" -le 2 ] || fail "a push of nothing new: $n requests"
+	want 0 "$BLD" tag "$REG/eco/app:v1" "$REG/eco/other:v1"
+	count "$REG/eco/other:v1"
+	[ "$n" -ge 1 ] && [ "$n" -le 9 ] || fail "to a second repository: $n requests"
+	skopeo inspect "${SK[@]}" "docker://$REG/eco/other:v1" >/dev/null
+}
+
 # Restarts of the registry in the middle are survived by retries.
 retried() {
 	registry_start retry
@@ -205,6 +229,7 @@ odd_types() {
 t "base image" base
 t "push and pull, by tag and digest; skopeo sees the same" push_pull
 t "what is there is not sent again" push_skips
+t "requests of a push are few" economy
 t "FROM and COPY --from a registry, by tag and digest" from_registry
 t "htpasswd: exit 5 without, config.json, --authfile, --creds with" with_password
 t "missing is 6; bytes that do not verify are 7 and not kept" refusals

@@ -101,6 +101,108 @@ static void test_bearer_identity(void **state UNUSED)
         check_scripts();
 }
 
+/* A realm without the POST form takes an identity token as a password. */
+static void test_identity_without_post(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->url, .status = 401, .headers = bearer_challenge()},
+                {w->url, .has = {"Authorization: Bearer t\r\n"}, .status = 200, .body = w->blob,
+                 .body_len = sizeof(w->blob)},
+                {0},
+        };
+        const struct mock_step tokens[] = {
+                {"POST /token?x=1", .status = 404},
+                /* <token>:idtok */
+                {TOKEN_GET "pull", .has = {"Basic PHRva2VuPjppZHRvaw=="}, .status = 200,
+                 .body = "{\"token\":\"t\"}"},
+                {0},
+        };
+        char login[256];
+
+        (void)snprintf(login, sizeof(login), "{\"auths\":{\"%s\":{\"identitytoken\":\"idtok\"}}}",
+                       mock_host(w->reg));
+        (void)setenv("DOCKER_AUTH_CONFIG", login, 1);
+        mock_script(w->reg, steps);
+        mock_script(w->other, tokens);
+        connect_with((struct reg_opts){0});
+        get_blob_ok();
+        (void)unsetenv("DOCKER_AUTH_CONFIG");
+        check_scripts();
+}
+
+/* What the realm gave for the next exchange has aged: the password again. */
+static void test_refresh_token_refused(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->url, .status = 401, .headers = bearer_challenge()},
+                {w->url, .has = {"Bearer t1\r\n"}, .status = 200, .body = w->blob,
+                 .body_len = sizeof(w->blob)},
+                {w->url, .has = {"Bearer t2\r\n"}, .status = 200, .body = w->blob,
+                 .body_len = sizeof(w->blob)},
+                {0},
+        };
+        const struct mock_step tokens[] = {
+                {TOKEN_GET "pull&account=ann", .status = 200,
+                 .body = "{\"token\":\"t1\",\"refresh_token\":\"r1\"}"},
+                {"POST /token?x=1", .body_has = "refresh_token=r1", .status = 401},
+                {TOKEN_GET "pull&account=ann", .has = {BASIC}, .status = 200,
+                 .body = "{\"token\":\"t2\"}"},
+                {0},
+        };
+
+        mock_script(w->reg, steps);
+        mock_script(w->other, tokens);
+        connect_with((struct reg_opts){.creds = CREDS});
+        get_blob_ok();
+        reg_token_drop(w->c, "Bearer t1");
+        sb_reset(&w->got);
+        get_blob_ok();
+        check_scripts();
+}
+
+/* What was not allowed, to whom, and what other credentials there are; never a secret. */
+static void test_refusal_says_who(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->head, .status = 401, .headers = "WWW-Authenticate: Basic realm=x\r\n"},
+                {w->head, .has = {"Basic Ym9iOmZyb21lbnY="}, .status = 403},
+                {w->post, .status = 403,
+                 .body = "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"not yours\"}]}"},
+                {0},
+        };
+        struct bld_err err = BLD_ERR_INIT;
+        char login[256], name[96];
+        enum reg_put_how how;
+
+        (void)snprintf(login, sizeof(login), "{\"auths\":{\"%s\":{\"auth\":\"YW5uOnMzY3JldA==\"}}}",
+                       mock_host(w->reg));
+        (void)snprintf(name, sizeof(name), "BLD_REGISTRY_%s_USER", mock_host(w->reg));
+        for (char *p = name; *p; p++)
+                *p = strchr(".:", *p) ? '_' : *p;
+        (void)setenv(name, "bob", 1);
+        (void)setenv("DOCKER_AUTH_CONFIG", login, 1);
+        {
+                char pass[128];
+
+                (void)snprintf(pass, sizeof(pass), "%.*s_PASSWORD", (int)strlen(name) - 5, name);
+                (void)setenv(pass, "fromenv", 1);
+                mock_script(w->reg, steps);
+                connect_with((struct reg_opts){0});
+                assert_int_equal(put_blob(NULL, &how, &err), BLD_E_DENIED);
+                (void)unsetenv(pass);
+        }
+        (void)unsetenv(name);
+        (void)unsetenv("DOCKER_AUTH_CONFIG");
+        assert_non_null(strstr(err.msg, "not allowed to push to "));
+        assert_non_null(
+                strstr(err.msg, "403 (DENIED: not yours) for scope repository:a/b:pull,push"));
+        assert_non_null(strstr(err.msg, "credentials: user \"bob\" from BLD_REGISTRY_"));
+        assert_non_null(strstr(err.msg, "not used: user \"ann\" in $DOCKER_AUTH_CONFIG"));
+        assert_null(strstr(err.msg, "s3cret"));
+        assert_null(strstr(err.msg, "fromenv"));
+        check_scripts();
+}
+
 /* The body of the POST is a secret: a redirect to another origin is not followed. */
 static void test_token_redirect(void **state UNUSED)
 {
@@ -256,6 +358,9 @@ int main(void)
                 T(test_bearer_anonymous),
                 T(test_bearer_post_fallback),
                 T(test_bearer_identity),
+                T(test_identity_without_post),
+                T(test_refresh_token_refused),
+                T(test_refusal_says_who),
                 T(test_token_redirect),
                 T(test_stale_login),
                 T(test_login_rejected_on_push),

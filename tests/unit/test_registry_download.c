@@ -117,6 +117,8 @@ static void test_wrong_length(void **state UNUSED)
                 const struct mock_step steps[] = {
                         {w->url, .status = 200, .body = longer, .body_len = rows[i].len,
                          .no_length = rows[i].no_length},
+                        {w->url, .has = {"Cache-Control: no-cache"}, .status = 200, .body = longer,
+                         .body_len = rows[i].len, .no_length = rows[i].no_length},
                         {0},
                 };
 
@@ -126,6 +128,58 @@ static void test_wrong_length(void **state UNUSED)
                 mock_script(w->reg, steps);
                 assert_int_equal(get_blob(&err), BLD_E_CORRUPT);
         }
+        check_scripts();
+}
+
+/* Packed once more on the way: what the digest is of, decides. */
+static void test_content_encoding(void **state UNUSED)
+{
+        static const unsigned char gz_head[] = {0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff, 1};
+        /* "stored" deflate blocks hold at most 65535 bytes: pack a small blob */
+        char packed[64];
+        uint32_t crc = 0xcbf43926; /* of "123456789" */
+        size_t n = sizeof(gz_head);
+        const struct mock_step steps[] = {
+                {w->url, .hasnt = {"Accept-Encoding"}, .status = 200,
+                 .headers = "Content-Encoding: gzip\r\n", .body = packed, .body_len = 32},
+                {w->url, .has = {"Accept-Encoding: gzip"}, .status = 200,
+                 .headers = "Content-Encoding: gzip\r\n", .body = packed, .body_len = 32},
+                /* and where the packed form is what is stored, it is taken as it comes */
+                {"GET /v2/a/b/blobs/*", .status = 200, .headers = "Content-Encoding: gzip\r\n",
+                 .body = packed, .body_len = 32},
+                {0},
+        };
+        struct bld_err err = BLD_ERR_INIT;
+
+        memcpy(packed, gz_head, n);
+        memcpy(packed + n, (char[]){9, 0, (char)0xf6, (char)0xff}, 4);
+        memcpy(packed + n + 4, "123456789", 9);
+        for (size_t i = 0; i < 4; i++) {
+                packed[n + 13 + i] = (char)(crc >> (8 * i));
+                packed[n + 17 + i] = (char)(i ? 0 : 9);
+        }
+        assert_int_equal(n + 21, 32);
+        w->desc.size = 9;
+        digest_of("123456789", 9, &w->desc.digest);
+        digest_format(&w->desc.digest, w->digest);
+        (void)snprintf(w->url, sizeof(w->url), "GET /v2/a/b/blobs/%s", w->digest);
+        {
+                struct mock_step now[ARRAY_LEN(steps)];
+
+                memcpy(now, steps, sizeof(now));
+                mock_script(w->reg, now);
+        }
+        connect_with((struct reg_opts){0});
+        if (get_blob(&err) < 0)
+                fail_msg("%s", err.msg);
+        assert_int_equal(w->got.len, 9);
+        assert_memory_equal(w->got.buf, "123456789", 9);
+        sb_reset(&w->got);
+        w->desc.size = 32;
+        digest_of(packed, 32, &w->desc.digest);
+        if (get_blob(&err) < 0)
+                fail_msg("%s", err.msg);
+        assert_int_equal(w->got.len, 32);
         check_scripts();
 }
 
@@ -261,6 +315,7 @@ int main(void)
                 T(test_resume_416),
                 T(test_wrong_digest),
                 T(test_wrong_length),
+                T(test_content_encoding),
                 T(test_short_body_gives_up),
                 T(test_unasked_part),
                 T(test_no_ranges_gives_up),

@@ -359,6 +359,131 @@ static void test_referrers(void **state UNUSED)
         check_scripts();
 }
 
+#define SUBJECT                                                                                   \
+        "{\"schemaVersion\":2,\"mediaType\":\"" MT_OCI_MANIFEST "\",\"artifactType\":\"x/y\","    \
+        "\"config\":{\"mediaType\":\"application/vnd.oci.empty.v1+json\",\"digest\":\"sha256:"    \
+        "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a\",\"size\":2},"         \
+        "\"layers\":[],\"subject\":{\"mediaType\":\"" MT_OCI_MANIFEST "\",\"digest\":\"" DIGEST_A \
+        "\",\"size\":3},\"annotations\":{\"k\":\"v\"}}"
+
+/* Where the registry takes no note of a subject, its index is kept for it, also against others who
+ * write it at the same time. */
+static void test_subject_fallback(void **state UNUSED)
+{
+        static const char tag[] = "GET /v2/a/b/manifests/" TAG_A;
+        static const char index_type[] = "Content-Type: " MT_OCI_INDEX "\r\n";
+        static const char etag[] = "Content-Type: " MT_OCI_INDEX "\r\nETag: \"e1\"\r\n";
+        static const char stored[] = "Location: /x\r\n";
+        static const char noted[] = "Location: /x\r\nOCI-Subject: " DIGEST_A "\r\n";
+        char self[DIGEST_STR_MAX], put[160], mine[1024], both[1400], want[400];
+        struct digest d;
+
+        digest_of(SUBJECT, strlen(SUBJECT), &d);
+        digest_format(&d, self);
+        (void)snprintf(put, sizeof(put), "PUT /v2/a/b/manifests/v1");
+        (void)snprintf(want, sizeof(want),
+                       "\"digest\":\"%s\",\"size\":%zu,\"annotations\":{\"k\":\"v\"},"
+                       "\"artifactType\":\"x/y\"",
+                       self, strlen(SUBJECT));
+        (void)snprintf(
+                mine, sizeof(mine),
+                INDEX("{\"mediaType\":\"" MT_OCI_MANIFEST "\",\"digest\":\"%s\",\"size\":%zu}"),
+                self, strlen(SUBJECT));
+        (void)snprintf(both, sizeof(both),
+                       INDEX(ENTRY("11111111", "z") ",{\"mediaType\":\"" MT_OCI_MANIFEST
+                                                    "\",\"digest\":\"%s\",\"size\":%zu}"),
+                       self, strlen(SUBJECT));
+        {
+                const struct mock_step rows[][9] = {
+                        {{put, .status = 201, .headers = noted}, {0}},
+                        {{put, .status = 201, .headers = stored},
+                         {tag, .status = 404},
+                         {"PUT /v2/a/b/manifests/" TAG_A, .has = {"If-None-Match: *"},
+                          .body_has = self, .status = 201, .headers = stored},
+                         {tag, .status = 200, .headers = index_type, .body = mine},
+                         {0}},
+                        /* 412, then an update lost to somebody else */
+                        {{put, .status = 201, .headers = stored},
+                         {tag, .status = 200, .headers = etag,
+                          .body = INDEX(ENTRY("11111111", "z"))},
+                         {"PUT /v2/a/b/manifests/" TAG_A, .has = {"If-Match: \"e1\""},
+                          .status = 412},
+                         {tag, .status = 200, .headers = etag,
+                          .body = INDEX(ENTRY("11111111", "z"))},
+                         {"PUT /v2/a/b/manifests/" TAG_A, .body_has = "1111111111", .status = 201,
+                          .headers = stored},
+                         {tag, .status = 200, .headers = index_type,
+                          .body = INDEX(ENTRY("11111111", "z"))},
+                         {"PUT /v2/a/b/manifests/" TAG_A, .body_has = self, .status = 201,
+                          .headers = stored},
+                         {tag, .status = 200, .headers = index_type, .body = both},
+                         {0}},
+                        /* it is listed already */
+                        {{put, .status = 201, .headers = stored},
+                         {tag, .status = 200, .headers = index_type, .body = mine},
+                         {0}},
+                        /* what is there is no index: left alone */
+                        {{put, .status = 201, .headers = stored},
+                         {tag, .status = 200, .headers = "Content-Type: " MT_OCI_MANIFEST "\r\n",
+                          .body = "{}"},
+                         {0}},
+                };
+
+                connect_with((struct reg_opts){0});
+                for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                        struct bld_err err = BLD_ERR_INIT;
+
+                        print_message("# row %zu\n", i);
+                        mock_script(w->reg, rows[i]);
+                        if (reg_manifest_put(w->c, &w->ref, MT_OCI_MANIFEST, SUBJECT,
+                                             strlen(SUBJECT), &err) < 0)
+                                fail_msg("%s", err.msg);
+                }
+        }
+        check_scripts();
+}
+
+/* A server that wants one type at a time; a listed manifest that is late; what a refusal names. */
+static void test_manifest_faults(void **state UNUSED)
+{
+        static const char get[] = "GET /v2/a/b/manifests/v1";
+        static const char lost[] =
+                "{\"errors\":[{\"code\":\"MANIFEST_BLOB_UNKNOWN\",\"detail\":{\"digest\":"
+                "\"" DIGEST_A "\"}},{\"code\":\"MANIFEST_BLOB_UNKNOWN\",\"detail\":\"" DIGEST_A
+                "\"}]}";
+        const struct mock_step steps[] = {
+                {get, .status = 406},
+                {get, .hasnt = {MT_OCI_MANIFEST}, .status = 200,
+                 .headers = "Content-Type: " MT_OCI_INDEX "\r\n", .body = doc},
+                {get, .status = 404, .times = 2},
+                {get, .status = 200, .headers = "Content-Type: " MT_OCI_INDEX "\r\n", .body = doc},
+                {get, .status = 404, .times = 3},
+                {"PUT /v2/a/b/manifests/v1", .status = 400, .body = lost},
+                {0},
+        };
+        AUTO_STRV struct strv missing = {0};
+        struct bld_err err = BLD_ERR_INIT;
+
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){0});
+        w->c->timing.lag = 1;
+        for (int i = 0; i < 3; i++) {
+                AUTO_SB struct sb out = SB_INIT(1u << 20);
+                AUTO(img_desc_done) struct img_desc d = {0};
+                int r = i ? reg_manifest_get_listed(w->c, &w->ref, &out, &d, &err)
+                          : reg_manifest_get(w->c, &w->ref, &out, &d, &err);
+
+                assert_int_equal(r, i < 2 ? 0 : BLD_E_NOT_FOUND);
+        }
+        err_clear(&err);
+        assert_int_equal(reg_manifest_put_missing(w->c, &w->ref, MT_OCI_INDEX, doc, strlen(doc),
+                                                  &missing, &err),
+                         BLD_E_NETWORK);
+        assert_int_equal(missing.n, 2);
+        assert_string_equal(missing.v[0], DIGEST_A);
+        check_scripts();
+}
+
 static void test_delete(void **state UNUSED)
 {
         static const struct {
@@ -422,6 +547,8 @@ int main(void)
                 T(test_one_token_for_all),
                 T(test_referrers),
                 T(test_delete),
+                T(test_subject_fallback),
+                T(test_manifest_faults),
                 T(test_login_is_not_anonymous),
         };
 

@@ -543,6 +543,38 @@ static void test_refused_before_the_body(void **state UNUSED)
         check_scripts();
 }
 
+/* 417: the same request without, and none with it to this host again. */
+static void test_expectation_failed(void **state UNUSED)
+{
+        char head[256], put[256], name[DIGEST_STR_MAX], *zero = calloc(1, BIG);
+        const struct mock_step steps[] = {
+                {head, .status = 404},
+                {w->post, .status = 202, .headers = SESSION},
+                {put, .has = {"Expect: 100-continue"}, .status = 417, .how = MOCK_EARLY},
+                {put, .hasnt = {"Expect"}, .status = 503},
+                {head, .status = 404},
+                {w->post, .status = 202, .headers = SESSION},
+                {put, .hasnt = {"Expect"}, .status = 201},
+                {0},
+        };
+        struct reg_source src = {.pread = zero_pread};
+        struct img_desc d = {.size = BIG};
+        struct bld_err err = BLD_ERR_INIT;
+        enum reg_put_how how;
+
+        assert_non_null(zero);
+        digest_of(zero, BIG, &d.digest);
+        free(zero);
+        digest_format(&d.digest, name);
+        (void)snprintf(head, sizeof(head), "HEAD /v2/a/b/blobs/%s", name);
+        (void)snprintf(put, sizeof(put), "PUT /up?digest=%s", name);
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){0});
+        if (reg_blob_put(w->c, &w->ref, &d, &src, NULL, &how, &err) < 0)
+                fail_msg("%s", err.msg);
+        check_scripts();
+}
+
 /* The connection breaks in a chunk; the server has kept a part of it. */
 static void test_chunk_resumed(void **state UNUSED)
 {
@@ -615,6 +647,7 @@ int main(void)
                 T(test_odd_success),
                 T(test_refused_before_the_body),
                 T(test_chunk_resumed),
+                T(test_expectation_failed),
                 T(test_push_bad_location),
         };
 
