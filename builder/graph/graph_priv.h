@@ -137,6 +137,8 @@ struct vertex {
         /* Solving; owner thread only, except result, which the op's thread fills before posting. */
         enum vx_state state;
         bool no_cache, cached, planned;
+        bool renewed; /* it or something it is made from is no_cache: a definition key says nothing
+                       */
         bool unrepeatable; /* a source changed under the op: the result is no key's */
         bool tainted;      /* that, or made from one that is: no definition key is true of it */
         struct vx_result result;

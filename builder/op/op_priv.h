@@ -138,7 +138,8 @@ struct run_mounts {
         struct strv owned;     /* texts the mounts point to */
         struct cas_tmp **tmps; /* copies of bind sources */
         size_t ntmps;
-        int *locks; /* of cache mounts */
+        struct strv caches; /* folder of each cache mount, by number of the mount */
+        int *locks;         /* of cache mounts */
         size_t nlocks;
         struct agent_proxy **agents; /* of ssh mounts */
         size_t nagents, nssh;

@@ -1,11 +1,9 @@
-/* What the --mount flags of a RUN need before it starts: folders for binds and caches, content for
- * secrets. */
+/* What the --mount flags of a RUN need before it starts: folders for binds, content for secrets,
+ * sockets of agents. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -15,11 +13,11 @@
 #include "base/sys.h"
 #include "builder/op/agent_priv.h"
 #include "builder/op/layout_priv.h"
-#include "builder/op/op_priv.h"
+#include "builder/op/run_mounts_priv.h"
 
 #define BIND_DEPTH_MAX 250
 
-static struct rt_mount *push(struct run_mounts *m)
+struct rt_mount *mounts_push(struct run_mounts *m)
 {
         void *v = m->v;
 
@@ -106,9 +104,9 @@ static int produce_bind(void *user, const struct ly_sink *tar, struct bld_err *e
 
         /* One level down, so that the mounted root keeps its own mode and owner. */
         if (r == 0)
-                r = bind_put(l, x->fs, x->node, "src", err);
+                r = bind_put(l, x->fs, x->node, MOUNTS_COPY_NAME, err);
         if (r == 0 && x->node->type == LY_DIR)
-                r = bind_below(l, x->fs, x->node, "src", 0, err);
+                r = bind_below(l, x->fs, x->node, MOUNTS_COPY_NAME, 0, err);
         return r == 0 ? layout_write(l, tar, err) : r;
 }
 
@@ -126,7 +124,7 @@ static int add_tmp(struct build *b, struct run_mounts *m, struct cas_tmp **ret, 
         return r;
 }
 
-static int open_input(struct build *b, const struct vertex *in, struct fs **ret,
+int mounts_open_input(struct build *b, const struct vertex *in, struct fs **ret,
                       struct bld_err *err)
 {
         static const struct bd_layers none = {0};
@@ -136,7 +134,7 @@ static int open_input(struct build *b, const struct vertex *in, struct fs **ret,
         return fs_open_layers(b->c, in ? &in->result.layers : &none, ret, err);
 }
 
-static int find_source(struct fs *fs, const struct vx_mount *d, struct fs_node **ret,
+int mounts_find_source(struct fs *fs, const struct vx_mount *d, struct fs_node **ret,
                        struct bld_err *err)
 {
         int r = fs_resolve(fs, NULL, d->source ? d->source : "/", true, ret, err);
@@ -158,7 +156,7 @@ int op_bind_content(struct build *b, struct vertex *v, const struct vx_mount *d,
         (void)b;
         (void)v;
         p = fs_picks_push(&picks);
-        r = p ? find_source(f, d, &p->node, err) : err_nomem(err, "bind mount");
+        r = p ? mounts_find_source(f, d, &p->node, err) : err_nomem(err, "bind mount");
         if (r == 0) {
                 p->name = mem_strdup("src");
                 p->is_tree = p->node->type == LY_DIR;
@@ -169,25 +167,34 @@ int op_bind_content(struct build *b, struct vertex *v, const struct vx_mount *d,
         return r;
 }
 
-/* A context's files (and all files where there is no overlay) are copied: what the step sees is
- * what was there when it began. One that is another than its key says makes the result no key's. */
-static int bind_copy(struct build *b, struct vertex *v, struct bind *x, struct rt_mount *out,
-                     struct run_mounts *m, struct bld_err *err)
+int mounts_copy(struct build *b, struct run_mounts *m, struct fs *fs, struct fs_node *node,
+                const char **ret, struct bld_err *err)
 {
+        struct bind x = {.b = b, .fs = fs, .node = node};
         struct cas_tmp *tmp = NULL;
         char path[160];
         int r = add_tmp(b, m, &tmp, err);
 
         if (r == 0)
-                r = snapshot_unpack(b, cas_tmp_path(tmp), LY_TREE_PLAIN, produce_bind, x, NULL,
+                r = snapshot_unpack(b, cas_tmp_path(tmp), LY_TREE_PLAIN, produce_bind, &x, NULL,
                                     err);
         if (r < 0)
                 return r;
-        v->unrepeatable = v->unrepeatable || fs_changed(x->fs);
         (void)snprintf(path, sizeof(path), "%s/fs", cas_tmp_path(tmp));
-        out->source = keep(m, path);
-        out->selector = "src";
-        return out->source ? 0 : err_nomem(err, "bind mount");
+        *ret = keep(m, path);
+        return *ret ? 0 : err_nomem(err, "bind mount");
+}
+
+/* A context's files (and all files where there is no overlay) are copied: what the step sees is
+ * what was there when it began. One that is another than its key says makes the result no key's. */
+static int bind_copy(struct build *b, struct vertex *v, struct fs *fs, struct fs_node *node,
+                     struct rt_mount *out, struct run_mounts *m, struct bld_err *err)
+{
+        int r = mounts_copy(b, m, fs, node, &out->source, err);
+
+        v->unrepeatable = v->unrepeatable || (r == 0 && fs_changed(fs));
+        out->selector = MOUNTS_COPY_NAME;
+        return r;
 }
 
 /* The snapshots of a stage or an image are mounted where they are. */
@@ -220,8 +227,8 @@ static int ready_bind(struct build *b, struct vertex *v, const struct vx_mount *
 {
         const struct vertex *in = d->input >= 0 ? v->inputs[d->input] : NULL;
         AUTO(fs_free_p) struct fs *fs = NULL;
-        struct rt_mount *out = push(m);
-        struct bind x = {.b = b};
+        struct rt_mount *out = mounts_push(m);
+        struct fs_node *node = NULL;
         int r;
 
         if (!out)
@@ -229,162 +236,31 @@ static int ready_bind(struct build *b, struct vertex *v, const struct vx_mount *
         out->kind = RT_MOUNT_BIND;
         out->target = d->target;
         out->readonly = d->readonly;
-        r = open_input(b, in, &fs, err);
+        r = mounts_open_input(b, in, &fs, err);
         if (r == 0)
-                r = find_source(fs, d, &x.node, err);
+                r = mounts_find_source(fs, d, &node, err);
         if (r < 0)
                 return r;
-        x.fs = fs;
         if (!in || in->kind == VX_LOCAL || in->result.layers.n == 0 ||
             rt_keeper_env(b->keeper)->native)
-                return bind_copy(b, v, &x, out, m, err);
+                return bind_copy(b, v, fs, node, out, m, err);
         return bind_layers(b, v, d, &in->result.layers, out, m, err);
 }
 
 /* ---- caches ---- */
 
-static int cache_lock(struct build *b, struct run_mounts *m, const char *path, bool wait,
-                      struct bld_err *err)
+static int ready_cache(const struct vx_mount *d, const char *path, struct run_mounts *m,
+                       struct bld_err *err)
 {
-        AUTO_FREE char *name = NULL;
-        AUTO_FD int fd = -1;
-        int *locks, r;
-
-        if (asprintf(&name, "%s.lock", path) < 0) {
-                name = NULL;
-                return err_nomem(err, "cache mount");
-        }
-        fd = sys_openat(cas_root_fd(b->c->cas), name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-        if (fd < 0)
-                return err_sys(err, errno, "lock cache mount");
-        while ((r = fd_lock(fd, LOCK_EX | LOCK_NB, err)) == 1 && wait) {
-                r = cancel_check(&b->cancel, err);
-                if (r < 0)
-                        return r;
-                (void)usleep(20000);
-        }
-        if (r != 0)
-                return r;
-        locks = mem_realloc(m->locks, (m->nlocks + 1) * sizeof(*locks));
-        if (!locks)
-                return err_nomem(err, "cache mount");
-        m->locks = locks;
-        m->locks[m->nlocks++] = take_fd(&fd);
-        return 0;
-}
-
-/* from: where its first contents are, or NULL. */
-static int cache_make(struct build *b, const struct vx_mount *d, const char *path, const char *from,
-                      struct bld_err *err)
-{
-        AUTO_SB struct sb args = SB_INIT(4096), answer = SB_INIT(4096);
-        AUTO_JS struct js *a = js_obj();
-        int r = js_set_str(a, "path", path) | js_set_i64(a, "mode", d->mode_set ? d->mode : 0755) |
-                js_set_i64(a, "uid", d->uid) | js_set_i64(a, "gid", d->gid);
-
-        if (from)
-                r |= js_set_str(a, "from", from);
-        if (r < 0)
-                return err_nomem(err, "cache mount");
-        r = js_write(a, JS_COMPACT, &args, err);
-        if (r < 0)
-                return r;
-        return rt_call(b->keeper, VERB_CACHE, sb_text(&args), args.len, NULL, 0, &b->cancel,
-                       &answer, err);
-}
-
-/* What a cache is known by: its id and, where it begins with files of a stage, an image or a
- * context, those. */
-static int cache_identity(struct vertex *v, const struct vx_mount *d, struct fs *fs,
-                          struct digest *ret, struct bld_err *err)
-{
-        struct digest content;
-        struct hasher h;
-        int r;
-
-        if (!fs) {
-                digest_of(d->id, strlen(d->id), ret);
-                return 0;
-        }
-        r = op_bind_content(NULL, v, d, fs, &content, err);
-        if (r < 0)
-                return r;
-        hasher_init(&h, DIGEST_SHA256);
-        hasher_field_str(&h, d->id);
-        hasher_field(&h, content.b, sizeof(content.b));
-        hasher_end(&h, ret);
-        return 0;
-}
-
-/* The first contents of a cache that is not there yet. */
-static int cache_fill(struct build *b, const struct vx_mount *d, struct fs *fs, const char *path,
-                      struct run_mounts *m, struct bld_err *err)
-{
-        struct bind x = {.b = b, .fs = fs};
-        struct cas_tmp *tmp = NULL;
-        struct stat st;
-        char from[160];
-        int r;
-
-        if (fstatat(cas_root_fd(b->c->cas), path, &st, AT_SYMLINK_NOFOLLOW) == 0)
-                return 0;
-        r = find_source(fs, d, &x.node, err);
-        if (r == 0 && x.node->type != LY_DIR)
-                r = err_set(err, BLD_E_INVALID, "\"%s\", source of the cache at %s, is no folder",
-                            d->source ? d->source : "/", d->target);
-        if (r == 0)
-                r = add_tmp(b, m, &tmp, err);
-        if (r == 0)
-                r = snapshot_unpack(b, cas_tmp_path(tmp), LY_TREE_PLAIN, produce_bind, &x, NULL,
-                                    err);
-        if (r < 0)
-                return r;
-        (void)snprintf(from, sizeof(from), "%s/fs/src", cas_tmp_path(tmp));
-        return cache_make(b, d, path, from, err);
-}
-
-static int ready_cache(struct build *b, struct vertex *v, const struct vx_mount *d,
-                       struct run_mounts *m, struct bld_err *err)
-{
-        const char *view = rt_keeper_env(b->keeper)->view;
-        AUTO(fs_free_p) struct fs *fs = NULL;
-        struct rt_mount *out = push(m);
-        char hex[DIGEST_HEX_MAX], path[256];
-        struct digest id;
-        int r;
+        struct rt_mount *out = mounts_push(m);
 
         if (!out)
                 return err_nomem(err, "cache mount");
-        r = d->input >= 0 ? open_input(b, v->inputs[d->input], &fs, err) : 0;
-        if (r == 0)
-                r = cache_identity(v, d, fs, &id, err);
-        if (r < 0)
-                return r;
-        digest_hex(&id, hex);
-        (void)snprintf(path, sizeof(path), "mounts/%s", view);
-        r = path_mkdirs(cas_root_fd(b->c->cas), path, 0700, err);
-        (void)snprintf(path, sizeof(path), "mounts/%s/%.40s", view, hex);
-        if (r == 0 && d->sharing == SHARE_LOCKED)
-                r = cache_lock(b, m, path, true, err);
-        /* private: the first free one of a row */
-        for (unsigned i = 1; r == 0 && d->sharing == SHARE_PRIVATE; i++) {
-                r = cache_lock(b, m, path, false, err);
-                if (r == 0)
-                        break;
-                if (r == 1)
-                        r = 0;
-                (void)snprintf(path, sizeof(path), "mounts/%s/%.40s-%u", view, hex, i);
-        }
-        if (r == 0)
-                r = fs ? cache_fill(b, d, fs, path, m, err) : cache_make(b, d, path, NULL, err);
-        if (r < 0)
-                return r;
-        out = &m->v[m->n - 1];
         out->kind = RT_MOUNT_CACHE;
         out->target = d->target;
-        out->source = keep(m, path);
+        out->source = path;
         out->readonly = d->readonly;
-        return out->source ? 0 : err_nomem(err, "cache mount");
+        return 0;
 }
 
 /* ---- secrets ---- */
@@ -413,7 +289,7 @@ static int ready_secret(struct build *b, const struct vx_mount *d, struct run_mo
         }
         if (!found || !d->target)
                 return 0;
-        out = push(m);
+        out = mounts_push(m);
         if (!out)
                 return err_nomem(err, "secret");
         out->kind = RT_MOUNT_FILE;
@@ -490,7 +366,7 @@ static int ready_ssh(struct build *b, const struct vx_run *run, const struct vx_
         if (!agent)
                 return 0;
         r = add_agent(b, d, agent, m, &tmp, err);
-        out = r == 0 ? push(m) : NULL;
+        out = r == 0 ? mounts_push(m) : NULL;
         if (!out)
                 return r < 0 ? r : err_nomem(err, "ssh agent");
         out->kind = RT_MOUNT_BIND;
@@ -503,7 +379,7 @@ static int ready_ssh(struct build *b, const struct vx_run *run, const struct vx_
 
 static int ready_tmpfs(const struct vx_mount *d, struct run_mounts *m, struct bld_err *err)
 {
-        struct rt_mount *out = push(m);
+        struct rt_mount *out = mounts_push(m);
 
         if (!out)
                 return err_nomem(err, "tmpfs mount");
@@ -517,7 +393,7 @@ static int ready_tmpfs(const struct vx_mount *d, struct run_mounts *m, struct bl
 
 static int ready_script(const struct vx_run *run, struct run_mounts *m, struct bld_err *err)
 {
-        struct rt_mount *out = push(m);
+        struct rt_mount *out = mounts_push(m);
 
         if (!out)
                 return err_nomem(err, "heredoc");
@@ -535,8 +411,10 @@ static int ready_script(const struct vx_run *run, struct run_mounts *m, struct b
 int run_mounts_ready(struct build *b, struct vertex *v, struct run_mounts *m, struct bld_err *err)
 {
         const struct vx_run *run = &v->u.run;
-        int r = run->script_name ? ready_script(run, m, err) : 0;
+        int r = caches_claim(b, v, m, err);
 
+        if (r == 0 && run->script_name)
+                r = ready_script(run, m, err);
         for (size_t i = 0; i < run->nmounts && r == 0; i++) {
                 const struct vx_mount *d = &run->mounts[i];
 
@@ -545,7 +423,7 @@ int run_mounts_ready(struct build *b, struct vertex *v, struct run_mounts *m, st
                         r = ready_bind(b, v, d, m, err);
                         break;
                 case MT_CACHE:
-                        r = ready_cache(b, v, d, m, err);
+                        r = ready_cache(d, m->caches.v[i], m, err);
                         break;
                 case MT_TMPFS:
                         r = ready_tmpfs(d, m, err);
@@ -578,6 +456,7 @@ void run_mounts_done(struct build *b, struct run_mounts *m)
                 explicit_bzero(m->env.v[i], strlen(m->env.v[i]));
         strv_done(&m->env);
         strv_done(&m->owned);
+        strv_done(&m->caches);
         free(m->tmps);
         free(m->locks);
         free(m->v);

@@ -103,6 +103,15 @@ static void mark_needed(struct graph *g)
                                 g->v.v[i]->inputs[k]->planned = true;
 }
 
+static bool is_renewed(const struct vertex *v)
+{
+        bool any = v->no_cache;
+
+        for (size_t i = 0; i < v->ninputs; i++)
+                any = any || (v->inputs[i] && v->inputs[i]->renewed);
+        return any;
+}
+
 int solve_keys(struct build *b, struct graph *g, struct vertex **ret_failed, struct bld_err *err)
 {
         struct contexts x = {.b = b};
@@ -115,6 +124,7 @@ int solve_keys(struct build *b, struct graph *g, struct vertex **ret_failed, str
                 if (!v->planned)
                         continue;
                 *ret_failed = v;
+                v->renewed = is_renewed(v);
                 r = local_content(&x, v, err);
                 if (r == 0)
                         r = cancel_check(b->c->cancel, err);
@@ -315,7 +325,7 @@ static int need(struct solve *s, struct vertex *v, struct bld_err *err)
                 v->state = VX_DONE;
                 return 0;
         }
-        if (v->kind != VX_IMAGE && !v->no_cache)
+        if (v->kind != VX_IMAGE && !v->renewed)
                 r = record_get(s->b->c, s->b->record, &v->key, &v->result, err);
         if (r < 0)
                 return r;

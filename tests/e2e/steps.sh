@@ -191,7 +191,7 @@ RUN true'
 }
 
 given() {
-	says --build-arg BUILDKIT_SANDBOX_HOSTNAME=box.test --add-host a=1.2.3.4,b:[::2] --add-host gw:host-gateway \
+	says --build-arg BUILDKIT_SANDBOX_HOSTNAME=box.test --add-host "a=1.2.3.4,b:[::2]" --add-host gw:host-gateway \
 		--shm-size 1m --ulimit nofile=100:200 --ulimit core=-1 --ulimit nofile=101:202 --allow device <<-'X'
 	RUN echo "A $(hostname) $(grep -c 'box.test$' /etc/hosts)"; grep -E '(a|b|gw)$' /etc/hosts | sed 's/\t/ /; s/^/A /'
 	RUN echo "B $(df -k /dev/shm | awk 'END {print $2}') $(ulimit -n) $(ulimit -Hn) $(ulimit -c)"

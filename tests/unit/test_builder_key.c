@@ -226,6 +226,8 @@ CHANGE(run_word, set(&v->u.run.argv.v[2], "make "));
 CHANGE(run_env_value, set(&v->u.run.env.v[1], "V=2"));
 CHANGE(run_env_more, OK(strv_add(&v->u.run.env, "W=")));
 CHANGE(run_host, set(&v->u.run.host_names.v[0], "db2"));
+CHANGE(run_hostname, set(&v->u.run.hostname, "box"));
+CHANGE(run_limit, OK(strv_add(&v->u.run.ulimits, "nofile=1:2")));
 CHANGE(run_cwd, set(&v->u.run.cwd, "/"));
 CHANGE(run_user, set(&v->u.run.user, ""));
 CHANGE(run_network, set(&v->u.run.network, "none"));
@@ -313,6 +315,8 @@ static const struct {
         {"run: variable", VX_RUN, run_env_value, true},
         {"run: one more variable", VX_RUN, run_env_more, true},
         {"run: host name", VX_RUN, run_host, true},
+        {"run: own host name", VX_RUN, run_hostname, true},
+        {"run: limit", VX_RUN, run_limit, true},
         {"run: folder", VX_RUN, run_cwd, true},
         {"run: user", VX_RUN, run_user, true},
         {"run: network", VX_RUN, run_network, true},
