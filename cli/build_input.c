@@ -411,7 +411,8 @@ static int read_source(const struct build_args *a, const char *context, struct b
         o->ignorefile = a->ignorefile;
         if (a->file && strcmp(a->file, "-") == 0 && strcmp(context, "-") == 0)
                 return err_set(err, BLD_E_USAGE,
-                               "the Dockerfile and the context cannot both be standard input");
+                               "invalid argument: can't use stdin for both build context and "
+                               "dockerfile");
         r = split_all(&a->targets, &in->targets, err);
         r = r < 0 ? r : split_all(&a->no_cache_filter, &in->no_cache_filter, err);
         r = r < 0 ? r : read_build_args(a, &in->build_args, err);

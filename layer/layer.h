@@ -87,6 +87,7 @@ DEFINE_AUTO_PTR(struct ly_writer, ly_writer_free);
 
 /* ---- tar in ---- */
 
+#define LY_LAYER_BYTES_MAX ((uint64_t)64 << 30)
 struct ly_limits {
         uint64_t bytes;   /* uncompressed; 0: the default 64 GiB */
         uint64_t entries; /* 0: 5 million */

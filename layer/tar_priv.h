@@ -13,7 +13,6 @@
 #define LY_NAME_MAX 255u
 #define LY_PAX_MAX (1u << 20)
 #define LY_LINK_MAX 4096u
-#define LY_LAYER_BYTES_MAX ((uint64_t)64 << 30)
 #define LY_LAYER_ENTRIES_MAX 5000000u
 
 #define WH_PREFIX ".wh."

@@ -15,6 +15,7 @@ VEC_DEFINE(pattern_vec, struct ignore_pattern);
 struct ignore {
         struct pattern_vec patterns;
         bool exceptions;
+        char *name;
 };
 
 void ignore_free(struct ignore *ig)
@@ -24,6 +25,7 @@ void ignore_free(struct ignore *ig)
         for (size_t i = 0; i < ig->patterns.n; i++)
                 ignore_pattern_done(&ig->patterns.v[i]);
         pattern_vec_done(&ig->patterns);
+        free(ig->name);
         free(ig);
 }
 
@@ -112,7 +114,9 @@ int ignore_parse(const char *text, size_t len, const char *name, struct ignore *
         AUTO(ignore_free_p) struct ignore *ig = mem_zalloc(1, sizeof(*ig));
         const char *p = text, *end = text + len;
 
-        if (!ig)
+        if (ig)
+                ig->name = mem_strdup(name);
+        if (!ig || !ig->name)
                 return err_nomem(err, "ignore file");
         if (len > TEXT_MAX)
                 return err_set(err, BLD_E_LIMIT, "%s is larger than %zu MiB", name, TEXT_MAX >> 20);
@@ -243,6 +247,11 @@ bool ignore_excludes_all(const struct ignore *ig)
 bool ignore_has_exceptions(const struct ignore *ig)
 {
         return ig->exceptions;
+}
+
+const char *ignore_name(const struct ignore *ig)
+{
+        return ig->name ? ig->name : "";
 }
 
 size_t ignore_count(const struct ignore *ig)

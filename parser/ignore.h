@@ -26,6 +26,8 @@ const char *ignore_pattern(const struct ignore *ig, unsigned line);
  * need not descend.) */
 bool ignore_may_include_below(const struct ignore *ig, const char *dir);
 bool ignore_has_exceptions(const struct ignore *ig);
+/* What ignore_parse() was told the file is called; "" for patterns that are in no file. */
+const char *ignore_name(const struct ignore *ig);
 size_t ignore_count(const struct ignore *ig);
 /* Is there a pattern for everything in the root (a star, two, or two with slash and star)?
  * Exceptions are not looked at. */

@@ -302,14 +302,54 @@ int layout_replace(struct layout *l, const char *path, const struct layout_item 
         return layout_put(l, path, item, err);
 }
 
+/* A file from below into this layer: names of one file cannot be spread over two. */
+static int raise(struct layout *l, const char *path, struct bld_err *err)
+{
+        const struct ly_node *n = node_below(l, path);
+        const struct ly_entry *e = n && n->t ? &n->t->e : NULL;
+        struct layout_item i;
+
+        if (!e || e->type == LY_DIR)
+                return 0;
+        i = (struct layout_item){.type = e->type,
+                                 .mode = e->mode,
+                                 .uid = e->uid,
+                                 .gid = e->gid,
+                                 .mtime_ns = e->mtime_ns,
+                                 .dev_major = e->dev_major,
+                                 .dev_minor = e->dev_minor,
+                                 .size = e->type == LY_FILE ? e->size : 0,
+                                 .below = n,
+                                 .spool_fd = -1};
+        if (e->type == LY_SYMLINK) {
+                i.link = mem_strdup(e->link);
+                if (!i.link)
+                        return err_nomem(err, "layer");
+        }
+        for (size_t x = 0; x < e->nxattrs && !i.cap; x++) {
+                if (strcmp(e->xattrs[x].name, "security.capability") != 0)
+                        continue;
+                i.cap_len = e->xattrs[x].len;
+                i.cap = mem_dup(e->xattrs[x].value, i.cap_len);
+                if (!i.cap) {
+                        free(i.link);
+                        return err_nomem(err, "layer");
+                }
+        }
+        return layout_put(l, path, &i, err);
+}
+
 int layout_link(struct layout *l, const char *path, const char *target, struct bld_err *err)
 {
         struct layout_item *t = map_get(&l->items, target), i;
+        int r = t ? 0 : raise(l, target, err);
 
+        if (r < 0)
+                return r;
+        t = map_get(&l->items, target);
         if (!t || t->type == LY_DIR)
-                return err_set(err, BLD_E_INVALID,
-                               "hard link \"%s\" to \"%s\", which is not in the archive", path,
-                               target);
+                return err_set(err, BLD_E_INVALID, "hard link \"%s\" to \"%s\", which is no file",
+                               path, target);
         if (!t->link_group)
                 t->link_group = hash64(target, strlen(target)) | 1;
         i = *t;
@@ -367,7 +407,8 @@ static int write_spool(const struct layout_item *i, struct ly_writer *w, struct 
         return r;
 }
 
-static int write_item(const struct layout_item *i, struct ly_writer *w, struct bld_err *err)
+static int write_item(const struct layout *l, const struct layout_item *i, struct ly_writer *w,
+                      struct bld_err *err)
 {
         struct ly_xattr cap = {
                 .name = mem_strdup("security.capability"), .value = i->cap, .len = i->cap_len};
@@ -395,6 +436,8 @@ static int write_item(const struct layout_item *i, struct ly_writer *w, struct b
                 return r;
         if (i->node)
                 return fs_read(i->fs, i->node, &(struct ly_sink){tar_data, w}, err);
+        if (i->below)
+                return bd_tree_read(l->o.below, i->below, &(struct ly_sink){tar_data, w}, err);
         if (i->data)
                 return ly_writer_data(w, i->data, i->size, err);
         return write_spool(i, w, err);
@@ -442,6 +485,6 @@ int layout_write(struct layout *l, const struct ly_sink *tar, struct bld_err *er
                 qsort(v, n, sizeof(*v), cmp_items);
         r = mark_links(v, n, err);
         for (size_t k = 0; k < n && r == 0; k++)
-                r = write_item(v[k], w, err);
+                r = write_item(l, v[k], w, err);
         return r == 0 ? ly_writer_end(w, err) : r;
 }

@@ -19,6 +19,7 @@ struct layout_item {
         /* Where a file's bytes come from: a node of a tree, memory, or a spool file. */
         struct fs *fs;
         struct fs_node *node;
+        const struct ly_node *below; /* of the tree it lies over */
         const char *data;
         int spool_fd;
         uint64_t spool_off;
@@ -57,7 +58,8 @@ int layout_put(struct layout *l, const char *path, const struct layout_item *ite
 /* As tar -x does: a file replaces whatever is there, a folder merges, and the last one wins. */
 int layout_replace(struct layout *l, const char *path, const struct layout_item *item,
                    struct bld_err *err) MUST_CHECK;
-/* A second name for an entry of this layout (INVALID when target is not one). */
+/* A second name for an entry of this layout, or of the tree below, which then is in this layer, too
+ * (INVALID when target is neither). */
 int layout_link(struct layout *l, const char *path, const char *target,
                 struct bld_err *err) MUST_CHECK;
 /* The folder itself with what it needs above; *ret_made: it was not there. Borrowed item. */

@@ -343,10 +343,10 @@ static int unpack_archive(struct copy *k, int fd, struct bld_err *err)
         const struct ly_entry *e;
         struct layout_item *top;
         bool made;
-        int r = layout_dir(k->l, k->dest, &top, &made, err);
+        int r;
 
-        if (r == 0 && made)
-                top->mode = 0755;         /* --chmod does not reach archives */
+        layout_made_as(k->l, 0755, k->uid, k->gid); /* --chmod does not reach archives */
+        r = layout_dir(k->l, k->dest, &top, &made, err);
         layout_made_as(k->l, 0755, 0, 0); /* nor --chown the folders one leaves out */
         if (r == 0)
                 r = ly_archive_open(fd, NULL, &rd, err);

@@ -804,7 +804,7 @@ int plan_push(struct plan *p, struct stage *s, struct vertex *v, char *created_b
         if (v->depth > IMG_LAYERS_MAX) {
                 vertex_free(v);
                 free(created_by);
-                r = err_set(err, BLD_E_LIMIT, "the stage would have more than %d layers",
+                r = err_set(err, BLD_E_INVALID, "the stage would have more than %d layers",
                             IMG_LAYERS_MAX);
                 return err_try(err, r,
                                "put several commands into one RUN, or sources into one COPY");

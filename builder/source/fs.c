@@ -513,6 +513,7 @@ static int open_failed(const struct fs_node *n, int errnum, struct bld_err *err)
 
 int fs_open_file(struct fs *f, struct fs_node *n, int *ret_fd, struct bld_err *err)
 {
+        struct stat st;
         int fd, r;
 
         *ret_fd = -1;
@@ -531,6 +532,13 @@ int fs_open_file(struct fs *f, struct fs_node *n, int *ret_fd, struct bld_err *e
         fd = open_beneath(f->dir_fd, n->name, O_RDONLY | O_NONBLOCK | O_NOCTTY);
         if (fd < 0)
                 return open_failed(n, errno, err);
+        if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+                fd_close(&fd);
+                return err_set(
+                        err, BLD_E_INVALID,
+                        "\"%s\" of the build context became something else while it was read",
+                        n->name);
+        }
         *ret_fd = fd;
         return 0;
 }

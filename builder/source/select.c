@@ -39,11 +39,12 @@ static int not_found(struct fs *f, const char *path, struct bld_err *err)
                       fs_is_local(f) ? "build context" : "stage or image it comes from");
         if (fs_is_ignored(f, path, &line)) {
                 const char *pattern = ignore_pattern(fs_ignore(f), line);
+                const char *name = ignore_name(fs_ignore(f));
 
-                (void)err_why(err, 0, ".dockerignore:%u pattern \"%s\" removes it", line,
+                (void)err_why(err, 0, "%s:%u pattern \"%s\" removes it", name, line,
                               pattern ? pattern : "");
-                return err_try(err, BLD_E_INVALID, "add \"!%s\" after line %u of .dockerignore",
-                               path, line);
+                return err_try(err, BLD_E_INVALID, "add \"!%s\" after line %u of %s", path, line,
+                               name);
         }
         return BLD_E_INVALID;
 }
@@ -238,7 +239,16 @@ struct digest_walk {
         struct fs *f;
         const struct ignore *excludes;
         struct hasher h;
+        uint64_t bytes;
 };
+
+/* Before hours are spent on reading holes. */
+static int too_much(const struct fs_node *n, struct bld_err *err)
+{
+        return err_set(err, BLD_E_INVALID,
+                       "with \"%s\" these are more than %llu GiB, the most that a layer can hold",
+                       n->name, (unsigned long long)(LY_LAYER_BYTES_MAX >> 30));
+}
 
 static int digest_node(struct digest_walk *w, struct fs_node *n, const char *name,
                        struct bld_err *err)
@@ -255,6 +265,8 @@ static int digest_node(struct digest_walk *w, struct fs_node *n, const char *nam
         if (n->type == LY_CHAR || n->type == LY_BLOCK)
                 hasher_field_u64(&w->h, (uint64_t)n->dev_major << 32 | n->dev_minor);
         if (n->type == LY_FILE) {
+                if (ADD_OVERFLOWS(w->bytes, n->size, &w->bytes) || w->bytes > LY_LAYER_BYTES_MAX)
+                        return too_much(n, err);
                 r = fs_digest(w->f, n, err);
                 if (r == 0)
                         hasher_field(&w->h, n->digest.b, digest_len(n->digest.algo));

@@ -34,12 +34,14 @@ static int hex_digit(char c)
         return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* Last element of the URL's path, percent-decoded. What could not be a file's name is none. */
+/* Last element of the URL's path, which is percent-decoded first. What could not be a file's name
+ * is none. */
 static char *file_name(const char *url)
 {
         const char *p = strstr(url, "://") + 3, *end, *start;
         size_t n, w = 0;
-        char *name;
+        const char *base;
+        char *name, *own;
 
         p += strcspn(p, "/?#");
         end = p + strcspn(p, "?#");
@@ -65,12 +67,12 @@ static char *file_name(const char *url)
         if (!name)
                 return NULL;
         name[w] = '\0';
-        if (strlen(name) != w || strchr(name, '/') || strcmp(name, ".") == 0 ||
-            strcmp(name, "..") == 0) {
-                free(name);
-                return mem_strdup("__unnamed__");
-        }
-        return name;
+        base = path_base(name);
+        if (strlen(name) != w || !*base || strcmp(base, ".") == 0 || strcmp(base, "..") == 0)
+                base = "__unnamed__";
+        own = mem_strdup(base);
+        free(name);
+        return own;
 }
 
 /* ---- what is known of the URL ---- */
@@ -168,33 +170,42 @@ static int on_rewind(void *user, struct bld_err *err)
         return cas_writer_open(d->c->cas, &d->w, err);
 }
 
-static int host_of(const char *url, char *out, size_t size)
+/* The secret KIND_<host>, with the port or without; without the line's end that files have. */
+static bool find_secret(const struct secrets *s, const char *kind, const char *url,
+                        const char **ret, int *ret_len)
 {
-        const char *p = strstr(url, "://") + 3;
-        size_t n = strcspn(p, "/?#:");
+        static const char *const ends[] = {"/?#", "/?#:"};
+        const char *host = strstr(url, "://") + 3;
+        const void *value;
+        char id[320];
+        size_t len;
 
-        if (n >= size)
-                return -1;
-        memcpy(out, p, n);
-        out[n] = '\0';
-        return 0;
+        for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+                int n = snprintf(id, sizeof(id), "%s_%.*s", kind, (int)strcspn(host, ends[i]),
+                                 host);
+
+                if (n >= (int)sizeof(id) || !secrets_get(s, id, &value, &len))
+                        continue;
+                *ret = value;
+                while (len > 0 && strchr("\r\n", (*ret)[len - 1]))
+                        len--;
+                *ret_len = (int)len;
+                return true;
+        }
+        return false;
 }
 
 /* Secrets HTTP_AUTH_HEADER_<host> and HTTP_AUTH_TOKEN_<host>. */
 static char *authorization(const struct secrets *s, const char *url)
 {
-        char host[256], id[320], *text = NULL;
-        const void *value;
-        size_t len;
+        const char *value;
+        char *text = NULL;
+        int len;
 
-        if (host_of(url, host, sizeof(host)) < 0)
-                return NULL;
-        (void)snprintf(id, sizeof(id), "HTTP_AUTH_HEADER_%s", host);
-        if (secrets_get(s, id, &value, &len))
-                return mem_strndup(value, len);
-        (void)snprintf(id, sizeof(id), "HTTP_AUTH_TOKEN_%s", host);
-        if (!secrets_get(s, id, &value, &len) ||
-            asprintf(&text, "Bearer %.*s", (int)len, (const char *)value) < 0)
+        if (find_secret(s, "HTTP_AUTH_HEADER", url, &value, &len))
+                return mem_strndup(value, (size_t)len);
+        if (!find_secret(s, "HTTP_AUTH_TOKEN", url, &value, &len) ||
+            asprintf(&text, "Bearer %.*s", len, value) < 0)
                 return NULL;
         return text;
 }

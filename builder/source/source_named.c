@@ -59,7 +59,7 @@ static char *normalise(const char *name)
         return full;
 }
 
-static int open_folder(struct named *x, const char *path, struct bld_err *err)
+static int open_folder(struct named *x, const char *name, const char *path, struct bld_err *err)
 {
         AUTO_SB struct sb text = SB_INIT(IGNORE_MAX);
         AUTO_FREE char *file = NULL;
@@ -70,7 +70,7 @@ static int open_folder(struct named *x, const char *path, struct bld_err *err)
 
         if (!realpath(path, full) || stat(full, &st) < 0 || !S_ISDIR(st.st_mode))
                 return err_set(err, BLD_E_INVALID,
-                               "failed to get build context %s: \"%s\" is not a folder", x->name,
+                               "failed to get build context %s: \"%s\" is not a folder", name,
                                path);
         x->value = mem_strdup(full);
         file = path_join(full, ".dockerignore");
@@ -80,7 +80,7 @@ static int open_folder(struct named *x, const char *path, struct bld_err *err)
         if (r == BLD_E_NOT_FOUND)
                 return 0;
         if (r == 0)
-                return ignore_parse(sb_text(&text), text.len, file, &x->ignore, err);
+                return ignore_parse(sb_text(&text), text.len, path_base(file), &x->ignore, err);
         err_copy(err, &own);
         return r;
 }
@@ -97,7 +97,9 @@ static const struct {
 static int parse_one(struct named *x, const char *spec, struct bld_err *err)
 {
         const char *eq = strchr(spec, '='), *at;
+        struct img_platform platform;
         struct giturl u = {0};
+        char text[128];
         int r;
         AUTO_FREE char *name = eq ? mem_strndup(spec, (size_t)(eq - spec)) : NULL;
 
@@ -106,7 +108,12 @@ static int parse_one(struct named *x, const char *spec, struct bld_err *err)
                                spec);
         at = strstr(name, "::");
         if (at) {
-                x->platform = mem_strdup(at + 2);
+                r = img_platform_parse(at + 2, &platform, err);
+                if (r < 0)
+                        return err_wrap(err, err_recode(err, BLD_E_USAGE), "build context %.200s",
+                                        name);
+                img_platform_format(&platform, text);
+                x->platform = mem_strdup(text);
                 name[at - name] = '\0';
                 if (!x->platform)
                         return err_nomem(err, "build context");
@@ -134,9 +141,9 @@ static int parse_one(struct named *x, const char *spec, struct bld_err *err)
         }
         if (strstr(eq + 1, "://"))
                 return err_set(err, BLD_E_USAGE, "unsupported context source %.200s for %s", eq + 1,
-                               x->name);
+                               name);
         x->kind = NAMED_FOLDER;
-        return open_folder(x, eq + 1, err);
+        return open_folder(x, name, eq + 1, err);
 }
 
 int named_parse(const struct bld_list *specs, struct named_contexts **ret, struct bld_err *err)

@@ -68,6 +68,8 @@ static void picks(void **state)
                 {"d/**", true, 0, "d=d,d/dangling=d/dangling,d/e=d/e,d/x=d/x"},
                 {"nope", true, BLD_E_INVALID, "not found"},
                 {"nope*", true, 0, ""},
+                {"nope/./*.c", true, 0, ""},
+                {"nope/./c", true, BLD_E_INVALID, "not found"},
         };
         struct fix *f = *state;
         struct fs *t;
