@@ -29,6 +29,8 @@ static void times(const struct ly_entry *e, struct timespec ts[2])
 
 static bool owner_differs(const struct applier *a, const struct ly_entry *e)
 {
+        if (a->o->owners)
+                return e->uid || e->gid || e->type == LY_CHAR || e->type == LY_BLOCK;
         return a->o->keep_owner && (a->chown_always || e->uid != a->euid || e->gid != a->egid);
 }
 
@@ -36,6 +38,28 @@ static bool owner_differs(const struct applier *a, const struct ly_entry *e)
 static bool mode_differs(const struct applier *a, const struct ly_entry *e)
 {
         return a->chmod_always || (e->mode & 07000) || (e->mode & a->umask);
+}
+
+/* The owner of name below a folder: told to the file system, or noted beside it. */
+static int set_owner(struct applier *a, int dirfd, const char *name, const struct ly_entry *e,
+                     struct bld_err *err)
+{
+        struct owner o = {.uid = e->uid, .gid = e->gid};
+        struct stat st;
+
+        if (!a->o->owners)
+                return fchownat(dirfd, name, e->uid, e->gid, AT_SYMLINK_NOFOLLOW) < 0
+                               ? err_sys(err, errno, "set the owner")
+                               : 0;
+        if (e->type == LY_CHAR || e->type == LY_BLOCK) {
+                o.type = e->type == LY_CHAR ? S_IFCHR : S_IFBLK;
+                o.dev_major = e->dev_major;
+                o.dev_minor = e->dev_minor;
+        }
+        if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+            owner_note(a->o->owners, dirfd, name, &st, &o) < 0)
+                return err_sys(err, errno, "note the owner");
+        return 0;
 }
 
 /* ---- extended attributes ---- */
@@ -154,13 +178,18 @@ static int write_data(struct applier *a, int fd, const struct ly_entry *e, struc
         return r;
 }
 
-static int finish_file(struct applier *a, int fd, const struct ly_entry *e, struct bld_err *err)
+static int finish_file(struct applier *a, const struct adir *d, const char *name, int fd,
+                       const struct ly_entry *e, struct bld_err *err)
 {
         struct timespec ts[2];
-        int r;
+        int r = 0;
 
-        if (owner_differs(a, e) && fchown(fd, e->uid, e->gid) < 0)
-                return err_sys(err, errno, "set the owner");
+        if (owner_differs(a, e) && a->o->owners)
+                r = set_owner(a, d->fd, name, e, err);
+        else if (owner_differs(a, e) && fchown(fd, e->uid, e->gid) < 0)
+                r = err_sys(err, errno, "set the owner");
+        if (r < 0)
+                return r;
         if (mode_differs(a, e) && fchmod(fd, e->mode) < 0)
                 return err_sys(err, errno, "set the mode");
         r = set_xattrs(a, fd, e, err);
@@ -191,7 +220,7 @@ static int make_file(struct applier *a, const struct ly_entry *e, struct bld_err
                 return err_sys(err, errno, "create");
         r = write_data(a, fd, e, err);
         if (!r)
-                r = finish_file(a, fd, e, err);
+                r = finish_file(a, d, name, fd, e, err);
         if (!r)
                 r = apply_note_created(a, d, name, err);
         a->st.bytes += e->size;
@@ -273,9 +302,11 @@ static int make_dir(struct applier *a, const struct ly_entry *e, struct bld_err 
                 existed = mkdir_over(a, e, &d, &name, err);
         if (existed < 0)
                 return existed;
-        if ((existed || owner_differs(a, e)) && a->o->keep_owner &&
-            fchownat(d->fd, name, e->uid, e->gid, AT_SYMLINK_NOFOLLOW) < 0)
-                return err_sys(err, errno, "set the owner");
+        r = 0;
+        if ((existed || owner_differs(a, e)) && (a->o->keep_owner || a->o->owners))
+                r = set_owner(a, d->fd, name, e, err);
+        if (r < 0)
+                return r;
         if ((existed || mode_differs(a, e)) &&
             fchmodat(d->fd, name, (e->mode & 0777) | 0700, 0) < 0)
                 return err_sys(err, errno, "set the mode");
@@ -327,7 +358,8 @@ static int finish_dirs(struct applier *a, struct bld_err *err)
 
 /* ---- the rest ---- */
 
-static int create_other(const struct adir *d, const char *name, const struct ly_entry *e)
+static int create_other(const struct applier *a, const struct adir *d, const char *name,
+                        const struct ly_entry *e)
 {
         dev_t dev = makedev(e->dev_major, e->dev_minor);
         mode_t mode = e->mode & 0777;
@@ -336,6 +368,8 @@ static int create_other(const struct adir *d, const char *name, const struct ly_
                 return symlinkat(e->link, d->fd, name);
         if (e->type == LY_FIFO)
                 return mkfifoat(d->fd, name, mode);
+        if (a->o->owners)
+                return mknodat(d->fd, name, S_IFREG | mode, 0);
         return mknodat(d->fd, name, (e->type == LY_CHAR ? S_IFCHR : S_IFBLK) | mode, dev);
 }
 
@@ -349,12 +383,12 @@ static int make_other(struct applier *a, const struct ly_entry *e, struct bld_er
 
         if (r < 0)
                 return r;
-        r = create_other(d, name, e);
+        r = create_other(a, d, name, e);
         if (r < 0 && errno == EEXIST) {
                 r = replace(a, e, &d, &name, err);
                 if (r < 0)
                         return r;
-                r = create_other(d, name, e);
+                r = create_other(a, d, name, e);
         }
         if (r < 0 && device && errno == EPERM && a->o->tolerate_dev) {
                 a->st.skipped_devices++;
@@ -362,8 +396,9 @@ static int make_other(struct applier *a, const struct ly_entry *e, struct bld_er
         }
         if (r < 0)
                 return err_sys(err, errno, "create");
-        if (owner_differs(a, e) && fchownat(d->fd, name, e->uid, e->gid, AT_SYMLINK_NOFOLLOW) < 0)
-                return err_sys(err, errno, "set the owner");
+        r = owner_differs(a, e) ? set_owner(a, d->fd, name, e, err) : 0;
+        if (r < 0)
+                return r;
         if (e->type != LY_SYMLINK && mode_differs(a, e) && fchmodat(d->fd, name, e->mode, 0) < 0)
                 return err_sys(err, errno, "set the mode");
         r = set_xattrs_at(a, d, name, e, err);

@@ -201,7 +201,7 @@ static int unchanged(struct differ *d, struct dlevel *l, const struct dname *n, 
 {
         struct stat low;
         AUTO_FD int low_fd = -1;
-        int dir, r = diff_lookup(l, n->name, &low, &dir, err);
+        int dir, r = diff_lookup(d, l, n->name, &low, &dir, err);
 
         if (r <= 0)
                 return r;
@@ -391,7 +391,7 @@ static int restore_time(struct differ *d, struct dlevel *l, const struct dnames 
                 int64_t born;
 
                 if (!s) {
-                        r = n->whiteout ? 0 : diff_lookup(l, n->name, &low, &dir, err);
+                        r = n->whiteout ? 0 : diff_lookup(d, l, n->name, &low, &dir, err);
                         if (r <= 0)
                                 return r; /* 0: it came or went in this step */
                         continue;
@@ -451,7 +451,7 @@ static bool is_x_whiteout(const struct differ *d, const struct dlevel *l, const 
 
 static int list_upper(struct differ *d, struct dlevel *l, struct dnames *names, struct bld_err *err)
 {
-        int r = diff_list(l->fd, names, err);
+        int r = diff_list(d, l->fd, names, err);
 
         for (size_t i = 0; !r && i < names->n; i++) {
                 struct dname *n = &names->v[i];
@@ -476,7 +476,7 @@ static int do_whiteouts(struct differ *d, struct dlevel *l, const struct dnames 
         for (size_t i = 0; !r && !l->hides && i < names->n; i++) {
                 if (!names->v[i].whiteout)
                         continue;
-                r = diff_lookup(l, names->v[i].name, &low, &dir, err);
+                r = diff_lookup(d, l, names->v[i].name, &low, &dir, err);
                 if (r == 1)
                         r = strv_add(&gone, names->v[i].name) < 0 ? err_nomem(err, "whiteouts") : 0;
         }
@@ -517,7 +517,7 @@ static int dir_changed(struct differ *d, struct dlevel *l, const struct stat *st
 {
         const char *slash = strrchr(l->path, '/');
         struct stat low, now = *st;
-        int dir, r = diff_lookup(l->up, slash ? slash + 1 : l->path, &low, &dir, err);
+        int dir, r = diff_lookup(d, l->up, slash ? slash + 1 : l->path, &low, &dir, err);
 
         if (r < 0)
                 return r;

@@ -42,7 +42,24 @@ void diff_names_done(struct dnames *a)
         dnames_done(a);
 }
 
-static int list_one(int fd, const char *name, struct dnames *ret, struct bld_err *err)
+/* fstatat(2), with the owner the image knows. */
+static int look(const struct differ *d, int fd, const char *name, struct stat *ret)
+{
+        struct owner o;
+
+        if (fstatat(fd, name, ret, AT_SYMLINK_NOFOLLOW) < 0)
+                return -1;
+        if (!d->o->owners || diff_is_whiteout(ret))
+                return 0;
+        /* Whoever it belongs to on disk: in the image it is root's, unless noted. */
+        ret->st_uid = ret->st_gid = 0;
+        if (owner_find(d->o->owners, fd, name, ret, &o) > 0)
+                owner_apply(&o, ret);
+        return 0;
+}
+
+static int list_one(const struct differ *d, int fd, const char *name, struct dnames *ret,
+                    struct bld_err *err)
 {
         struct dname *n = dnames_push(ret);
 
@@ -51,12 +68,12 @@ static int list_one(int fd, const char *name, struct dnames *ret, struct bld_err
         n->name = mem_strdup(name);
         if (!n->name)
                 return err_nomem(err, "list of a folder");
-        if (fstatat(fd, name, &n->st, AT_SYMLINK_NOFOLLOW) < 0)
+        if (look(d, fd, name, &n->st) < 0)
                 return err_sys(err, errno, "stat \"%s\"", name);
         return 0;
 }
 
-int diff_list(int fd, struct dnames *ret, struct bld_err *err)
+int diff_list(const struct differ *d, int fd, struct dnames *ret, struct bld_err *err)
 {
         int own = sys_openat(fd, ".", DIR_FLAGS, 0), r = 0;
         DIR *dir = own < 0 ? NULL : fdopendir(own);
@@ -69,7 +86,7 @@ int diff_list(int fd, struct dnames *ret, struct bld_err *err)
         }
         while (!r && (errno = 0, de = readdir(dir)))
                 if (!str_eq(de->d_name, ".") && !str_eq(de->d_name, ".."))
-                        r = list_one(fd, de->d_name, ret, err);
+                        r = list_one(d, fd, de->d_name, ret, err);
         if (!r && errno)
                 r = err_sys(err, errno, "list a folder");
         closedir(dir);
@@ -78,11 +95,11 @@ int diff_list(int fd, struct dnames *ret, struct bld_err *err)
         return r;
 }
 
-int diff_lookup(struct dlevel *l, const char *name, struct stat *ret, int *ret_fd,
-                struct bld_err *err)
+int diff_lookup(const struct differ *d, struct dlevel *l, const char *name, struct stat *ret,
+                int *ret_fd, struct bld_err *err)
 {
         for (size_t i = 0; i < l->lowers.n; i++) {
-                if (!fstatat(l->lowers.v[i], name, ret, AT_SYMLINK_NOFOLLOW)) {
+                if (!look(d, l->lowers.v[i], name, ret)) {
                         *ret_fd = l->lowers.v[i];
                         return !diff_is_whiteout(ret);
                 }
@@ -231,14 +248,13 @@ int diff_gone(struct differ *d, struct dlevel *l, const struct dnames *upper, st
         struct map seen;
         int r = 0;
 
-        (void)d;
         map_init(&seen, NULL);
         for (size_t i = 0; !r && i < upper->n; i++)
                 r = upper->v[i].whiteout ? 0 : map_set(&seen, upper->v[i].name, &there);
         for (size_t i = 0; !r && i < l->lowers.n; i++) {
                 struct dnames names = {0};
 
-                r = diff_list(l->lowers.v[i], &names, err);
+                r = diff_list(d, l->lowers.v[i], &names, err);
                 for (size_t k = 0; !r && k < names.n; k++) {
                         const struct dname *n = &names.v[k];
                         bool wh = diff_is_whiteout(&n->st);

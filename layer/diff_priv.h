@@ -44,12 +44,12 @@ struct differ {
 const char *diff_xattr(const struct differ *d, const char *what, char buf[64]);
 bool diff_is_whiteout(const struct stat *st);
 /* Names and types in the folder fd, sorted bytewise. */
-int diff_list(int fd, struct dnames *ret, struct bld_err *err) MUST_CHECK;
+int diff_list(const struct differ *d, int fd, struct dnames *ret, struct bld_err *err) MUST_CHECK;
 void diff_names_done(struct dnames *a);
 /* What `name` is in the lower view of l: 1 found (*ret_fd: the folder it is in, borrowed), 0 not.
  */
-int diff_lookup(struct dlevel *l, const char *name, struct stat *ret, int *ret_fd,
-                struct bld_err *err);
+int diff_lookup(const struct differ *d, struct dlevel *l, const char *name, struct stat *ret,
+                int *ret_fd, struct bld_err *err);
 /* Open l's handles, by way of its path, if they are not. */
 int diff_open(struct differ *d, struct dlevel *l, struct bld_err *err) MUST_CHECK;
 void diff_close(struct dlevel *l);

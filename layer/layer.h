@@ -10,6 +10,7 @@
 #include "base/base.h"
 #include "base/cancel.h"
 #include "base/digest.h"
+#include "base/owner.h"
 #include "base/sb.h"
 #include "base/vec.h"
 
@@ -250,6 +251,8 @@ struct ly_apply_opts {
         bool keep_owner;   /* chown as the layer says; false: leave ours (one-id levels) */
         bool tolerate_dev; /* device nodes that cannot be made become nothing, counted */
         bool all_xattrs;   /* else security.capability only */
+        /* One-id levels: owners are noted as base/owner.h has it, devices become noted files. */
+        struct owner_table *owners;
 };
 struct ly_apply_stats {
         uint64_t entries, bytes, skipped_devices, skipped_xattrs;
@@ -285,7 +288,8 @@ struct ly_diff_opts {
         size_t nstubs;
         bool clamp;
         int64_t clamp_sec;
-        bool all_xattrs; /* of files and folders; else security.capability only */
+        bool all_xattrs;                  /* of files and folders; else security.capability only */
+        const struct owner_table *owners; /* of a one-id level: who files belong to; else NULL */
 };
 /* The diff an overlay's upper folder holds, as a tar: docs/layers.md, "Reading an upper folder".
  * Canonical order; false changes dropped; opaque folders written as explicit whiteouts. With
