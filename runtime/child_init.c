@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/num.h"
+#include "base/owner.h"
 #include "base/path.h"
 #include "base/sys.h"
 #include "runtime/runtime_priv.h"
@@ -29,6 +30,22 @@
 
 /* ---- the root ---- */
 
+/* One id: the owner is in the attribute. */
+static int like_lower_solo(struct init *in, const char *lower, const struct stat *st,
+                           struct bld_err *err)
+{
+        const struct timespec t[2] = {st->st_atim, st->st_mtim};
+        char upper[32];
+        struct owner o;
+
+        (void)snprintf(upper, sizeof(upper), "/proc/self/fd/%d", in->root.upper_fd);
+        if ((owner_xattr_get(lower, true, &o) > 0 && owner_xattr_set(upper, true, &o) < 0) ||
+            fchmod(in->root.upper_fd, st->st_mode & 07777) < 0 ||
+            futimens(in->root.upper_fd, t) < 0)
+                return err_sys(err, errno, "prepare the upper folder");
+        return 0;
+}
+
 /* The root folder of the merged tree takes owner, mode and time from the upper one. */
 static int like_lower(struct init *in, const char *lower, struct bld_err *err)
 {
@@ -39,6 +56,8 @@ static int like_lower(struct init *in, const char *lower, struct bld_err *err)
                 return err_sys(err, errno, "look at layer %s", lower);
         t[0] = st.st_atim;
         t[1] = st.st_mtim;
+        if (in->c->env.level == RT_SOLO)
+                return like_lower_solo(in, lower, &st, err);
         if (fchown(in->root.upper_fd, st.st_uid, st.st_gid) < 0 ||
             fchmod(in->root.upper_fd, st.st_mode & 07777) < 0 || futimens(in->root.upper_fd, t) < 0)
                 return err_sys(err, errno, "prepare the upper folder");
@@ -153,6 +172,49 @@ static int make_cwd(struct init *in, struct bld_err *err)
         return root_ensure(&in->root, cwd, ROOT_DIR | ROOT_NO_STUB, &fd, err);
 }
 
+/* ---- the supervisor ---- */
+
+/* Owners of the layers below stand beside their folders: "snapshots/v/id/fs" has ".../owners". */
+static int load_owners(struct init *in, struct owner_table *t, struct bld_err *err)
+{
+        int r = 0;
+
+        for (size_t i = 0; i < in->step.nlowers && r == 0; i++) {
+                const char *fs = in->step.lowers[i], *slash = strrchr(fs, '/');
+                AUTO_SB struct sb path = SB_INIT(4096);
+
+                sb_fmt(&path, "%.*s/" RT_OWNERS, slash ? (int)(slash - fs) : 0, fs);
+                r = owner_table_load(t, AT_FDCWD, sb_text(&path), err);
+        }
+        return r;
+}
+
+static int make_supervisor(struct init *in, struct bld_err *err)
+{
+        unsigned modules = SUP_OWN | SUP_CRED | SUP_CREATE | SUP_STAT;
+        AUTO(owner_table_done) struct owner_table below;
+        int r;
+
+        if (in->c->env.level != RT_SOLO)
+                return 0;
+        in->owners_fd = sys_openat(in->scratch_fd, RT_OWNERS,
+                                   O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (in->owners_fd < 0)
+                return err_sys(err, errno, "make the table of owners");
+        owner_table_init(&below);
+        r = load_owners(in, &below, err);
+        if (r == 0 && below.m.live)
+                modules |= SUP_MOVE;
+        if (r == 0)
+                r = sup_new(modules, in->proc_fd, &in->id, &in->sup, err);
+        if (r == 0) { /* the table moves */
+                struct owner_table *t = sup_owners(in->sup), old = *t;
+                *t = below;
+                below = old;
+        }
+        return r;
+}
+
 /* ---- the rest of the namespaces ---- */
 
 static int loopback_up(struct bld_err *err)
@@ -199,10 +261,10 @@ static int furnish(struct init *in, struct bld_err *err)
                 return err_sys(err, errno, "make mounts private");
         /* Who the step is comes from the image alone, so before anything lies over it. */
         if ((r = mount_root(in, err)) < 0 || (r = find_user(in, err)) < 0 ||
-            (r = sys_mounts(in, err)) < 0 || (r = file_binds(in, err)) < 0 ||
-            (r = run_mounts(in, err)) < 0 || (r = make_env(in, err)) < 0 ||
-            (r = make_cwd(in, err)) < 0 || (r = sys_masks(in, err)) < 0 ||
-            (r = root_pivot(&in->root, err)) < 0)
+            (r = sys_mounts(in, err)) < 0 || (r = make_supervisor(in, err)) < 0 ||
+            (r = file_binds(in, err)) < 0 || (r = run_mounts(in, err)) < 0 ||
+            (r = make_env(in, err)) < 0 || (r = make_cwd(in, err)) < 0 ||
+            (r = sys_masks(in, err)) < 0 || (r = root_pivot(&in->root, err)) < 0)
                 return r;
         /* The last handles on what is outside; nothing inherits them, and now nothing holds them.
          */
@@ -228,11 +290,14 @@ static int start_step(struct init *in, struct bld_err *err)
         if (p == MAP_FAILED)
                 return err_sys(err, errno, "share memory with the step's process");
         in->step_err = p;
+        if (in->sup && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, in->sup_sock) < 0)
+                return err_sys(err, errno, "create a socket to the step's process");
         in->pid = fork();
         if (in->pid < 0)
                 return err_sys(err, errno, "start the step's process");
         if (in->pid == 0)
                 step_exec(in);
+        fd_close(&in->sup_sock[1]);
         fd_close(&in->out_fd); /* their ends are the step's, so that the engine sees them close */
         fd_close(&in->err_fd);
         return 0;
@@ -293,17 +358,30 @@ static bool reap(struct init *in, struct rt_result *res)
         return false;
 }
 
+/* The step's listener, or the end of a step that never got so far. */
+static int take_listener(struct init *in)
+{
+        int fd = -1;
+        char byte;
+
+        if (rt_recv(in->sup_sock[0], &byte, 1, &fd, 1, NULL, NULL) > 0 && fd >= 0)
+                sup_listen(in->sup, fd);
+        fd_close(&in->sup_sock[0]);
+        return fd;
+}
+
 static int watch_step(struct init *in, int sig_fd, struct rt_result *res, struct bld_err *err)
 {
-        struct pollfd p[3] = {{.fd = sig_fd, .events = POLLIN},
+        struct pollfd p[4] = {{.fd = sig_fd, .events = POLLIN},
                               {.fd = in->task_fd, .events = POLLIN},
-                              {.fd = in->c->self_fd, .events = POLLIN}};
+                              {.fd = in->c->self_fd, .events = POLLIN},
+                              {.fd = in->sup_sock[0], .events = POLLIN}};
         struct signalfd_siginfo si;
 
         for (;;) {
                 if (reap(in, res))
                         return 0;
-                if (poll(p, 3, -1) < 0 && errno != EINTR)
+                if (poll(p, 4, -1) < 0 && errno != EINTR)
                         return err_sys(err, errno, "wait for the step");
                 if (p[2].revents)
                         leave(in,
@@ -312,6 +390,12 @@ static int watch_step(struct init *in, int sig_fd, struct rt_result *res, struct
                         pass_signal(in);
                 if (p[0].revents)
                         (void)!read(sig_fd, &si, sizeof(si));
+                if (p[3].revents && in->sup_sock[0] >= 0)
+                        p[3].fd = take_listener(in);
+                else if (p[3].revents & POLLIN)
+                        sup_serve(in->sup);
+                else if (p[3].revents)
+                        p[3].fd = -1; /* nobody is left to be served */
         }
 }
 
@@ -344,6 +428,10 @@ static int run(struct init *in, int args_fd, struct sb *out, struct bld_err *err
                 r = step_error(in, err);
         if (r < 0)
                 return r;
+        if (in->sup)
+                r = sup_write_owners(in->sup, in->owners_fd, err);
+        if (r < 0)
+                return r;
         res.stubs = in->root.stubs.v;
         res.nstubs = in->root.stubs.n;
         return rt_result_encode(&res, out, err);
@@ -365,6 +453,8 @@ void rt_init_child(struct rt_child *c, const int *fds, size_t nfds)
                           .files_fd = -1,
                           .null_fd = -1,
                           .proc_fd = -1,
+                          .sup_sock = {-1, -1},
+                          .owners_fd = -1,
                           .root = {.fd = -1, .upper_fd = -1}};
         struct bld_err err = BLD_ERR_INIT;
         struct sb out = SB_INIT(RT_CALL_MAX);

@@ -243,6 +243,29 @@ static int mapped(struct chooser *x, struct rt_env *e, struct rt_probe *p, struc
         return r < 0 || chosen(x) ? r : view_name(e->view, sizeof(e->view), err);
 }
 
+/* The namespace of one id: no helper, no range. What it cannot do the supervisor makes up for. */
+static int try_solo(struct chooser *x, const struct rt_probe *probe, struct bld_err *err)
+{
+        uint32_t uid = geteuid(), gid = getegid();
+        struct rt_probe p = *probe;
+        struct rt_env e = {0};
+        int r = rt_probe_notify(x->c, &p, err);
+
+        take_probe(&e, RT_SOLO, probe);
+        p.shared_proc = probe->shared_proc;
+        (void)snprintf(e.view, sizeof(e.view), "solo-%u", uid);
+        if (r == 0 && !chosen(x)) {
+                (void)str_copy(p.failed, sizeof(p.failed), "uid_map");
+                r = unshare(CLONE_NEWUSER) < 0 ? err_sys(err, errno, "create a user namespace")
+                                               : rt_map_self(uid, gid, err);
+                if (r == 0)
+                        r = become_root(false, err);
+        }
+        if (note(x, 2, r, &p, err) == 0 && !chosen(x))
+                x->c->env = e;
+        return r;
+}
+
 static int try_userns(struct chooser *x, const struct rt_probe *probe, struct bld_err *err)
 {
         struct rt_env e = {0};
@@ -276,6 +299,9 @@ static void try_user_levels(struct chooser *x)
         }
         if (wanted(x, RT_USERNS))
                 (void)try_userns(x, &p, &err);
+        err_clear(&err);
+        if (wanted(x, RT_SOLO) && (!chosen(x) || x->all))
+                (void)try_solo(x, &p, &err);
 }
 
 /* "root: EPERM at unshare; ..." of the levels above the one chosen. */

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/owner.h"
 #include "base/path.h"
 #include "base/sys.h"
 #include "runtime/runtime_priv.h"
@@ -110,8 +111,26 @@ static int tmpfs_mount(struct init *in, const struct rt_mount *m, struct bld_err
         return r < 0 ? r : mnt_attach(fd, at, m->target, err);
 }
 
+/* Noted; a tmpfs that takes no attributes (before 6.6) shows it as root's, and all can read it that
+ * the step may become. */
+static int own_solo(struct init *in, const char *name, const struct rt_mount *m,
+                    struct bld_err *err)
+{
+        const struct owner o = {.uid = m->uid, .gid = m->gid};
+        char path[400];
+
+        (void)snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", in->files_fd, name);
+        if (owner_xattr_set(path, false, &o) < 0 && errno != ENOTSUP)
+                return err_sys(err, errno, "note the owner of a file for the step");
+        if (in->sup)
+                sup_owners(in->sup)->attrs++; /* there is something to find */
+        return 0;
+}
+
 static int own(struct init *in, const char *name, const struct rt_mount *m, struct bld_err *err)
 {
+        if (in->c->env.level == RT_SOLO && (m->uid || m->gid))
+                return own_solo(in, name, m, err);
         if (fchownat(in->files_fd, name, m->uid, m->gid, AT_SYMLINK_NOFOLLOW) == 0)
                 return 0;
         if (errno == EINVAL)

@@ -394,3 +394,21 @@ int rt_probe_user(const struct rt_child *c, struct rt_probe *ret, struct bld_err
 {
         return run_probe(user_probe, c, ret, err);
 }
+
+/* ---- seccomp's user notifications ---- */
+
+/* A child whose getppid() is answered with what no process is. */
+static void notify_probe(const struct rt_child *c, struct verdict *v)
+{
+        (void)c;
+        trying(v, "seccomp(SECCOMP_FILTER_FLAG_NEW_LISTENER)");
+        if (sup_probe(&v->err) == 0)
+                return;
+        err_why(&v->err, v->err.code,
+                "without seccomp's user notifications (Linux 5.9) one id is not enough");
+}
+
+int rt_probe_notify(const struct rt_child *c, struct rt_probe *ret, struct bld_err *err)
+{
+        return run_probe(notify_probe, c, ret, err);
+}

@@ -94,6 +94,16 @@ static int set_stdio(const struct init *in, struct bld_err *err)
         return 0;
 }
 
+/* From here on init answers what it traps, as soon as it has the listener. */
+static int supervised(struct init *in, struct bld_err *err)
+{
+        AUTO_FD int listener = -1;
+        const char byte = 0;
+        int r = sup_install(in->sup, &listener, err);
+
+        return r < 0 ? r : rt_send(in->sup_sock[1], &byte, 1, &listener, 1, err);
+}
+
 /* Filter and domains while CAP_SYS_ADMIN is still there, so that no_new_privs can stay off and
  * sudo works in a step; the filter lets pass what follows. */
 static int confine(struct init *in, struct bld_err *err)
@@ -105,6 +115,8 @@ static int confine(struct init *in, struct bld_err *err)
                 r = landlock_scopes(fence, err);
         if (r == 0)
                 r = filter_load(&in->c->filters[filter_kind_of(&in->step)], err);
+        if (r == 0 && in->sup)
+                r = supervised(in, err);
         return r;
 }
 
@@ -118,6 +130,9 @@ static int become(const struct init *in, struct bld_err *err)
         r = caps_limit(keep | (uint64_t)1 << CAP_SETPCAP, true, err);
         if (r < 0)
                 return r;
+        /* One id: who the step is, the supervisor knows. */
+        if (in->c->env.level == RT_SOLO)
+                return caps_limit(keep, false, err);
         if (setgroups(id->ngroups, id->groups) < 0)
                 return err_sys(err, errno, "set the step's supplementary groups");
         if (setresgid(id->gid, id->gid, id->gid) < 0)

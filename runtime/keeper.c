@@ -153,12 +153,12 @@ static int check_level(enum rt_level l, struct bld_err *err)
         case RT_AUTO:
         case RT_ROOT:
         case RT_USERNS:
+        case RT_SOLO:
                 return 0;
         case RT_NONE:
                 err_set(err, BLD_E_UNSUPPORTED, "cannot run RUN steps: isolation is none");
                 return err_try(err, BLD_E_UNSUPPORTED,
                                "leave --isolation out; Dockerfiles without RUN need none");
-        case RT_SOLO:
         case RT_CHROOT:
         case RT_VROOT:
                 break;

@@ -24,7 +24,7 @@ struct rt_env {
         bool shared_proc; /* the "p" variant */
         bool user_xattr;  /* overlay needs user.overlay.* (inside a user namespace) */
         bool native;      /* no overlay: plain folders, copied */
-        char view[80];    /* name of the snapshots' view: "root", "map-<16 hex>", ... */
+        char view[80];    /* name of the snapshots' view: "root", "map-<16 hex>", "solo-<uid>" */
         char why[512];    /* one line: what was chosen and why not a stronger one */
 };
 
@@ -85,6 +85,9 @@ struct rt_verb {
 void rt_child_main(int argc, char **argv, const struct rt_verb *verbs, size_t nverbs);
 
 /* ---- steps ---- */
+
+/* RT_SOLO: the table of base/owner.h that belongs to a tree, beside it ("fs", "upper"). */
+#define RT_OWNERS "owners"
 
 enum rt_network { RT_NET_DEFAULT, RT_NET_NONE, RT_NET_HOST };
 enum rt_mount_kind { RT_MOUNT_BIND, RT_MOUNT_CACHE, RT_MOUNT_TMPFS, RT_MOUNT_FILE };

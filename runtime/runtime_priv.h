@@ -238,6 +238,8 @@ struct rt_probe {
 /* Namespaces, mounts, overlay, /proc: as we are, or in a user namespace of one id. */
 int rt_probe_root(const struct rt_child *c, struct rt_probe *ret, struct bld_err *err) MUST_CHECK;
 int rt_probe_user(const struct rt_child *c, struct rt_probe *ret, struct bld_err *err) MUST_CHECK;
+/* Seccomp's user notifications: a filter, a round trip, a descriptor given, memory read. */
+int rt_probe_notify(const struct rt_child *c, struct rt_probe *ret, struct bld_err *err) MUST_CHECK;
 /* Maps of the caller's new user namespace: its one id as root. */
 int rt_map_self(uint32_t uid, uint32_t gid, struct bld_err *err) MUST_CHECK;
 
@@ -316,6 +318,9 @@ struct init {
         int proc_fd;  /* the same of /proc */
         struct ident id;
         struct strv env;
+        struct sup *sup;          /* NULL: the kernel can do it all */
+        int sup_sock[2];          /* init's and the step's end: the listener's way */
+        int owners_fd;            /* what files of the step belong to, for the packer; or -1 */
         pid_t pid;                /* of the step */
         struct bld_err *step_err; /* shared with it until its exec */
 };
@@ -335,6 +340,31 @@ int files_bind(struct init *in, const char *name, const char *target, uint64_t a
 /* In the step's process: become the user, drop everything, exec. Errors before the exec go to
  * step_err. */
 _Noreturn void step_exec(struct init *in);
+
+/* ---- the supervisor (sup.c; sup_priv.h has its inside) ---- */
+
+enum sup_module {
+        SUP_OWN = 1,    /* owners, device nodes */
+        SUP_CRED = 2,   /* ids of processes, set-uid programs */
+        SUP_CREATE = 4, /* new files of others than root */
+        SUP_STAT = 8,   /* owners and devices shown */
+        SUP_MOVE = 16,  /* links and pipes whose noted owner an overlay's copy-up would lose */
+};
+
+struct sup;
+/* modules: of the above. proc_fd is borrowed. id: who the step is. */
+int sup_new(unsigned modules, int proc_fd, const struct ident *id, struct sup **ret,
+            struct bld_err *err) MUST_CHECK;
+void sup_free(struct sup *s);
+/* In the step, before it gives up what that takes: its calls are trapped from here on. */
+int sup_install(const struct sup *s, int *ret_listener, struct bld_err *err) MUST_CHECK;
+/* In init: what the step's sup_install() made; taken. Makes /proc the working folder. */
+void sup_listen(struct sup *s, int listener);
+void sup_serve(struct sup *s);                 /* one notification, which poll(2) has announced */
+int sup_probe(struct bld_err *err) MUST_CHECK; /* does all that work here? */
+struct owner_table;
+struct owner_table *sup_owners(struct sup *s); /* to be filled before the step starts */
+int sup_write_owners(const struct sup *s, int fd, struct bld_err *err) MUST_CHECK;
 
 /* Capabilities. */
 #define CAPS_STEP_COUNT 14

@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/json.h"
+#include "base/owner.h"
 #include "base/sys.h"
 #include "builder/op/op_priv.h"
 
@@ -30,15 +31,78 @@ static int open_below(int dirfd, const char *path, int flags, struct bld_err *er
         return fd < 0 ? err_sys(err, errno, "open %s in the store", path) : fd;
 }
 
+/* ---- levels of one id: owners are noted, and the table stands beside the tree ---- */
+
+static bool one_id(const struct rt_verb_ctx *x)
+{
+        return x->env->level == RT_SOLO;
+}
+
+static int owners_write(const struct owner_table *t, int dir, struct bld_err *err)
+{
+        AUTO_FD int fd = sys_openat(dir, RT_OWNERS,
+                                    O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+        if (fd < 0)
+                return err_sys(err, errno, "make the table of owners");
+        return owner_table_write(t, fd, err);
+}
+
+/* "snapshots/v/id/fs" -> "snapshots/v/id/owners" */
+static char *owners_beside(const char *tree)
+{
+        const char *slash = strrchr(tree, '/');
+        char *s = NULL;
+
+        return asprintf(&s, "%.*s/" RT_OWNERS, slash ? (int)(slash - tree) : 0, tree) < 0 ? NULL
+                                                                                          : s;
+}
+
+static int owners_add(struct owner_table *t, int store_fd, const char *tree, struct bld_err *err)
+{
+        AUTO_FREE char *path = owners_beside(tree);
+
+        return path ? owner_table_load(t, store_fd, path, err) : err_nomem(err, "owners");
+}
+
+/* Owner and mode of what the build makes for a step. */
+static int give(const struct rt_verb_ctx *x, int dir, const char *name, const struct js *a,
+                int64_t mode, struct bld_err *err)
+{
+        const struct owner o = {.uid = (uint32_t)js_i64(js_get(a, "uid"), 0),
+                                .gid = (uint32_t)js_i64(js_get(a, "gid"), 0)};
+        AUTO(owner_table_done) struct owner_table unused;
+        struct stat st;
+        int r;
+
+        owner_table_init(&unused);
+        if (one_id(x)) /* of a socket nobody will see it */
+                r = fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0
+                            ? -1
+                            : owner_note(&unused, dir, name, &st, &o);
+        else
+                r = fchownat(dir, name, o.uid, o.gid, AT_SYMLINK_NOFOLLOW);
+        if (r < 0 || fchmodat(dir, name, (mode_t)js_i64(js_get(a, "mode"), mode), 0) < 0)
+                return err_sys(err, errno, "set owner and mode for the step");
+        return 0;
+}
+
 static int verb_unpack(struct rt_verb_ctx *x, struct bld_err *err)
 {
         AUTO_JS struct js *a = NULL;
         AUTO_FD int dest = -1, root = -1;
+        AUTO(owner_table_done) struct owner_table owners;
         struct ly_apply_opts o = {.keep_owner = true, .tolerate_dev = true};
         struct ly_apply_stats st = {0};
         struct ly_source tar;
-        int r = args_of(x, &a, err);
+        int r;
 
+        owner_table_init(&owners);
+        if (one_id(x)) {
+                o.keep_owner = false;
+                o.owners = &owners;
+        }
+        r = args_of(x, &a, err);
         if (r < 0)
                 return r;
         if (x->nfds != 1 || !js_get_str(a, "dest"))
@@ -55,6 +119,8 @@ static int verb_unpack(struct rt_verb_ctx *x, struct bld_err *err)
         (void)fchmod(root, 0755); /* whatever the umask was; the layer may say otherwise */
         tar = ly_source_fd(x->fds[0]);
         r = ly_apply(&tar, root, &o, &st, err);
+        if (r == 0 && one_id(x))
+                r = owners_write(&owners, dest, err);
         if (r == 0)
                 sb_fmt(x->out, "{\"entries\":%llu,\"bytes\":%llu,\"skippedDevices\":%llu}",
                        (unsigned long long)st.entries, (unsigned long long)st.bytes,
@@ -118,6 +184,19 @@ static int read_stubs(const struct js *a, struct ly_stub **ret, size_t *ret_n, s
         return 0;
 }
 
+static int load_owners(const struct rt_verb_ctx *x, const struct js *a, struct owner_table *t,
+                       struct bld_err *err)
+{
+        const struct js *lowers = js_get(a, "lowers");
+        int r = owners_add(t, x->store_fd, js_get_str(a, "upper"), err);
+
+        for (size_t i = 0; i < js_len(lowers) && r == 0; i++)
+                r = js_str(js_at(lowers, i))
+                            ? owners_add(t, x->store_fd, js_str(js_at(lowers, i)), err)
+                            : 0;
+        return r;
+}
+
 static int open_lowers(int store_fd, const struct js *arr, int *fds, size_t *ret_n,
                        struct bld_err *err)
 {
@@ -140,10 +219,16 @@ static int pack_upper(struct rt_verb_ctx *x, const struct js *a, struct bld_err 
         AUTO_FD int upper =
                 open_below(x->store_fd, js_get_str(a, "upper"), O_RDONLY | O_DIRECTORY, err);
         AUTO_FREE struct ly_stub *stubs = NULL;
+        AUTO(owner_table_done) struct owner_table owners;
         struct ly_sink tar = ly_sink_fd(x->fds[0]);
         int lowers[LOWERS_MAX];
         int r = upper < 0 ? upper : read_stubs(a, &stubs, &o.nstubs, err);
 
+        owner_table_init(&owners);
+        if (one_id(x))
+                o.owners = &owners;
+        if (r == 0 && one_id(x))
+                r = load_owners(x, a, &owners, err);
         if (r == 0)
                 r = open_lowers(x->store_fd, js_get(a, "lowers"), lowers, &o.nlower, err);
         o.lower_fds = lowers;
@@ -155,6 +240,19 @@ static int pack_upper(struct rt_verb_ctx *x, const struct js *a, struct bld_err 
         for (size_t i = 0; i < o.nlower; i++)
                 (void)close(lowers[i]);
         return r;
+}
+
+/* The table goes with its tree. */
+static int keep_owners(const struct rt_verb_ctx *x, const struct js *a, struct bld_err *err)
+{
+        AUTO_FREE char *from = owners_beside(js_get_str(a, "upper"));
+        AUTO_FREE char *to = owners_beside(js_get_str(a, "adopt"));
+
+        if (!from || !to)
+                return err_nomem(err, "owners");
+        if (sys_rename(x->store_fd, from, x->store_fd, to) < 0)
+                return err_sys(err, errno, "keep the table of owners");
+        return 0;
 }
 
 static int verb_pack(struct rt_verb_ctx *x, struct bld_err *err)
@@ -172,7 +270,7 @@ static int verb_pack(struct rt_verb_ctx *x, struct bld_err *err)
         if (sys_rename(x->store_fd, js_get_str(a, "upper"), x->store_fd, js_get_str(a, "adopt")) <
             0)
                 return err_sys(err, errno, "keep the upper folder as a snapshot");
-        return 0;
+        return one_id(x) ? keep_owners(x, a, err) : 0;
 }
 
 static int verb_cache(struct rt_verb_ctx *x, struct bld_err *err)
@@ -200,11 +298,8 @@ static int verb_cache(struct rt_verb_ctx *x, struct bld_err *err)
         fd = open_below(x->store_fd, path, O_RDONLY | O_DIRECTORY, err);
         if (fd < 0)
                 return fd;
-        if (fchown(fd, (uid_t)js_i64(js_get(a, "uid"), 0), (gid_t)js_i64(js_get(a, "gid"), 0)) <
-                    0 ||
-            fchmod(fd, (mode_t)js_i64(js_get(a, "mode"), 0755)) < 0)
-                return err_sys(err, errno, "owner and mode of cache mount %s", path);
-        return 0;
+        r = give(x, fd, ".", a, 0755, err);
+        return r < 0 ? err_wrap(err, r, "cache mount %s", path) : 0;
 }
 
 /* For what only the namespace knows the owners of. The folder is the build's own, in tmp/. */
@@ -223,11 +318,7 @@ static int verb_own(struct rt_verb_ctx *x, struct bld_err *err)
         dir = open_below(x->store_fd, js_get_str(a, "dir"), O_RDONLY | O_DIRECTORY, err);
         if (dir < 0)
                 return dir;
-        if (fchownat(dir, name, (uid_t)js_i64(js_get(a, "uid"), 0),
-                     (gid_t)js_i64(js_get(a, "gid"), 0), AT_SYMLINK_NOFOLLOW) < 0 ||
-            fchmodat(dir, name, (mode_t)js_i64(js_get(a, "mode"), 0600), 0) < 0)
-                return err_sys(err, errno, "set owner and mode for the step");
-        return 0;
+        return give(x, dir, name, a, 0600, err);
 }
 
 static const struct rt_verb verbs[] = {
