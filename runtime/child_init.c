@@ -206,7 +206,7 @@ static int make_supervisor(struct init *in, struct bld_err *err)
         if (r == 0 && below.m.live)
                 modules |= SUP_MOVE;
         if (r == 0)
-                r = sup_new(modules, in->proc_fd, &in->id, &in->sup, err);
+                r = sup_new(modules, in->proc_fd, in->root.upper_fd, &in->id, &in->sup, err);
         if (r == 0) { /* the table moves */
                 struct owner_table *t = sup_owners(in->sup), old = *t;
                 *t = below;
@@ -270,7 +270,8 @@ static int furnish(struct init *in, struct bld_err *err)
          */
         fd_close(&in->scratch_fd);
         fd_close(&in->files_fd);
-        fd_close(&in->root.upper_fd);
+        if (!in->sup) /* which looks numbers up there */
+                fd_close(&in->root.upper_fd);
         if (sethostname(host, strlen(host)) < 0)
                 return err_sys(err, errno, "set the host name \"%s\"", host);
         if (in->step.network == RT_NET_NONE)

@@ -352,8 +352,8 @@ enum sup_module {
 };
 
 struct sup;
-/* modules: of the above. proc_fd is borrowed. id: who the step is. */
-int sup_new(unsigned modules, int proc_fd, const struct ident *id, struct sup **ret,
+/* modules: of the above. /proc, the upper folder: borrowed. id: who the step is. */
+int sup_new(unsigned modules, int proc_fd, int upper_fd, const struct ident *id, struct sup **ret,
             struct bld_err *err) MUST_CHECK;
 void sup_free(struct sup *s);
 /* In the step, before it gives up what that takes: its calls are trapped from here on. */

@@ -154,7 +154,7 @@ static int make_buffers(struct sup *s, struct bld_err *err)
         return s->req && s->resp ? 0 : err_nomem(err, "supervise the step");
 }
 
-int sup_new(unsigned modules, int proc_fd, const struct ident *id, struct sup **ret,
+int sup_new(unsigned modules, int proc_fd, int upper_fd, const struct ident *id, struct sup **ret,
             struct bld_err *err)
 {
         struct sup *s = mem_zalloc(1, sizeof(*s));
@@ -165,6 +165,7 @@ int sup_new(unsigned modules, int proc_fd, const struct ident *id, struct sup **
         s->modules = modules;
         s->listener = -1;
         s->proc_fd = proc_fd;
+        s->upper_fd = upper_fd;
         owner_table_init(&s->owners);
         owner_table_init(&s->fresh);
         r = make_buffers(s, err);

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -42,6 +43,31 @@ int sup_owner(const struct sup *s, int fd, const struct stat *st, struct owner *
                owner_table_get(&s->owners, &k, ret);
 }
 
+/* Links and pipes of a layer below keep, for as long as the overlay is mounted, the number they had
+ * there. The layer is read from the upper folder, where they have another one. */
+static int note_upper(struct sup *s, int fd, const struct owner_key *seen, const struct owner *o)
+{
+        struct open_how how = {.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
+                               .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
+        struct owner_key k = *seen;
+        char name[32], path[4096];
+        AUTO_FD int up = -1;
+        ssize_t n;
+
+        fd_name(fd, name);
+        n = readlink(name, path, sizeof(path) - 1);
+        if (n > 1 && path[0] == '/') {
+                path[n] = '\0';
+                up = sys_openat2(s->upper_fd, path + 1, &how);
+                if (up >= 0)
+                        (void)owner_key_of(up, "", &k);
+        }
+        /* Another name of it shows that number now. */
+        return owner_table_set(&s->fresh, &k, o) < 0 || owner_table_set(&s->owners, &k, o) < 0
+                       ? -ENOMEM
+                       : 0;
+}
+
 int sup_note(struct sup *s, int fd, const struct owner *o)
 {
         struct owner_key k;
@@ -61,9 +87,9 @@ int sup_note(struct sup *s, int fd, const struct owner *o)
         }
         if (owner_key_of(fd, "", &k) < 0)
                 return -errno;
-        if (owner_table_set(&s->owners, &k, o) < 0 || owner_table_set(&s->fresh, &k, o) < 0)
+        if (owner_table_set(&s->owners, &k, o) < 0)
                 return -ENOMEM;
-        return 0;
+        return note_upper(s, fd, &k, o);
 }
 
 /* ---- chown ---- */

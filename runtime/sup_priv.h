@@ -68,7 +68,8 @@ struct sup {
         unsigned modules;
         uint32_t native; /* our architecture's token */
         int listener;
-        int proc_fd; /* /proc of the step's pid namespace, whatever the step sees there */
+        int upper_fd; /* where what changes goes; or -1 */
+        int proc_fd;  /* /proc of the step's pid namespace, whatever the step sees there */
         struct sup_traps traps;
         struct filter filter;
         struct owner_table owners; /* of the layers below and of this step */
