@@ -278,7 +278,7 @@ static void start_errors(void **state)
                 int code;
         } rows[] = {{RT_NONE, NULL, BLD_E_UNSUPPORTED},
                     {RT_CHROOT, NULL, BLD_E_UNSUPPORTED},
-                    {RT_SOLO, NULL, BLD_E_UNSUPPORTED},
+                    {RT_VROOT, NULL, BLD_E_UNSUPPORTED},
                     {RT_AUTO, "/nonexistent/bld", BLD_E_NOT_FOUND},
                     {RT_AUTO, "/bin/true", BLD_E_CHILD}};
 

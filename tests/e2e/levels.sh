@@ -1,0 +1,242 @@
+#!/bin/bash
+# The ladder of isolation levels: each on its own ground, and the same image from all of them.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+umask 022
+
+# Environments. env_* set RUN, the words before a command, and DIR, a folder to write in.
+DIR='' RUN=()
+
+# An ordinary user without subordinate ids.
+env_solo() {
+	root_only "takes an account without subordinate ids"
+	local who=bldsolo
+	(
+		flock 9
+		id $who >/dev/null 2>&1 || useradd --create-home --shell /bin/sh $who
+		sed -i "/^$who:/d" /etc/subuid /etc/subgid
+	) 9>/run/lock/bld-e2e-user
+	DIR=$T/solo
+	mkdir -p "$DIR/home"
+	chown -R $who: "$DIR"
+	RUN=(setpriv --reuid $who --regid $who --clear-groups --reset-env env "BLD_ROOT=$DIR/store" "HOME=$DIR/home"
+		"PATH=$PATH" BLD_CI=none LC_ALL=C.UTF-8 TZ=UTC SOURCE_DATE_EPOCH=1600000000
+		"ASAN_OPTIONS=$ASAN_OPTIONS" "TSAN_OPTIONS=$TSAN_OPTIONS")
+}
+# The same in a pod: no capabilities, no_new_privs, parts of /proc covered.
+env_pod() {
+	env_solo
+	DIR=$T/pod
+	mkdir -p "$DIR/home"
+	chown -R bldsolo: "$DIR"
+	# shellcheck disable=SC2016
+	RUN=(unshare -m sh -c 'awk "\$9 == \"proc\" || \$8 == \"proc\" {print \$5}" /proc/self/mountinfo | grep -v "^/proc\$" | xargs -r umount -l
+		mount --bind /dev/null /proc/interrupts && exec "$@"' sh setpriv --no-new-privs
+		"${RUN[@]}" "BLD_ROOT=$DIR/store" "HOME=$DIR/home")
+}
+# Host's root, what the others are compared with.
+env_root() {
+	root_only "compares with what root builds"
+	DIR=$T/root
+	mkdir -p "$DIR/home"
+	RUN=(env "BLD_ROOT=$DIR/store" "HOME=$DIR/home" SOURCE_DATE_EPOCH=1600000000)
+}
+
+rbuild() { want 0 "${RUN[@]}" "$BLD" -D build --progress=plain "$@"; }
+rbase() {
+	[ -f "$BASE_TAR" ] || "$TOP/tools/mkbase" "$T/base"
+	[ -d "$DIR/store" ] || want 0 "${RUN[@]}" "$BLD" build -q -t base:latest "$T/base"
+}
+# level NAME [WORDS]: what the last build said it took
+level() { has "$D/err" "^level +$1"; }
+rdiffs() { "${RUN[@]}" "$BLD" inspect --config "$1" | jq -c .rootfs.diff_ids; }
+rlist() { # IMAGE N
+	local d
+	d=$("${RUN[@]}" "$BLD" inspect --manifest "$1" | jq -r ".layers[$2].digest")
+	gzip -dc "$DIR/store/blobs/sha256/${d#sha256:}" | tar --numeric-owner -tvf -
+}
+
+# Everything owners, links, special files and whiteouts can be asked to do, as root and as others.
+identity_file() {
+	mkdir -p "$D/ctx/tree"
+	for n in $(seq 20); do echo "$n" >"$D/ctx/tree/f$n"; done
+	dockerfile <<-'X'
+	FROM base:latest AS one
+	RUN mkdir -p /o/sub && echo x >/o/sub/f && chown -R 1000:33 /o && chmod 2755 /o/sub && ln /o/sub/f /o/h && mkfifo /o/p && mkdir /o/sub/in && touch /o/sub/in/y && chown 12:13 /o/p && ln -s a /o/s && chown -h 14:15 /o/s
+	FROM base:latest
+	COPY --chown=app:app tree /tree
+	COPY --from=one /o /o
+	RUN rm -rf /var/tmp /tree/f3 && mkdir /var/tmp && echo 1 >/n && chown nobody:nogroup /n && chmod 4755 /n && chown 1:1 /n && ls -ln /n /o/s /o/p
+	RUN mknod /dn c 1 3 && mknod /bn b 8 1 && chown 1:2 /bn && touch -d @1400000000 /o/sub/f && mv /o/s /o/s3 && ln /o/p /o/p2 && touch -h -d @1400000000 /tree/f1 /o/s3
+	RUN cp -a /o /o2 && tar -cf /t.tar -C / o tree && mkdir /x && tar -xf /t.tar -C /x && rm /t.tar && stat -c '%n %u:%g %a %F' /x/o/p /x/o/s3 /x/o/sub
+	RUN chown -R root:root /tree && chown -R 1000:1000 /tree && chmod 700 /tree/f1 && chmod 644 /tree/f1 && rm -rf /usr/share && mkdir -p /usr/share/new
+	RUN chown 0:0 /o/h; mkdir /s && chown 3:4 /s && chmod 3777 /s && mkdir /s/d && touch /s/f && ln -s f /s/l; rm -r /x/o && mv /x/tree /x/moved
+	USER app
+	WORKDIR /home/app/w
+	RUN id && echo mine >m && mkdir d && ln -s x l && mkfifo p && umask 077 && touch priv && touch /s/app && mkdir /s/e && ! chown 0:0 m 2>/dev/null
+	USER 4711:4712
+	RUN id && touch /tmp/a && mkdir /tmp/b && mv /tmp/a /tmp/b/c
+	X
+}
+same_as_root() {
+	local env=$1 want_level=$2 root_ids root_lists=() n i
+	identity_file
+	env_root
+	rbase
+	rbuild --no-cache -t i:same ctx
+	root_ids=$(rdiffs i:same)
+	n=$(jq length <<<"$root_ids")
+	for ((i = 0; i < n; i++)); do root_lists[i]=$(rlist i:same $i); done
+	"$env"
+	rbase
+	cp -r ctx "$DIR/ctx"
+	chmod -R a+rX "$DIR/ctx"
+	rbuild --no-cache -t i:same "$DIR/ctx"
+	level "$want_level"
+	for ((i = 0; i < n; i++)); do
+		[ "${root_lists[i]}" = "$(rlist i:same $i)" ] || {
+			diff <(echo "${root_lists[i]}") <(rlist i:same $i) || true
+			fail "layer $i differs from root's"
+		}
+	done
+	same "$root_ids" "$(rdiffs i:same)" "layers of root and $want_level"
+}
+
+# Accounts, set-uid programs, daemons that fork twice.
+ids_of_processes() {
+	"$1"
+	rbase
+	dockerfile <<-'X'
+	FROM base:latest
+	RUN cp /bin/busybox /bin/sid && chmod 4755 /bin/sid
+	USER app
+	RUN id -u; sh -c 'sh -c "id -u"'; (sh -c 'setsid sh -c "id -u >/tmp/twice" &' &); sleep 0.2; cat /tmp/twice; stat -c %U /tmp/twice
+	X
+	cp -r ctx "$DIR/ctx-ids"
+	rbuild --no-cache "$DIR/ctx-ids"
+	same "1000 1000 1000 app" "$(sed -nE 's/.*\| (1000|app)$/\1/p' "$D/err" | tr '\n' ' ' | sed 's/ $//')" "ids seen"
+}
+
+all_mounts() {
+	"$1"
+	rbase
+	dockerfile <<-'X'
+	FROM base:latest AS src
+	RUN mkdir /s && echo from-stage >/s/f && chown 1000:1000 /s/f
+	FROM base:latest
+	RUN --mount=type=secret,id=k,uid=1000,mode=0400 cat /run/secrets/k | tr a-z A-Z && stat -c 'sec=%u:%a' /run/secrets/k
+	RUN --mount=type=cache,target=/c,uid=1000 echo 1 >>/c/n && wc -l </c/n | sed s/^/cached=/ && stat -c 'cache=%u' /c
+	RUN --mount=type=bind,from=src,source=/s,target=/b stat -c 'bind=%u' /b/f && cat /b/f && ! touch /b/no 2>/dev/null
+	RUN --mount=type=bind,rw,source=tree,target=/w echo more >/w/new && ls /w | sed s/^/w=/
+	RUN --mount=type=tmpfs,target=/m touch /m/x && ls /m
+	RUN <<E
+	echo heredoc ran
+	E
+	RUN ls -d /c /b /w /m /run/secrets 2>/dev/null | sed s/^/left=/; true
+	X
+	mkdir -p ctx/tree && echo t >ctx/tree/t
+	rm -rf "$DIR/ctx-m"
+	cp -r ctx "$DIR/ctx-m"
+	chmod -R a+rX "$DIR/ctx-m"
+	printf 'top secret' >"$DIR/k"
+	chmod 644 "$DIR/k"
+	for n in 1 2; do
+		rbuild --no-cache --secret "id=k,src=$DIR/k" -t m:t "$DIR/ctx-m"
+		has "$D/err" '\| TOP SECRET'
+		has "$D/err" 'sec=1000:400'
+		has "$D/err" "\| cached=$n"
+		has "$D/err" '\| cache=1000'
+		has "$D/err" '\| bind=1000'
+		has "$D/err" '\| from-stage'
+		has "$D/err" '\| w=new'
+		has "$D/err" '\| heredoc ran'
+		hasnt "$D/err" '\| left='
+	done
+	for ((i = 0; i < $(rdiffs m:t | jq length); i++)); do rlist m:t $i; done >all
+	hasnt all "(secrets| c/| b/| w/| m/)"
+}
+
+# A step must not reach what is outside: not by /proc, not by signals, not by living on.
+walls() {
+	"$1"
+	rbase
+	echo "of the host $MARK" >"$DIR/outside"
+	chmod 644 "$DIR/outside"
+	dockerfile <<-X
+	FROM base:latest
+	RUN for p in /proc/[0-9]*; do cat \$p/root/$DIR/outside; tr '\\0' '\\n' <\$p/environ | grep BLD_ROOT=; done 2>/dev/null; cat $DIR/outside 2>/dev/null; true
+	RUN kill -9 -1; for p in /proc/[0-9]*; do p=\${p#/proc/}; [ \$p != \$\$ ] && kill -9 \$p; done 2>/dev/null; kill -9 \$PPID 2>/dev/null; echo still here
+	RUN (echo 1 >/proc/sys/vm/drop_caches) 2>/dev/null && echo dropped; (echo x >/proc/sysrq-trigger) 2>/dev/null && echo trigger; mkdir /mm; mount -t tmpfs x /mm 2>/dev/null && echo mounted; unshare -U true 2>/dev/null && echo unshared; true
+	RUN (setsid sh -c 'sleep 600; : $MARK-step' &) ; (sh -c 'sh -c "sleep 601; : $MARK-step" &' &); echo left two
+	X
+	rm -rf "$DIR/ctx-w"
+	cp -r ctx "$DIR/ctx-w"
+	chmod -R a+rX "$DIR/ctx-w"
+	rbuild --no-cache "$DIR/ctx-w"
+	has "$D/err" '\| still here'
+	has "$D/err" '\| left two'
+	hasnt "$D/err" "\| of the host $MARK"
+	hasnt "$D/err" '\| BLD_ROOT='
+	hasnt "$D/err" '\| (dropped|trigger|mounted|unshared)'
+	nothing_left
+}
+
+killed() {
+	"$1"
+	rbase
+	printf 'FROM base:latest\nRUN (setsid sh -c "sleep 60; : %s-step" &); echo begins; sleep 61; : %s-step\n' "$MARK" "$MARK" >"$DIR/Dockerfile.k"
+	for who in engine keeper init; do
+		"${RUN[@]}" "$BLD" build --no-cache --progress=plain -f "$DIR/Dockerfile.k" "$T/base" >"o-$who" 2>&1 &
+		local pid=$! keeper init
+		for _ in $(seq 100); do grep -q '| begins' "o-$who" && break; sleep 0.1; done
+		has "o-$who" '\| begins'
+		keeper=$(pgrep -P $pid -x bld-keeper)
+		init=$(pgrep -P "$keeper" -x bld-init)
+		case $who in engine) kill -9 $pid ;; keeper) kill -9 "$keeper" ;; init) kill -9 "$init" ;; esac
+		wait $pid 2>/dev/null || true
+		nothing_left
+	done
+	printf 'FROM base:latest\nRUN echo again >/a\n' >"$DIR/Dockerfile.k"
+	rbuild -f "$DIR/Dockerfile.k" "$T/base"
+}
+
+two_at_once() {
+	"$1"
+	rbase
+	printf 'FROM base:latest\nARG N\nRUN chown $N:$N /home && touch /f$N && sleep 0.3 && chown 7:$N /f$N\n' >"$DIR/Dockerfile.2"
+	local pids=() n
+	for n in 11 12 13; do
+		"${RUN[@]}" "$BLD" build --no-cache -q --build-arg N=$n -t "two:$n" -f "$DIR/Dockerfile.2" "$T/base" >"o$n" 2>&1 &
+		pids+=($!)
+	done
+	for n in "${pids[@]}"; do wait "$n"; done
+	for n in 11 12 13; do has <(rlist two:$n -1) "7/$n .* f$n\$"; done
+}
+
+forced() {
+	root_only "takes an account without subordinate ids"
+	env_solo
+	rbase
+	printf 'FROM base:latest\nRUN true\n' >"$DIR/Dockerfile.f"
+	want 9 "${RUN[@]}" "$BLD" build --no-cache --isolation=root -f "$DIR/Dockerfile.f" "$T/base"
+	has "$D/err" 'isolation level root.*namespaces'
+	want 9 "${RUN[@]}" "$BLD" build --no-cache --isolation=userns -f "$DIR/Dockerfile.f" "$T/base"
+	has "$D/err" 'isolation level userns.*no range of ids'
+	has "$D/err" 'try: .*usermod --add-subuids'
+	want 9 "${RUN[@]}" "$BLD" build --no-cache --isolation=none -f "$DIR/Dockerfile.f" "$T/base"
+	rbuild --no-cache --isolation=solo -f "$DIR/Dockerfile.f" "$T/base"
+	level 'solo;'
+}
+
+for e in solo pod; do
+	w=solo
+	[ $e = solo ] || w='solo, shared proc'
+	t "$e: the same image as root's" same_as_root env_$e "$w"
+	t "$e: ids of processes" ids_of_processes env_$e
+	t "$e: every kind of mount, twice" all_mounts env_$e
+	t "$e: walls" walls env_$e
+	t "$e: kill -9" killed env_$e
+	t "$e: three builds at once" two_at_once env_$e
+done
+t "a level asked for works or says what is missing" forced
+t_end
