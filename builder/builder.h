@@ -25,6 +25,8 @@ struct bd_ctx {
         const char *helper; /* bld binary for the keeper, or NULL */
         /* The registry client, made at first use. Borrowed from the session. */
         int (*registry)(void *user, struct reg_client **ret, struct bld_err *err);
+        /* One with little patience, for build caches; NULL: the same. */
+        int (*cache_registry)(void *user, struct reg_client **ret, struct bld_err *err);
         void (*note)(void *user, const char *text); /* may be NULL */
         void *user;
         struct bd_trees *trees; /* may be NULL */
@@ -119,6 +121,10 @@ struct bd_recompress_opts {
         bool reproducible;
         bool force;
 };
+/* One layer of it; ret, which may be l->desc, is replaced when it changes. */
+int bd_recompress_layer(struct bd_ctx *c, const struct bd_layer *l,
+                        const struct bd_recompress_opts *o, struct img_desc *ret,
+                        struct bld_err *err) MUST_CHECK;
 int bd_recompress(struct bd_ctx *c, const struct img_desc *desc, const struct bd_recompress_opts *o,
                   struct img_desc *ret, struct bld_err *err) MUST_CHECK;
 

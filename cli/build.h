@@ -22,7 +22,8 @@ struct build_args {
         const char *call;
         /* cache */
         bool no_cache;
-        struct strv no_cache_filter;
+        struct strv no_cache_filter, cache_from, cache_to;
+        const char *cache_repo, *cache_ttl;
         const char *pull, *max_used, *min_free;
         /* output */
         struct strv outputs;
@@ -45,6 +46,7 @@ void build_defaults(void *args);
 struct build_input {
         struct bld_build_opts o;
         struct strv targets, build_args, platforms, no_cache_filter, resources;
+        struct strv cache_from, cache_to;
         char epoch[24];
         enum view_mode view;
         int view_fd, log_fd;

@@ -25,6 +25,8 @@ void build_input_done(struct build_input *in)
         strv_done(&in->platforms);
         strv_done(&in->no_cache_filter);
         strv_done(&in->resources);
+        strv_done(&in->cache_from);
+        strv_done(&in->cache_to);
         fd_close(&in->log_fd);
 }
 
@@ -294,6 +296,38 @@ static int read_execution(const struct build_args *a, struct bld_build_opts *o, 
         return r;
 }
 
+/* The flags, else the words of the variable: a spec has commas inside. */
+static int read_specs(const struct strv *flags, const char *name, struct strv *out,
+                      struct bld_err *err)
+{
+        const char *e = getenv(name);
+        size_t n;
+        int r = strv_copy(out, flags);
+
+        for (; r == 0 && !flags->n && e && *e; e += n) {
+                e += strspn(e, " \t\r\n");
+                n = strcspn(e, " \t\r\n");
+                if (n)
+                        r = strv_addn(out, e, n);
+        }
+        return r < 0 ? err_nomem(err, name) : 0;
+}
+
+static int read_cache(const struct build_args *a, struct build_input *in, struct bld_err *err)
+{
+        struct bld_build_opts *o = &in->o;
+        int r = read_specs(&a->cache_from, "BLD_CACHE_FROM", &in->cache_from, err);
+
+        if (r == 0)
+                r = read_specs(&a->cache_to, "BLD_CACHE_TO", &in->cache_to, err);
+        if (r == 0)
+                r = cli_duration_ms("cache-ttl", a->cache_ttl, &o->cache_ttl_ms, err);
+        o->cache_from = cli_list(&in->cache_from);
+        o->cache_to = cli_list(&in->cache_to);
+        o->cache_repo = OR_ENV(a->cache_repo, "BLD_CACHE_REPO");
+        return r;
+}
+
 static int read_output(const struct build_args *a, struct bld_build_opts *o, struct bld_err *err)
 {
         int r;
@@ -441,6 +475,7 @@ int build_input_read(struct cli *c, const struct build_args *a, const char *cont
         r = r < 0 ? r : read_source(a, context, in, err);
         r = r < 0 ? r : read_execution(a, o, err);
         r = r < 0 ? r : read_resources(a, in, err);
+        r = r < 0 ? r : read_cache(a, in, err);
         r = r < 0 ? r : read_output(a, o, err);
         r = r < 0 ? r : read_pull(a->pull, &o->pull, err);
         o->source_date_epoch = read_epoch(a->epoch, &in->build_args, in->epoch);

@@ -116,6 +116,11 @@ static void cache_line(const struct build_report *b, struct sb *out)
                 return;
         label(t, out, "cache", S_BOLD);
         sb_fmt(out, "%u/%u steps reused", r->steps_cached, r->steps);
+        if (r->steps_imported)
+                sb_fmt(out, ", %u result%s from a shared cache", r->steps_imported,
+                       r->steps_imported == 1 ? "" : "s");
+        if (r->cache_stored)
+                sb_fmt(out, ", %u stored in one", r->cache_stored);
         if (r->first_miss[0]) {
                 sb_str(out, "; first miss: ");
                 add_text(t, out, r->first_miss, strlen(r->first_miss));

@@ -77,7 +77,9 @@ static void flush(struct view *v, struct plain *p)
 }
 
 /* "start   RUN make       Dockerfile:9" */
-static void opening(struct view *v, struct plain *p, const struct step *st, const char *word)
+/* tail: what is to be said after it, or NULL. */
+static void opening(struct view *v, struct plain *p, const struct step *st, const char *word,
+                    const char *tail)
 {
         const char *name = st->name ? st->name : "";
         size_t used;
@@ -89,6 +91,10 @@ static void opening(struct view *v, struct plain *p, const struct step *st, cons
                 sb_fmt(&p->out, "%*s", used < 36 ? (int)(36 - used) : 2, "");
                 text(v, p, st->file);
                 sb_fmt(&p->out, ":%u", st->line);
+        }
+        if (tail) {
+                sb_str(&p->out, "  ");
+                text(v, p, tail);
         }
         sb_char(&p->out, '\n');
 }
@@ -214,11 +220,11 @@ static void plain_event(struct view *v, const struct bld_event *ev, struct step 
                 break;
         case BLD_EV_STEP_START:
                 if (st)
-                        opening(v, p, st, "start");
+                        opening(v, p, st, "start", NULL);
                 break;
         case BLD_EV_STEP_CACHED:
                 if (st)
-                        opening(v, p, st, "cached");
+                        opening(v, p, st, "cached", ev->text);
                 break;
         case BLD_EV_STEP_STATUS:
                 if (st)

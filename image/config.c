@@ -33,6 +33,7 @@ void img_config_done(struct img_config *c)
         free(c->user);
         free(c->working_dir);
         free(c->stop_signal);
+        free(c->cache);
         free(c->diff_ids);
         strv_done(&c->os_features);
         strv_done(&c->env);
@@ -95,7 +96,8 @@ int img_config_copy(const struct img_config *c, struct img_config *ret, struct b
         n.health.retries = c->health.retries;
         if (copy_text(c->created, &n.created) < 0 || copy_text(c->author, &n.author) < 0 ||
             copy_text(c->user, &n.user) < 0 || copy_text(c->working_dir, &n.working_dir) < 0 ||
-            copy_text(c->stop_signal, &n.stop_signal) < 0 || copy_lists(c, &n) < 0)
+            copy_text(c->stop_signal, &n.stop_signal) < 0 || copy_text(c->cache, &n.cache) < 0 ||
+            copy_lists(c, &n) < 0)
                 return err_nomem(err, "copy image config");
         for (size_t i = 0; i < c->ndiff_ids; i++)
                 if (img_config_add_diff_id(&n, &c->diff_ids[i]) < 0)
@@ -297,6 +299,21 @@ static int decode_history(const struct js *doc, struct img_config *c, struct bld
         return 0;
 }
 
+/* Kept as text: whoever wants it judges it. */
+static int decode_cache(const struct js *cache, struct img_config *c, struct bld_err *err)
+{
+        AUTO_SB struct sb text = SB_INIT(IMG_CONFIG_MAX);
+        int r;
+
+        if (!js_is_obj(cache))
+                return 0;
+        r = js_write(cache, JS_COMPACT, &text, err);
+        if (r < 0)
+                return r;
+        c->cache = sb_take(&text);
+        return c->cache ? 0 : err_nomem(err, "image config");
+}
+
 int img_config_decode(const char *text, size_t len, struct img_config *ret, struct bld_err *err)
 {
         AUTO(img_config_done) struct img_config c = {.created = NULL};
@@ -316,6 +333,8 @@ int img_config_decode(const char *text, size_t len, struct img_config *ret, stru
                 r = decode_rootfs(js_get(j, "rootfs"), &c, err);
         if (r == 0)
                 r = decode_history(j, &c, err);
+        if (r == 0)
+                r = decode_cache(js_get(j, IMG_CONFIG_CACHE), &c, err);
         if (r < 0)
                 return err_wrap(err, r, "image config");
         *ret = c;
@@ -425,6 +444,13 @@ int img_config_encode(const struct img_config *c, struct sb *out, struct bld_err
                 img_put(&r, j, "rootfs", encode_rootfs(&r, c));
                 if (c->history.n)
                         img_put(&r, j, "history", encode_history(&r, c));
+                if (c->cache && r == 0) {
+                        struct js *cache = NULL;
+
+                        r = js_parse(c->cache, strlen(c->cache), &cache, NULL);
+                        if (r == 0)
+                                img_put(&r, j, IMG_CONFIG_CACHE, cache);
+                }
         }
         if (r == BLD_E_NOMEM)
                 return err_nomem(err, "image config");

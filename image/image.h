@@ -164,7 +164,11 @@ struct img_config {
         struct digest *diff_ids;
         size_t ndiff_ids;
         struct img_histories history;
+        /* IMG_CONFIG_CACHE: a JSON object with the inline build cache, or NULL. It is about this
+         * image alone: whoever builds on the image drops it. */
+        char *cache;
 };
+#define IMG_CONFIG_CACHE "vnd.bld.cache.v1"
 void img_config_init(struct img_config *c);
 void img_config_done(struct img_config *c);
 int img_config_copy(const struct img_config *c, struct img_config *ret,

@@ -95,39 +95,66 @@ static void session_note(void *user, const char *text)
         pthread_mutex_unlock(&b->note_lock);
 }
 
+/* A build does as well without its cache: soon is better than surely. */
+#define CACHE_RETRIES 1u
+#define CACHE_RETRY_MAX_MS 15000
+
+/* With reg_lock held; nothing to do when it is there. */
+static int make_client(struct bld *b, bool for_cache, struct reg_client **client,
+                       struct bld_err *err)
+{
+        struct reg_opts o = {
+                .authfile = b->authfile,
+                .creds = b->creds,
+                .insecure = &b->insecure,
+                .cas = &b->cas_files,
+                .no_tls_verify = b->o.no_tls_verify,
+                .offline = b->o.offline,
+                .retries = b->o.retries,
+                .no_retry = b->o.no_retry,
+                .retry_max_ms = b->o.retry_max_ms,
+                .parallel = b->o.parallel,
+                .client_certs = &b->client_certs,
+                .cert_dir = b->cert_dir,
+                .helpers = &b->helpers,
+                .mirrors = &b->mirrors,
+                .mirror_only = b->o.mirror_only,
+                .limit_rate = b->o.limit_rate,
+                .cancel = &b->cancel,
+                .note = session_note,
+                .user = b,
+        };
+
+        if (*client)
+                return 0;
+        if (for_cache) {
+                o.retries = CACHE_RETRIES;
+                if (!o.retry_max_ms || o.retry_max_ms > CACHE_RETRY_MAX_MS)
+                        o.retry_max_ms = CACHE_RETRY_MAX_MS;
+        }
+        return reg_client_new(&o, client, err);
+}
+
 static int session_registry(void *user, struct reg_client **ret, struct bld_err *err)
 {
         struct bld *b = user;
-        int r = 0;
+        int r;
 
         pthread_mutex_lock(&b->reg_lock);
-        if (!b->reg) {
-                struct reg_opts o = {
-                        .authfile = b->authfile,
-                        .creds = b->creds,
-                        .insecure = &b->insecure,
-                        .cas = &b->cas_files,
-                        .no_tls_verify = b->o.no_tls_verify,
-                        .offline = b->o.offline,
-                        .retries = b->o.retries,
-                        .no_retry = b->o.no_retry,
-                        .retry_max_ms = b->o.retry_max_ms,
-                        .parallel = b->o.parallel,
-                        .client_certs = &b->client_certs,
-                        .cert_dir = b->cert_dir,
-                        .helpers = &b->helpers,
-                        .mirrors = &b->mirrors,
-                        .mirror_only = b->o.mirror_only,
-                        .limit_rate = b->o.limit_rate,
-                        .cancel = &b->cancel,
-                        .note = session_note,
-                        .user = b,
-                };
+        r = make_client(b, false, &b->reg, err);
+        *ret = b->reg;
+        pthread_mutex_unlock(&b->reg_lock);
+        return r;
+}
 
-                r = reg_client_new(&o, &b->reg, err);
-        }
-        if (r == 0)
-                *ret = b->reg;
+static int session_cache_registry(void *user, struct reg_client **ret, struct bld_err *err)
+{
+        struct bld *b = user;
+        int r;
+
+        pthread_mutex_lock(&b->reg_lock);
+        r = make_client(b, true, &b->cache_reg, err);
+        *ret = b->cache_reg;
         pthread_mutex_unlock(&b->reg_lock);
         return r;
 }
@@ -221,6 +248,7 @@ static int session_init(struct bld *b, struct bld_err *err)
                 .cancel = &b->cancel,
                 .helper = b->helper,
                 .registry = session_registry,
+                .cache_registry = session_cache_registry,
                 .note = session_note,
                 .user = b,
         };
@@ -268,6 +296,7 @@ void bld_close(struct bld *b)
         if (!b)
                 return;
         reg_client_free(b->reg); /* first: its thread notes and reads the token */
+        reg_client_free(b->cache_reg);
         cas_close(b->cas);
         cancel_done(&b->cancel);
         free(b->helper);

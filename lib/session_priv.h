@@ -24,8 +24,8 @@ struct bld {
         char *helper, *authfile, *creds, *cert_dir;
         struct strv insecure, cas_files, client_certs, helpers, mirrors;
         struct bld_opts o;        /* its pointers lead to the copies above */
-        pthread_mutex_t reg_lock; /* guards reg */
-        struct reg_client *reg;
+        pthread_mutex_t reg_lock; /* guards the two */
+        struct reg_client *reg, *cache_reg;
         pthread_mutex_t note_lock; /* serialises o.note */
 };
 

@@ -78,6 +78,7 @@ void vertex_free(struct vertex *v)
         free(v->stage);
         free(v->step);
         free(v->name);
+        free(v->remote_why);
         result_done(&v->result);
         free(v);
 }

@@ -130,9 +130,10 @@ struct vertex {
         struct df_pos pos;
 
         /* Keys. */
-        struct digest params;  /* everything but the inputs */
-        struct digest content; /* selected content of local sources; unset: none */
-        struct digest key;     /* definition key */
+        struct digest params;     /* everything but the inputs */
+        struct digest content;    /* selected content of local sources; unset: none */
+        struct digest key;        /* definition key */
+        struct digest result_key; /* unset until it is computed */
 
         /* Solving; owner thread only, except result, which the op's thread fills before posting. */
         enum vx_state state;
@@ -143,6 +144,13 @@ struct vertex {
         bool tainted;      /* that, or made from one that is: no definition key is true of it */
         struct vx_result result;
         int64_t started_ns, ended_ns; /* monotonic */
+        bool told;                    /* that it was cached */
+
+        /* Shared caches. */
+        struct rc_hit *remote; /* found there, its blobs still to be brought; borrowed */
+        bool asked;
+        char imported[120]; /* "hit from PLACE" once its blobs are here */
+        char *remote_why;   /* what was wrong with the entry there */
 };
 
 VEC_DEFINE(vertices, struct vertex *);

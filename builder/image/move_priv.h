@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "builder/builder.h"
+#include "registry/registry.h"
 
 /* An index inside an index inside an index: nobody makes more, and a hostile one may. */
 #define BD_INDEX_DEPTH_MAX 4u
@@ -100,5 +101,14 @@ int bd_fetch_blob_metered(struct bd_ctx *c, const struct img_ref *from, const st
 /* Every one of these present; each from where it was seen, or from `from`. */
 int bd_fetch_missing(struct bd_ctx *c, const struct img_descs *blobs, const struct img_ref *from,
                      bd_progress_fn progress, void *user, struct bld_err *err) MUST_CHECK;
+
+/* ---- push.c ---- */
+
+/* One blob of the store made present in dst's repository, mounted from `from` (or NULL) or from
+ * where it was seen if that will do. stop and meter may be NULL. */
+int bd_push_blob(struct bd_ctx *c, struct reg_client *reg, const struct img_ref *dst,
+                 const struct img_ref *from, const struct img_desc *d, bool anew,
+                 struct bd_meter *meter, const atomic_bool *stop, enum reg_put_how *how,
+                 struct bld_err *err) MUST_CHECK;
 
 #endif

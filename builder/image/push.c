@@ -30,8 +30,8 @@ struct push {
 
 struct upload {
         struct bd_ctx *c;
-        int fd; /* -1: not in the store */
-        const atomic_bool *stop;
+        int fd;                  /* -1: not in the store */
+        const atomic_bool *stop; /* may be NULL */
         struct bd_meter_item item;
 };
 
@@ -43,7 +43,7 @@ static ssize_t upload_pread(void *user, void *p, size_t n, uint64_t off, struct 
 
         if (r < 0)
                 return r;
-        if (atomic_load(u->stop))
+        if (u->stop && atomic_load(u->stop))
                 return err_set(err, BLD_E_CANCELLED, "stopped after another transfer failed");
         if (u->fd < 0)
                 return err_set(err, BLD_E_NOT_FOUND, "%s is not in the store", u->item.what);
@@ -61,24 +61,24 @@ static void upload_progress(void *user, uint64_t done, uint64_t total)
 
 /* Repository on the registry we push to that the blob can be mounted from: where the image came
  * from, where the blob was pushed to before, where it came from. NULL: none. */
-static int mount_from(struct push *p, const struct img_desc *d, char **ret, struct bld_err *err)
+static int mount_from(struct bd_ctx *c, const struct img_ref *dst, const struct img_ref *origin,
+                      const struct img_desc *d, char **ret, struct bld_err *err)
 {
         AUTO_REF struct img_ref pushed = {.domain = NULL}, seen = {.domain = NULL};
-        const struct img_ref *candidates[] = {p->from, &pushed, &seen};
-        int r = bd_pushed_find(p->c, &d->digest, p->dst->domain, &pushed, err);
+        const struct img_ref *candidates[] = {origin, &pushed, &seen};
+        int r = bd_pushed_find(c, &d->digest, dst->domain, &pushed, err);
 
         if (r >= 0)
-                r = bd_source_find(p->c, &d->digest, &seen, err);
+                r = bd_source_find(c, &d->digest, &seen, err);
         if (r < 0)
                 return r;
         /* pushed to this very repository: a look costs as little as a mount, and is no write */
-        if (str_eq(pushed.path, p->dst->path))
+        if (str_eq(pushed.path, dst->path))
                 return 0;
         for (size_t i = 0; i < ARRAY_LEN(candidates); i++) {
                 const struct img_ref *from = candidates[i];
 
-                if (!from || !str_eq(from->domain, p->dst->domain) ||
-                    str_eq(from->path, p->dst->path))
+                if (!from || !str_eq(from->domain, dst->domain) || str_eq(from->path, dst->path))
                         continue;
                 *ret = mem_strdup(from->path);
                 return *ret ? 0 : err_nomem(err, "name of a repository");
@@ -86,25 +86,35 @@ static int mount_from(struct push *p, const struct img_desc *d, char **ret, stru
         return 0;
 }
 
-static int upload(struct push *p, const struct img_desc *d, const atomic_bool *stop,
-                  enum reg_put_how *how, struct bld_err *err)
+int bd_push_blob(struct bd_ctx *c, struct reg_client *reg, const struct img_ref *dst,
+                 const struct img_ref *from, const struct img_desc *d, bool anew,
+                 struct bd_meter *meter, const atomic_bool *stop, enum reg_put_how *how,
+                 struct bld_err *err)
 {
-        AUTO_FREE char *from = NULL;
+        AUTO_FREE char *mount = NULL;
         AUTO_FD int fd = -1;
-        struct upload u = {.c = p->c, .stop = stop};
+        struct upload u = {.c = c, .stop = stop};
         struct reg_source src = {.pread = upload_pread, .progress = upload_progress, .user = &u};
-        int r = mount_from(p, d, &from, err);
+        int r = mount_from(c, dst, from, d, &mount, err);
 
         if (r < 0)
                 return r;
-        bd_meter_item_init(&u.item, &p->meter, d);
-        r = cas_blob_open(p->c->cas, &d->digest, &fd, NULL);
+        bd_meter_item_init(&u.item, meter, d);
+        r = cas_blob_open(c->cas, &d->digest, &fd, NULL);
         if (r < 0 && r != BLD_E_NOT_FOUND)
                 return err_set(err, r, "blob %s of the store cannot be read", u.item.what);
         u.fd = fd;
-        if (p->anew)
-                return reg_blob_put_anew(p->reg, p->dst, d, &src, err);
-        return reg_blob_put(p->reg, p->dst, d, &src, from, how, err);
+        if (anew) {
+                *how = REG_PUT_UPLOADED;
+                return reg_blob_put_anew(reg, dst, d, &src, err);
+        }
+        return reg_blob_put(reg, dst, d, &src, mount, how, err);
+}
+
+static int upload(struct push *p, const struct img_desc *d, const atomic_bool *stop,
+                  enum reg_put_how *how, struct bld_err *err)
+{
+        return bd_push_blob(p->c, p->reg, p->dst, p->from, d, p->anew, &p->meter, stop, how, err);
 }
 
 /* Layers that their makers ask not to be handed on, and that we do not have either. */

@@ -214,6 +214,16 @@ static int convert_layer(const struct job *j, const struct bd_layer *l, struct i
         return ret->media_type ? 0 : err_nomem(err, "manifest");
 }
 
+int bd_recompress_layer(struct bd_ctx *c, const struct bd_layer *l,
+                        const struct bd_recompress_opts *o, struct img_desc *ret,
+                        struct bld_err *err)
+{
+        struct job j = {.c = c, .o = o};
+        int r = parse_codec(o->codec, &j.codec, err);
+
+        return r == 0 ? convert_layer(&j, l, ret, BD_FORMAT_OCI, err) : r;
+}
+
 /* ---- documents ---- */
 
 static int convert_image(const struct job *j, const struct img_desc *desc, struct img_desc *ret,

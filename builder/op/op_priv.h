@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 
+#include "builder/cache/cache_priv.h"
 #include "builder/graph/events_priv.h"
 #include "builder/graph/graph_priv.h"
 #include "builder/source/fs_priv.h"
@@ -56,6 +57,9 @@ struct build {
         size_t nlimits;
         struct strv ulimits; /* the same as text, for keys */
         struct rt_resources resources;
+
+        struct rc_specs cache_specs;
+        struct rcache *cache; /* shared caches; NULL: none are used */
 };
 
 /* The tree of a VX_LOCAL vertex, for the calling thread alone. */

@@ -587,6 +587,8 @@ static int start_image(struct plan *p, struct stage *s, struct bld_err *err)
                 lint_base_platform(p->o->lint, s->from, s->base, &s->platform,
                                    &im->config.platform);
         r = img_config_copy(&im->config, &s->config, err);
+        free(s->config.cache); /* it is about the base alone */
+        s->config.cache = NULL;
         if (r < 0)
                 return r;
         if (s->config.working_dir && *s->config.working_dir && *s->config.working_dir != '/') {

@@ -26,6 +26,7 @@ struct session {
         struct lint lint;
         struct bd_check *check; /* only look; NULL: build */
         struct outline *outline;
+        struct img_platform *cache_platforms; /* of the images, for inline caches */
 };
 
 /* ---- where a failure stands ---- */
@@ -143,6 +144,8 @@ static int parse_options(struct session *s, struct bld_err *err)
                 r = parse_multi(&s->b, err);
         if (r == 0 && o->isolation)
                 r = rt_level_parse(o->isolation, &s->b.isolation, err);
+        if (r == 0)
+                r = rc_specs_parse(o, &s->b.cache_specs, err);
         if (r == 0)
                 r = secrets_new(&o->secrets, &s->b.secrets, err);
         if (r == 0)
@@ -416,6 +419,7 @@ static void describe(struct session *s, const struct solve_stats *st)
 
         r->steps = st->steps;
         r->steps_cached = st->cached;
+        r->steps_imported = st->imported;
         if (m) {
                 (void)snprintf(r->first_miss, sizeof(r->first_miss), "%s  %s:%u", m->step,
                                s->src.dockerfile_name, m->line);
@@ -478,6 +482,60 @@ static int open_sources(struct session *s, struct bld_err *err)
         return 0;
 }
 
+static void cache_warning(void *user, const char *text)
+{
+        const struct build *b = user;
+
+        events_warning(b->events, 0, text);
+}
+
+static void cache_transfer(void *user, const char *what, uint64_t done, uint64_t total)
+{
+        const struct build *b = user;
+        char text[64];
+
+        (void)snprintf(text, sizeof(text), "cache %.50s", what);
+        events_post(b->events, BLD_EV_TRANSFER, NULL, text, done, total);
+}
+
+/* Shared caches are there from when it is known what is to be made. */
+static int open_cache(struct session *s, struct bld_err *err)
+{
+        struct build *b = &s->b;
+        struct rcache_opts o = {.c = b->c,
+                                .cancel = &b->cancel,
+                                .specs = &b->cache_specs,
+                                .ttl_ms = b->o->cache_ttl_ms,
+                                .warn = cache_warning,
+                                .transfer = cache_transfer,
+                                .user = b};
+
+        if (b->cache_specs.n == 0)
+                return 0;
+        s->cache_platforms = mem_zalloc(s->g.targets.n + 1, sizeof(*s->cache_platforms));
+        if (!s->cache_platforms)
+                return err_nomem(err, "cache");
+        for (size_t i = 0; i < s->g.targets.n; i++)
+                if (s->g.targets.v[i].is_image)
+                        s->cache_platforms[o.nplatforms++] = s->g.targets.v[i].platform;
+        o.platforms = s->cache_platforms;
+        return rcache_new(&o, &b->cache, err);
+}
+
+/* What succeeded is worth keeping also when a later step failed. */
+static int close_cache(struct session *s, int r, struct bld_err *err)
+{
+        struct bld_err own = BLD_ERR_INIT;
+        int k;
+
+        if (!rcache_exports(s->b.cache) || r == BLD_E_CANCELLED)
+                return r;
+        k = rcache_wait(s->b.cache, &s->ret->cache_stored, &own);
+        if (r == 0 && k < 0)
+                err_copy(err, &own);
+        return r < 0 ? r : k;
+}
+
 static int run_session(struct session *s, struct bld_err *err)
 {
         struct solve_stats st = {0};
@@ -500,12 +558,15 @@ static int run_session(struct session *s, struct bld_err *err)
         r = solve_keys(&s->b, &s->g, &about, err);
         if (r < 0 && about)
                 place_vertex(s, about);
+        if (r == 0)
+                r = open_cache(s, err);
         if (r == 0) {
                 r = solve_run(&s->b, &s->g, &st, err);
                 failed_step(s, &st);
         }
         if (r == 0)
                 r = finish_build(&s->b, &s->g, s->ret, err);
+        r = close_cache(s, r, err);
         describe(s, &st);
         if (s->b.index)
                 stat_index_save(s->b.index, s->b.c->cas);
@@ -517,6 +578,8 @@ static void session_done(struct session *s, bool keep)
         struct build *b = &s->b;
 
         rt_keeper_stop(b->keeper);
+        rcache_free(b->cache); /* before what its threads use: events, leases */
+        free(s->cache_platforms);
         if (b->events) {
                 events_post(b->events, BLD_EV_BUILD_END, NULL, NULL, 0, 0);
                 events_free(b->events);
@@ -534,6 +597,7 @@ static void session_done(struct session *s, bool keep)
         ssh_agents_free(b->ssh);
         named_free(b->named);
         run_opts_done(b);
+        rc_specs_free(&b->cache_specs);
         cancel_done(&b->cancel);
         bd_trees_free(s->c.trees);
 }

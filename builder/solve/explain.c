@@ -165,7 +165,7 @@ static void explain_files(struct build *b, const struct vertex *v, const struct 
                 (void)snprintf(out, size, "the mode or type of a file changed");
 }
 
-void explain_miss(struct build *b, const struct vertex *v, char *out, size_t size)
+static void why_missed(struct build *b, const struct vertex *v, char *out, size_t size)
 {
         AUTO_JS struct js *old = NULL;
         const struct vertex *in = v->ninputs ? v->inputs[0] : NULL;
@@ -188,6 +188,16 @@ void explain_miss(struct build *b, const struct vertex *v, char *out, size_t siz
                 explain_files(b, v, old, out, size);
         else
                 (void)snprintf(out, size, "its result is no longer in the store");
+}
+
+void explain_miss(struct build *b, const struct vertex *v, char *out, size_t size)
+{
+        size_t n;
+
+        why_missed(b, v, out, size);
+        n = strlen(out);
+        if (v->remote_why && n < size)
+                (void)snprintf(out + n, size - n, "; %s", v->remote_why);
 }
 
 static void store_files(struct build *b, const struct vertex *v)

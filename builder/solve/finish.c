@@ -157,6 +157,8 @@ static int assemble(struct build *b, struct plan_target *t, enum bd_format forma
         if (k == 0)
                 k = history_complete(b, t, r, err);
         if (k == 0)
+                k = remote_inline(b, t, &t->config.cache, err);
+        if (k == 0)
                 k = bd_assemble(b->c, &t->config, &r->layers, format, notes, ret, &config, err);
         if (k < 0)
                 return k;

@@ -32,6 +32,8 @@ struct job {
         pthread_t thread;
         int r, status;
         bool hit;
+        bool step;  /* counts against --jobs */
+        bool again; /* a shared cache did not have what it promised: a miss after all */
         struct bld_err err;
 };
 
@@ -263,15 +265,24 @@ static int op_with_cache(struct job *j, struct bld_err *err)
                 j->hit = v->cached;
                 return r;
         }
+        if (v->remote) {
+                r = remote_bring(b, v, err);
+                j->hit = r == 1;
+                j->again = r == 0;
+                return r == 1 ? record_put(b->c, &v->key, v, err) : r;
+        }
         r = result_contents(b, v, contents, err);
         if (r < 0)
                 return r;
         key_result(v, contents, &key);
+        v->result_key = key;
         r = v->no_cache ? 0 : record_get(b->c, b->record, &key, &v->result, err);
         if (r == 0)
                 r = wait_for_key(j, &key, &lock, err);
         if (r == 0 && !v->no_cache) /* somebody may just have made it */
                 r = record_get(b->c, b->record, &key, &v->result, err);
+        if (r == 0 && !v->no_cache)
+                r = remote_bring_result(b, v, err);
         if (r < 0)
                 return r;
         j->hit = r == 1;
@@ -284,6 +295,8 @@ static int op_with_cache(struct job *j, struct bld_err *err)
                         r = record_put(b->c, &key, v, err);
         } else {
                 r = rebase(v, err);
+                if (r == 0 && v->imported[0])
+                        r = record_put(b->c, &key, v, err);
         }
         /* What was computed from a source that changed under its step must not stand under keys
          * that speak of the source before. Keys by content are true. */
@@ -335,13 +348,37 @@ static int need(struct solve *s, struct vertex *v, struct bld_err *err)
                 return 0;
         }
         v->state = VX_NEEDED;
-        for (size_t i = 0; i < v->ninputs && r == 0; i++)
+        for (size_t i = 0; i < v->ninputs && r == 0 && !v->remote; i++)
                 r = need(s, v->inputs[i], err);
         return r;
 }
 
+static int need_targets(struct solve *s, struct bld_err *err)
+{
+        int r = 0;
+
+        for (size_t i = 0; i < s->g->v.n; i++)
+                if (s->g->v.v[i]->state == VX_NEEDED)
+                        s->g->v.v[i]->state = VX_IDLE;
+        for (size_t i = 0; i < s->g->targets.n && r == 0; i++)
+                r = need(s, s->g->targets.v[i].fs, err);
+        return r;
+}
+
+/* What has to be made; and, where shared caches are asked, what need not after all. */
+static int look_up(struct solve *s, struct bld_err *err)
+{
+        int r = need_targets(s, err);
+
+        if (r == 0 && remote_ask(s->b, s->g))
+                r = need_targets(s, err);
+        return r == 0 ? cancel_check(s->b->c->cancel, err) : r;
+}
+
 static bool ready(const struct vertex *v)
 {
+        if (v->remote)
+                return true;
         for (size_t i = 0; i < v->ninputs; i++)
                 if (v->inputs[i] && v->inputs[i]->state != VX_DONE)
                         return false;
@@ -376,12 +413,13 @@ static int start(struct solve *s, struct vertex *v)
         struct bld_err err = BLD_ERR_INIT;
         int r = j ? 0 : err_nomem(&err, "step");
 
-        if (r == 0 && v->kind == VX_RUN)
+        if (r == 0 && v->kind == VX_RUN && !v->remote)
                 r = need_keeper(s, &err);
         ceiling_before_step(s->b);
         if (r == 0) {
                 j->s = s;
                 j->v = v;
+                j->step = v->kind == VX_RUN && !v->remote;
                 v->started_ns = time_mono_ns();
                 v->state = VX_RUNNING;
                 r = pthread_create(&j->thread, NULL, op_thread, j);
@@ -397,7 +435,7 @@ static int start(struct solve *s, struct vertex *v)
                 return r;
         }
         s->running++;
-        s->running_steps += v->kind == VX_RUN;
+        s->running_steps += j->step;
         return 0;
 }
 
@@ -409,11 +447,17 @@ static void schedule(struct solve *s)
 
                 if (v->state != VX_NEEDED || !ready(v))
                         continue;
-                if (v->kind == VX_RUN ? s->running_steps >= s->jobs : s->running >= s->jobs + 4)
+                if (v->kind == VX_RUN && !v->remote ? s->running_steps >= s->jobs
+                                                    : s->running >= s->jobs + 4)
                         continue;
                 if (start(s, v) < 0)
                         cancel_fire(&s->b->cancel, 2);
         }
+}
+
+static void tell_hit(struct solve *s, const struct vertex *v)
+{
+        events_post(s->b->events, BLD_EV_STEP_CACHED, v, v->imported[0] ? v->imported : NULL, 0, 0);
 }
 
 static void finish_ok(struct solve *s, struct job *j)
@@ -422,18 +466,20 @@ static void finish_ok(struct solve *s, struct job *j)
 
         v->state = VX_DONE;
         v->ended_ns = time_mono_ns();
-        v->cached = j->hit;
+        v->cached = v->told = j->hit;
+        s->st->imported += v->imported[0] != '\0';
         if (v->kind == VX_IMAGE)
                 return;
+        remote_put(s->b, s->g, v);
         if (v->kind == VX_GIT) { /* a source, no step of the Dockerfile */
                 if (j->hit)
-                        events_post(s->b->events, BLD_EV_STEP_CACHED, v, NULL, 0, 0);
+                        tell_hit(s, v);
                 else
                         events_exit(s->b->events, v, 0);
                 return;
         }
         if (j->hit) {
-                events_post(s->b->events, BLD_EV_STEP_CACHED, v, NULL, 0, 0);
+                tell_hit(s, v);
                 return;
         }
         if (!s->st->slowest ||
@@ -442,6 +488,27 @@ static void finish_ok(struct solve *s, struct job *j)
         if (!s->st->first_miss || v->id < s->st->first_miss->id)
                 s->st->first_miss = v;
         events_exit(s->b->events, v, 0);
+}
+
+/* What it needs is looked up anew. */
+static void finish_missed(struct solve *s, struct job *j)
+{
+        struct vertex *v = j->v;
+        struct bld_err err = BLD_ERR_INIT;
+        int r;
+
+        v->remote = NULL;
+        v->state = VX_NEEDED;
+        v->started_ns = 0;
+        if (s->r < 0)
+                return;
+        r = look_up(s, &err);
+        if (r == 0)
+                return;
+        s->r = r;
+        s->err = err;
+        s->st->failed = v;
+        cancel_fire(&s->b->cancel, 2);
 }
 
 static void finish_failed(struct solve *s, struct job *j)
@@ -476,8 +543,10 @@ static void collect(struct solve *s)
                 list = j->next;
                 (void)pthread_join(j->thread, NULL);
                 s->running--;
-                s->running_steps -= j->v->kind == VX_RUN;
-                if (j->r == 0)
+                s->running_steps -= j->step;
+                if (j->r == 0 && j->again)
+                        finish_missed(s, j);
+                else if (j->r == 0)
                         finish_ok(s, j);
                 else
                         finish_failed(s, j);
@@ -516,32 +585,48 @@ static void announce(struct solve *s)
         }
 }
 
-/* Steps that were never looked at stand below a hit. */
-static void count_cached(struct solve *s, bool announce_them)
+/* Steps that were never looked at stand below a hit. As long as that one is still to be brought
+ * here, they may have to run after all. */
+static void tell_cached(struct solve *s, bool all)
 {
         for (size_t i = 0; i < s->g->v.n; i++) {
                 struct vertex *v = s->g->v.v[i];
 
-                if (!v->planned || v->kind == VX_LOCAL || !v->step)
+                if (!v->planned || v->kind == VX_LOCAL || !v->step || v->told)
                         continue;
-                if (v->state == VX_IDLE || (v->cached && v->started_ns == 0)) {
-                        if (announce_them)
-                                events_post(s->b->events, BLD_EV_STEP_CACHED, v, NULL, 0, 0);
-                        v->cached = true;
+                if ((v->state == VX_IDLE && all) || (v->cached && v->started_ns == 0)) {
+                        events_post(s->b->events, BLD_EV_STEP_CACHED, v, NULL, 0, 0);
+                        v->cached = v->told = true;
                 }
-                s->st->cached += !announce_them && v->cached;
+        }
+}
+
+static bool bringing(const struct graph *g)
+{
+        for (size_t i = 0; i < g->v.n; i++)
+                if (g->v.v[i]->remote && g->v.v[i]->state == VX_NEEDED)
+                        return true;
+        return false;
+}
+
+static void count_cached(struct solve *s)
+{
+        for (size_t i = 0; i < s->g->v.n; i++) {
+                const struct vertex *v = s->g->v.v[i];
+
+                if (v->planned && v->kind != VX_LOCAL && v->step)
+                        s->st->cached += v->cached || v->state == VX_IDLE;
         }
 }
 
 static int solve_loop(struct solve *s, struct bld_err *err)
 {
-        int r = 0;
+        int r = look_up(s, err);
 
-        for (size_t i = 0; i < s->g->targets.n && r == 0; i++)
-                r = need(s, s->g->targets.v[i].fs, err);
         if (r < 0)
                 return r;
-        count_cached(s, true);
+        tell_cached(s, !bringing(s->g));
+        remote_put_known(s->b, s->g);
         for (;;) {
                 schedule(s);
                 if (s->running == 0)
@@ -549,7 +634,8 @@ static int solve_loop(struct solve *s, struct bld_err *err)
                 wait_some(s);
                 collect(s);
         }
-        count_cached(s, false);
+        tell_cached(s, s->r == 0);
+        count_cached(s);
         if (s->r < 0)
                 err_copy(err, &s->err);
         return s->r;

@@ -14,7 +14,7 @@ enum bld_event_type {
         BLD_EV_BUILD_START, /* text: build id */
         BLD_EV_STEP_PLAN,   /* one per step of the wanted targets, in order */
         BLD_EV_STEP_START,
-        BLD_EV_STEP_CACHED, /* ends the step */
+        BLD_EV_STEP_CACHED, /* ends the step; text: where a shared result came from, or NULL */
         BLD_EV_STEP_STATUS, /* text; done/total bytes when total > 0 */
         BLD_EV_STEP_LOG,    /* data/len: output of the step, stream 1 or 2 */
         BLD_EV_STEP_DONE,
@@ -90,6 +90,9 @@ struct bld_build_opts {
         int out_fd;                 /* where "-" outputs go */
         void (*event)(void *user, const struct bld_event *ev); /* may be NULL */
         void *user;
+        struct bld_list cache_from, cache_to; /* CSV "type=registry,ref=...", or a reference */
+        const char *cache_repo;               /* both, with mode=max; NULL: none */
+        int64_t cache_ttl_ms;                 /* entries older than that are not used; 0: all are */
 };
 
 /* ---- result ---- */
@@ -121,8 +124,10 @@ struct bld_build_result {
         int64_t slowest_ms, push_ms, total_ms;
         uint64_t pushed_bytes, push_skipped_bytes;
         unsigned warnings;
-        char isolation[600];    /* what was chosen and why, "" when no step ran */
-        struct bld_place place; /* on failure */
+        char isolation[600];     /* what was chosen and why, "" when no step ran */
+        struct bld_place place;  /* on failure */
+        unsigned steps_imported; /* of steps_cached: brought here from a shared cache */
+        unsigned cache_stored;   /* results written to shared caches */
 };
 
 /* Build. On failure err says what, ret->place where. ret is filled either way as far as known. */
