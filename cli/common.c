@@ -89,9 +89,8 @@ static void env_str(const char *name, const char **at)
 /* Set, and not served yet: say so instead of doing something else than was asked for. */
 static int env_unserved(struct bld_err *err)
 {
-        static const char *const names[] = {"BLD_CONFIG",    "BLD_LOCKED",     "BLD_SIGN_KEY",
-                                            "BLD_CA_BUNDLE", "BLD_CACHE_FROM", "BLD_CACHE_TO",
-                                            "BLD_CACHE_REPO"};
+        static const char *const names[] = {"BLD_CONFIG", "BLD_LOCKED", "BLD_SIGN_KEY",
+                                            "BLD_CA_BUNDLE"};
 
         for (size_t i = 0; i < ARRAY_LEN(names); i++) {
                 const char *e = getenv(names[i]);

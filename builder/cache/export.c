@@ -2,6 +2,7 @@
  * still running. Blobs first, each once; then the record; then the names. */
 #include "builder/cache/rcache_priv.h"
 
+#include <poll.h>
 #include <string.h>
 #include <time.h>
 
@@ -10,6 +11,8 @@
 
 #define PUT_THREADS 4u
 #define LOOK_AT_CANCEL_NS 100000000
+#define PUT_ATTEMPTS 4u
+#define PUT_PAUSE_MS 100
 
 struct item {
         struct item *next;
@@ -31,8 +34,8 @@ struct rc_queue {
 
 /* ---- a blob, once per place ---- */
 
-enum blob_state { BLOB_GOING, BLOB_THERE, BLOB_FAILED };
-static char blob_states[BLOB_FAILED + 1];
+enum blob_state { BLOB_GOING, BLOB_THERE, BLOB_FAILED, BLOB_UNSURE };
+static char blob_states[BLOB_UNSURE + 1];
 
 static int set_blob(struct rc_place *p, const struct digest *d, enum blob_state s)
 {
@@ -61,7 +64,8 @@ static bool claim_blob(struct rc_place *p, const struct digest *d, bool *ret_the
         while ((s = map_getn(&p->blobs, d, sizeof(*d))) && s - blob_states == BLOB_GOING)
                 (void)pthread_cond_wait(&p->blob_done, &p->lock);
         *ret_there = s && s - blob_states == BLOB_THERE;
-        mine = !s && map_setn(&p->blobs, d, sizeof(*d), &blob_states[BLOB_GOING]) == 0;
+        mine = (!s || s - blob_states == BLOB_UNSURE) &&
+               map_setn(&p->blobs, d, sizeof(*d), &blob_states[BLOB_GOING]) == 0;
         (void)pthread_mutex_unlock(&p->lock);
         return mine;
 }
@@ -73,7 +77,7 @@ static int put_blob(struct rc_place *p, const struct img_desc *d, struct bd_mete
         int r;
 
         if (!claim_blob(p, &d->digest, &there))
-                return there ? 0 : err_set(err, BLD_E_NETWORK, "one of its layers did not arrive");
+                return there ? 0 : err_set(err, BLD_E_NOT_FOUND, "a layer did not arrive");
         r = p->ops->put(p, d, NULL, meter, &sent, err);
         /* The state was set before, so setting it again needs no memory. */
         (void)!set_blob(p, &d->digest, r == 0 ? BLOB_THERE : BLOB_FAILED);
@@ -175,12 +179,30 @@ static void failed(struct rc_place *p, int r, const struct bld_err *e)
         (void)pthread_mutex_lock(&p->lock);
         first = p->failed++ == 0;
         /* A place that cannot be reached or written to is not tried for every result. */
-        p->mute = p->mute || r != BLD_E_CORRUPT;
+        p->mute = p->mute || rc_of_place(r);
         if (first)
                 err_copy(&p->strict_err, e);
         (void)pthread_mutex_unlock(&p->lock);
         if (first && r != BLD_E_CANCELLED && !p->to->strict)
                 rc_warn(p->rc, "results are not stored in", p, e);
+}
+
+/* A registry that many write the same blobs to at once may say for a moment that one is not there
+ * (distribution writes its links in place): look again. */
+static void forget_blobs(struct rc_place *p)
+{
+        (void)pthread_mutex_lock(&p->lock);
+        for (struct map_entry *e = NULL; (e = map_next(&p->blobs, e));)
+                if (e->value != &blob_states[BLOB_GOING])
+                        e->value = &blob_states[BLOB_UNSURE];
+        (void)pthread_mutex_unlock(&p->lock);
+}
+
+static void pause_ms(const struct cancel *cancel, int ms)
+{
+        struct pollfd fd = {.fd = cancel_fd(cancel), .events = POLLIN};
+
+        (void)poll(&fd, 1, ms);
 }
 
 /* 1 stored, 0 not (for whatever reason). */
@@ -189,7 +211,7 @@ static int put_into(struct rc_queue *q, struct rc_place *p, const struct item *i
 {
         struct bld_err e = BLD_ERR_INIT;
         bool wanted[RC_KEYS], any = false, mute;
-        int r;
+        int r = 0;
 
         (void)pthread_mutex_lock(&p->lock);
         mute = p->mute;
@@ -203,12 +225,21 @@ static int put_into(struct rc_queue *q, struct rc_place *p, const struct item *i
         }
         if (!any)
                 return 0;
-        r = cancel_check(q->rc->out.cancel, &e);
-        if (r == 0)
-                r = put_entry(p, it, wanted, meter, &e);
+        for (unsigned k = 0; k < PUT_ATTEMPTS; k++) {
+                r = cancel_check(q->rc->out.cancel, &e);
+                if (r == 0)
+                        r = put_entry(p, it, wanted, meter, &e);
+                if (r > 0)
+                        return 1;
+                if (r == 0 || r == BLD_E_CANCELLED || rc_of_place(r) || k + 1 == PUT_ATTEMPTS)
+                        break;
+                err_clear(&e);
+                forget_blobs(p);
+                pause_ms(q->rc->out.cancel, PUT_PAUSE_MS << k);
+        }
         if (r < 0)
                 failed(p, r, &e);
-        return r > 0;
+        return 0;
 }
 
 /* ---- the queue ---- */

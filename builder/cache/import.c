@@ -57,8 +57,7 @@ static int read_entry(struct rc_place *p, const struct digest *key, struct rc_en
         return r < 0 ? r : 1;
 }
 
-/* About the place as a whole, not about one entry. */
-static bool of_place(int r)
+bool rc_of_place(int r)
 {
         return r == BLD_E_NETWORK || r == BLD_E_TIMEOUT || r == BLD_E_DENIED || r == BLD_E_SYS;
 }
@@ -75,7 +74,7 @@ static int judge(struct rc_place *p, const struct digest *key, int r, struct bld
                 err_copy(err, e);
                 return r;
         }
-        if (of_place(r)) {
+        if (rc_of_place(r)) {
                 (void)pthread_mutex_lock(&p->lock);
                 first = !p->deaf;
                 p->deaf = true;

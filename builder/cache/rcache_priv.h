@@ -91,6 +91,8 @@ struct rc_hit {
 /* One warning, of which the user needs no second: "PLACE: first line of err". */
 void rc_warn(struct rcache *rc, const char *what, const struct rc_place *p,
              const struct bld_err *err);
+/* Is the failure about the place as a whole, not about one entry? */
+bool rc_of_place(int r);
 enum rc_known rc_known(struct rc_place *p, const struct digest *key);
 void rc_learn(struct rc_place *p, const struct digest *key, enum rc_known known);
 /* The entry of a key in one place. 1 and the entry, 0 not there (or not to be believed, which is

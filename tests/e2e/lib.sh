@@ -200,9 +200,9 @@ layer_names() { layer_tar "$1" "$2" | tar -tf - | sed 's|^\./||; s|/$||' | grep 
 # file_in IMAGE N PATH: contents
 file_in() { layer_tar "$1" "$2" | tar -xOf - "$3" 2>/dev/null || layer_tar "$1" "$2" | tar -xOf - "./$3"; }
 
-# store_whole [STORE]: a valid OCI layout, every blob what its name says, all that is referred to is there.
-store_whole() {
-	local s=${1:-$BLD_ROOT} d f tag part
+# layout_whole FOLDER: a valid OCI layout, every blob what its name says, all that is referred to is there.
+layout_whole() {
+	local s=$1 d f part
 	jq -e '.imageLayoutVersion == "1.0.0"' "$s/oci-layout" >/dev/null
 	jq -e '.schemaVersion == 2' "$s/index.json" >/dev/null
 	for f in "$s"/blobs/sha256/*; do
@@ -216,6 +216,11 @@ store_whole() {
 			[ -f "$s/blobs/sha256/${part#sha256:}" ] || fail "$f names $part, which is not there"
 		done
 	done
+}
+# store_whole [STORE]: that, and skopeo reads the images in it.
+store_whole() {
+	local s=${1:-$BLD_ROOT} tag
+	layout_whole "$s"
 	if command -v skopeo >/dev/null; then
 		# Its oci: transport passes over documents of docker's types (--format docker).
 		for tag in $(jq -r '.manifests[] | select(.mediaType | startswith("application/vnd.oci."))
@@ -274,6 +279,7 @@ storage: {filesystem: {rootdirectory: $dir/data}, delete: {enabled: true}, maint
 http: {addr: "127.0.0.1:0"}
 $auth
 Y
+	: >"$dir/log"
 	docker-registry serve "$dir/config.yml" >"$dir/log" 2>&1 &
 	REG_PID=$!
 	echo $REG_PID >>"$T/pids"

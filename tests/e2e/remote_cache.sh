@@ -82,8 +82,7 @@ shared() {
 	project
 	machine a
 	build --cache-repo "$REG/cache" -t app:1 ctx
-	has err 'cache .*0/5 steps reused|cache .*2/5 steps reused'
-	has err '8 tags|4 stored'
+	has err '1/5 steps reused, 4 stored in one'
 	local first from
 	first=$(digest_of app:1)
 	same 8 "$(tags cache | wc -l)" "tags: four steps, two keys each"
@@ -282,7 +281,7 @@ unfinished_build() {
 	want 1 "$BLD" build --progress=plain --cache-repo "$REG/cache" ctx
 	machine b
 	want 1 "$BLD" build --progress=plain --cache-repo "$REG/cache" ctx
-	hasnt err 'ran one'
+	hasnt err '\| ran one'
 	has err 'hit from'
 }
 
@@ -332,7 +331,6 @@ hostile() {
 	get_manifest cache "$other" >x.json
 	for tag in $(all_targets); do put_manifest cache "$tag" x.json; done
 	bad key
-	has "$T/t$T_N/err" '.'
 
 	echo "== a manifest of another type"
 	t=$(target_tag)
@@ -430,6 +428,7 @@ read_only() {
 	build --cache-repo "$REG/cache" ctx
 	kill "$REG_PID"
 	sed -i 's/maintenance: {/maintenance: {readonly: {enabled: true}, /' "$T/reg-ro/config.yml"
+	: >"$T/reg-ro/log2"
 	docker-registry serve "$T/reg-ro/config.yml" >"$T/reg-ro/log2" 2>&1 &
 	echo $! >>"$T/pids"
 	for _ in $(seq 100); do
@@ -546,7 +545,7 @@ folder() {
 	build --cache-to "type=local,dest=$D/cache,mode=max" -t loc:1 ctx
 	local first
 	first=$(digest_of loc:1)
-	store_whole "$D/cache"
+	layout_whole "$D/cache"
 	machine b
 	build --cache-from "type=local,src=$D/cache" -t loc:1 ctx
 	hasnt err '\| ran'
@@ -577,7 +576,7 @@ folder() {
 		wait "${pids[$((i - 1))]}" || { cat "o$i"; fail "writer $i failed"; }
 		hasnt "o$i" warning
 	done
-	store_whole "$D/many"
+	layout_whole "$D/many"
 	for i in $(seq 6); do
 		machine "w$i"
 		build --cache-from "type=local,src=$D/many" -t "w:$i" "ctx$i"
@@ -592,7 +591,9 @@ folder() {
 	has err '^warning: cache '
 	has err '\| ran'
 	echo '{' >cache/index.json
-	build --cache-from "type=local,src=$D/cache" --no-cache-filter none -t loc:1 ctx
+	machine g
+	build --cache-from "type=local,src=$D/cache" -t loc:1 ctx
+	has err '^warning: cache is not used'
 }
 
 inline() {
@@ -647,7 +648,7 @@ refused() {
 	done
 	want 2 "$BLD" build --cache-to type=gha,mode=max ctx
 	has err 'type=gha is not supported'
-	has err 'try: type=registry'
+	has err 'try: +type=registry'
 	want 2 "$BLD" build --cache-repo type=inline ctx
 }
 
