@@ -412,6 +412,8 @@ static int drain(struct rc_queue *q, struct bld_err *err)
                 if (r < 0)
                         break;
         }
+        if (r == 0) /* requests that were cut short look like work that is done */
+                r = cancel_check(q->rc->out.cancel, err);
         if (r < 0)
                 drop_queued(q);
         (void)pthread_mutex_unlock(&q->lock);
