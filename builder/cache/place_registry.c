@@ -108,7 +108,7 @@ static int reg_put(struct rc_place *p, const struct img_desc *d, const struct sb
                 return r;
         *ret_sent = how == REG_PUT_UPLOADED;
         /* A push of the image to the same registry can mount it from here. */
-        return bd_source_note(c, &d->digest, &p->spec->ref, err);
+        return bd_pushed_note(c, &d->digest, &p->spec->ref, err);
 }
 
 static int reg_name(struct rc_place *p, const char *tag, const struct sb *manifest,
