@@ -38,7 +38,7 @@ const struct opt build_opts[] = {
         {"ulimit", 0, OPT_LIST, A(ulimits), "N=S[:H]", "limit of the processes of RUN", NULL},
         {"secret", 0, OPT_LIST, A(secrets), "id=ID,...", "secret for RUN: src=FILE or env=NAME",
          NULL},
-        {"ssh", 0, OPT_LIST, A(ssh), "ID[=SOCK]", "agent for RUN", NULL},
+        {"ssh", 0, OPT_LIST, A(ssh), "ID[=SOCK]", "agent, or key files, for RUN", NULL},
         {"allow", 0, OPT_LIST, A(allow), "ENT", "network.host, security.insecure, device", NULL},
         {"run-timeout", 0, OPT_STR, A(run_timeout), "D", "end a RUN that takes longer", NULL},
         {"memory", 'm', OPT_STR, A(memory), "SIZE", "limit of a RUN, where cgroups are writable",

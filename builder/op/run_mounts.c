@@ -11,9 +11,9 @@
 #include "base/json.h"
 #include "base/path.h"
 #include "base/sys.h"
-#include "builder/op/agent_priv.h"
 #include "builder/op/layout_priv.h"
 #include "builder/op/run_mounts_priv.h"
+#include "builder/source/agent_priv.h"
 
 #define BIND_DEPTH_MAX 250
 
@@ -322,7 +322,7 @@ static int own_agent(struct build *b, const struct vx_mount *d, const char *dir,
                                &answer, err);
 }
 
-static int add_agent(struct build *b, const struct vx_mount *d, const char *path,
+static int add_agent(struct build *b, const struct vx_mount *d, const struct agent_source *source,
                      struct run_mounts *m, struct cas_tmp **ret_tmp, struct bld_err *err)
 {
         struct agent_proxy **v = mem_realloc(m->agents, (m->nagents + 1) * sizeof(*v));
@@ -333,7 +333,7 @@ static int add_agent(struct build *b, const struct vx_mount *d, const char *path
         m->agents = v;
         r = add_tmp(b, m, ret_tmp, err);
         if (r == 0)
-                r = agent_proxy_start(cas_tmp_dirfd(*ret_tmp), path, &m->agents[m->nagents], err);
+                r = agent_proxy_start(cas_tmp_dirfd(*ret_tmp), source, &m->agents[m->nagents], err);
         if (r < 0)
                 return r;
         m->nagents++;
@@ -344,7 +344,8 @@ static int add_agent(struct build *b, const struct vx_mount *d, const char *path
 static int ready_ssh(struct build *b, const struct vx_run *run, const struct vx_mount *d,
                      struct run_mounts *m, struct bld_err *err)
 {
-        const char *agent = ssh_agents_get(b->ssh, d->id), *target = d->target;
+        const struct agent_source *agent = ssh_agents_get(b->ssh, d->id);
+        const char *target = d->target;
         struct cas_tmp *tmp = NULL;
         struct rt_mount *out;
         char place[64];
@@ -362,7 +363,8 @@ static int ready_ssh(struct build *b, const struct vx_run *run, const struct vx_
                 return err_try(err,
                                err_set(err, BLD_E_INVALID,
                                        "the ssh agent \"%s\" is required, and not given", d->id),
-                               "--ssh %s%s", d->id, strcmp(d->id, "default") == 0 ? "" : "=SOCKET");
+                               "--ssh %s%s", d->id,
+                               strcmp(d->id, "default") == 0 ? "" : "=SOCKET|KEY");
         if (!agent)
                 return 0;
         r = add_agent(b, d, agent, m, &tmp, err);

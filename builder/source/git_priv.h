@@ -16,6 +16,7 @@ struct git_run {
         char *home;         /* an empty folder */
         char *tree;         /* the work tree, or NULL */
         struct strv env;
+        struct agent_proxy *agent; /* of keys given by --ssh; NULL: none needed */
 };
 /* home: absolute, exists. Secrets for the remote's host and the agent, where they were given, reach
  * git through its environment. */

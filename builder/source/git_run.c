@@ -5,13 +5,17 @@
 #include "builder/source/git_priv.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/wait.h>
 
 #include "base/err.h"
+#include "base/fd.h"
 #include "base/proc.h"
+#include "base/sys.h"
+#include "builder/source/agent_priv.h"
 
 #define GIT_OUT_MAX (16u << 20)
 #define GIT_ARGS_MAX 32
@@ -176,14 +180,40 @@ static void quoted(struct sb *out, const char *s)
         sb_char(out, '\'');
 }
 
+/* The user's agent, or for keys one of our own, in the private home. */
+static int ssh_agent(struct git_run *x, const struct remote_auth *auth, struct bld_err *err)
+{
+        const struct agent_source *s = auth ? ssh_agents_get(auth->ssh, "default") : NULL;
+        AUTO_FREE char *own = NULL;
+        AUTO_FD int dir = -1;
+        int r;
+
+        if (!s || str_has_prefix(x->remote, "http"))
+                return 0;
+        if (!s->path) {
+                if (asprintf(&own, "%s/agent", x->home) < 0) {
+                        own = NULL;
+                        return err_nomem(err, "git");
+                }
+                dir = sys_openat(AT_FDCWD, x->home, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+                if (dir < 0)
+                        return err_sys(err, errno, "open \"%s\"", x->home);
+                r = agent_proxy_start(dir, s, &x->agent, err);
+                if (r < 0)
+                        return r;
+        }
+        return strv_addf(&x->env, "SSH_AUTH_SOCK=%s", s->path ? s->path : own) < 0
+                       ? err_nomem(err, "git")
+                       : 0;
+}
+
 /* ssh without its configuration and without the user's keys: what opens the door is the agent that
  * --ssh named. Hosts the user knows must have the key they are known by; others are believed the
  * first time, within this build. */
 static int ssh_command(struct git_run *x, const struct remote_auth *auth, struct bld_err *err)
 {
         AUTO_SB struct sb cmd = SB_INIT(65536), known = SB_INIT(65536);
-        const char *home = getenv("HOME"),
-                   *agent = auth ? ssh_agents_get(auth->ssh, "default") : NULL;
+        const char *home = getenv("HOME");
         int r;
 
         sb_fmt(&known, "UserKnownHostsFile=\"%s/known_hosts\"", x->home);
@@ -198,9 +228,7 @@ static int ssh_command(struct git_run *x, const struct remote_auth *auth, struct
                 r = sb_check(&cmd, "ssh", err);
         if (r == 0 && strv_add(&x->env, sb_text(&cmd)) < 0)
                 r = err_nomem(err, "git");
-        if (r == 0 && agent && strv_addf(&x->env, "SSH_AUTH_SOCK=%s", agent) < 0)
-                r = err_nomem(err, "git");
-        return r;
+        return r < 0 ? r : ssh_agent(x, auth, err);
 }
 
 /* What a program needs to find its parts and the network. */
@@ -282,6 +310,7 @@ void git_run_done(struct git_run *x)
         for (size_t i = 0; i < x->env.n; i++)
                 explicit_bzero(x->env.v[i], strlen(x->env.v[i]));
         strv_done(&x->env);
+        agent_proxy_stop(x->agent);
         free(x->home);
         free(x->tree);
         memset(x, 0, sizeof(*x));

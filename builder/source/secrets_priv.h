@@ -19,7 +19,8 @@ void secrets_free(struct secrets *s); /* wipes the values */
 struct ssh_agents;
 int ssh_agents_new(const struct bld_list *specs, struct ssh_agents **ret,
                    struct bld_err *err) MUST_CHECK;
-const char *ssh_agents_get(const struct ssh_agents *a, const char *id);
+struct agent_source;
+const struct agent_source *ssh_agents_get(const struct ssh_agents *a, const char *id);
 void ssh_agents_free(struct ssh_agents *a);
 
 #endif

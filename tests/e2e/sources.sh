@@ -235,6 +235,56 @@ private_git() {
 }
 
 # A stand-in for ssh says how it was called, and serves the repository itself.
+# bld as the agent of key files: every kind and form, listed and used for signing; nothing of the private halves stays.
+ssh_keys() {
+	need ssh-keygen
+	local f kind list=''
+	ssh_context
+	ssh-keygen -q -t ed25519 -N '' -f k1
+	ssh-keygen -q -t ecdsa -b 256 -N '' -f k2
+	ssh-keygen -q -t ecdsa -b 521 -N '' -f k3
+	ssh-keygen -q -t rsa -b 2048 -N '' -f k4
+	ssh-keygen -q -t rsa -b 2048 -m PEM -N '' -f k5
+	ssh-keygen -q -t ecdsa -b 384 -m PKCS8 -N '' -f k6
+	ssh-keygen -q -t ecdsa -b 256 -m PEM -N '' -f k7
+	for f in k1 k2 k3 k4 k5 k6 k7; do
+		list=$list,$f
+		cp "$f.pub" ctx/opt/
+	done
+	printf '%s\n' 'FROM base:latest' 'COPY opt /opt' 'RUN --mount=type=ssh,required /opt/sa -L | sort >/list; \
+		for k in /opt/k*.pub; do /opt/sa -T $k && echo "signs $k"; done; /opt/sa -D || echo refused' >ctx/Dockerfile
+	build -t sshkeys "--ssh=default=${list#,}" ctx
+	same "$(cut -d' ' -f1,2 k?.pub | sort)" "$(file_in sshkeys -1 list | sed 's/ *$//')" "keys listed"
+	same 7 "$(grep -cE '\| signs /opt/k[1-7]\.pub' "$D/err")" "keys that sign"
+	has "$D/err" '\| refused$'
+	for f in k1 k4 k7; do
+		if grep -raF -e "$(sed -n 3p "$f")" "$BLD_ROOT"; then fail "a private key is in the store"; fi
+	done
+	ssh-keygen -q -t ed25519 -N 'secret' -f locked
+	want 2 "$BLD" build --ssh default=locked ctx
+	has "$D/err" '"locked": the key has a passphrase'
+	ssh-keygen -q -t rsa -b 2048 -m PEM -N 'secret' -f locked2
+	want 2 "$BLD" build --ssh default=locked2 ctx
+	has "$D/err" '"locked2": the key has a passphrase'
+	want 2 "$BLD" build --ssh default=k1.pub ctx
+	has "$D/err" '"k1.pub": not a private key that bld can read'
+	head -n 4 k4 >cut
+	want 2 "$BLD" build --ssh default=cut ctx
+	# A repository over ssh is asked for with them, too.
+	mkdir bin
+	cat >bin/ssh <<-X
+		#!/bin/sh
+		ssh-add -L >$D/seen
+		for last; do :; done
+		eval "exec \$last"
+	X
+	chmod +x bin/ssh
+	printf 'FROM scratch\nADD ssh://git@host.example:2222%s/repos/r#v1 /\n' "$T" | dockerfile
+	PATH=$D/bin:$PATH out --ssh default=k2 "$D/ctx"
+	same "$(cut -d' ' -f2 k2.pub)" "$(cut -d' ' -f2 seen)" "the key that ssh sees"
+	nothing_left
+}
+
 git_ssh() {
 	agent "$D/agent.sock"
 	mkdir bin
@@ -376,8 +426,8 @@ ssh_mounts() {
 	printf 'FROM base:latest\nRUN --mount=type=ssh,required true\n' | dockerfile
 	want 1 "$BLD" build "$D/ctx"
 	has "$D/err" 'ssh agent "default" is required'
-	want 2 "$BLD" build --ssh default=key "$D/ctx"
-	has "$D/err" 'is not the socket of an agent'
+	want 2 "$BLD" build --ssh default=missing "$D/ctx"
+	has "$D/err" '^error: --ssh default: "missing": '
 	SSH_AUTH_SOCK='' want 2 "$BLD" build --ssh default "$D/ctx"
 	nothing_left
 }
@@ -473,6 +523,7 @@ t "archives and Dockerfiles from the web" web_context
 t "named contexts from git and the web" named_contexts
 t "SOURCE_DATE_EPOCH by the age of something" ages
 t "ssh agents in steps" ssh_mounts
+t "key files for --ssh" ssh_keys
 t "ssh agents in steps of an ordinary user" ssh_rootless
 t "caches that begin with files" cache_from
 t_end

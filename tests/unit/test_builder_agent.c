@@ -17,7 +17,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/path.h"
-#include "builder/op/agent_priv.h"
+#include "builder/source/agent_priv.h"
 
 /* An agent that answers every request with what it got, and remembers the types. */
 struct fake {
@@ -120,7 +120,8 @@ static void requests(void **state)
         size_t allowed = 0;
         int fd;
 
-        assert_int_equal(agent_proxy_start(f->dirfd, f->path, &p, &err), 0);
+        assert_int_equal(
+                agent_proxy_start(f->dirfd, &(struct agent_source){.path = f->path}, &p, &err), 0);
         fd = dial(f);
         for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
                 const unsigned char ask[] = {0, 0, 0, 3, rows[i].type, 'x', 'y'};
@@ -151,7 +152,8 @@ static void broken(void **state)
         unsigned char byte;
         int fd;
 
-        assert_int_equal(agent_proxy_start(f->dirfd, f->path, &p, NULL), 0);
+        assert_int_equal(
+                agent_proxy_start(f->dirfd, &(struct agent_source){.path = f->path}, &p, NULL), 0);
         for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
                 fd = dial(f);
                 assert_int_equal(fd_write_all(fd, rows[i], 5, NULL), 0);
@@ -174,7 +176,8 @@ static void many(void **state)
         unsigned char answer[5];
         int fds[24], served = 0;
 
-        assert_int_equal(agent_proxy_start(f->dirfd, f->path, &p, NULL), 0);
+        assert_int_equal(
+                agent_proxy_start(f->dirfd, &(struct agent_source){.path = f->path}, &p, NULL), 0);
         for (int i = 0; i < 100; i++) {
                 int fd = dial(f);
 
@@ -199,7 +202,8 @@ static void no_agent(void **state)
         int fd;
 
         (void)snprintf(gone, sizeof(gone), "%.190s/gone", f->dir);
-        assert_int_equal(agent_proxy_start(f->dirfd, gone, &p, NULL), 0);
+        assert_int_equal(
+                agent_proxy_start(f->dirfd, &(struct agent_source){.path = gone}, &p, NULL), 0);
         fd = dial(f);
         assert_int_not_equal(recv(fd, &byte, 1, 0), 1);
         (void)close(fd);

@@ -1,4 +1,4 @@
-#include "builder/op/agent_priv.h"
+#include "builder/source/agent_priv.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -12,12 +12,20 @@
 
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/sshkey.h"
 
 #define AGENT_CONNS_MAX 16
 #define AGENT_MESSAGE_MAX (256u << 10) /* as OpenSSH's own */
 
 /* draft-miller-ssh-agent, section 5.1 */
-enum { AGENT_FAILURE = 5, AGENT_LIST = 11, AGENT_SIGN = 13, AGENT_EXTENSION = 27 };
+enum {
+        AGENT_FAILURE = 5,
+        AGENT_LIST = 11,
+        AGENT_KEYS = 12,
+        AGENT_SIGN = 13,
+        AGENT_SIGNATURE = 14,
+        AGENT_EXTENSION = 27
+};
 
 struct conn {
         struct agent_proxy *p;
@@ -27,7 +35,7 @@ struct conn {
 };
 
 struct agent_proxy {
-        char *agent;
+        const struct agent_source *source;
         int listen_fd;
         int stop_fd; /* eventfd: readable when all should end */
         pthread_t thread;
@@ -107,11 +115,11 @@ static int connect_to(const char *path)
 }
 
 /* Requests and answers alternate. */
-static void serve(struct conn *c, unsigned char *buf)
+static void forward(struct conn *c, unsigned char *buf)
 {
         static const unsigned char refused[] = {0, 0, 0, 1, AGENT_FAILURE};
         int stop = c->p->stop_fd;
-        AUTO_FD int agent = connect_to(c->p->agent);
+        AUTO_FD int agent = connect_to(c->p->source->path);
         size_t n;
 
         while (agent >= 0 && (n = get_message(c->fd, buf, stop)) > 0) {
@@ -129,13 +137,77 @@ static void serve(struct conn *c, unsigned char *buf)
         }
 }
 
+/* ---- being the agent ---- */
+
+static void list_keys(const struct agent_source *s, struct sb *out)
+{
+        sb_char(out, AGENT_KEYS);
+        ssh_put_u32(out, s->nkeys);
+        for (size_t i = 0; i < s->nkeys; i++) {
+                size_t n;
+                const void *blob = ssh_key_public(s->keys[i], &n);
+
+                ssh_put_string(out, blob, n);
+                ssh_put_string(out, "", 0); /* comment: nothing that names the user's files */
+        }
+}
+
+static bool sign(const struct agent_source *s, const unsigned char *request, size_t len,
+                 struct sb *out)
+{
+        AUTO_SB struct sb signature = SB_INIT(AGENT_MESSAGE_MAX);
+        struct ssh_reader r = {.p = request, .left = len};
+        const unsigned char *blob, *data;
+        size_t nblob, ndata;
+        unsigned flags;
+
+        blob = ssh_get_string(&r, &nblob);
+        data = ssh_get_string(&r, &ndata);
+        flags = ssh_get_u32(&r);
+        for (size_t i = 0; i < s->nkeys && !r.bad; i++) {
+                size_t n;
+                const void *own = ssh_key_public(s->keys[i], &n);
+
+                if (n != nblob || memcmp(own, blob, n) != 0)
+                        continue;
+                if (ssh_key_sign(s->keys[i], data, ndata, flags, &signature, NULL) < 0)
+                        return false;
+                sb_char(out, AGENT_SIGNATURE);
+                ssh_put_string(out, signature.buf, signature.len);
+                return true;
+        }
+        return false;
+}
+
+static void serve_keys(struct conn *c, unsigned char *buf)
+{
+        const struct agent_source *s = c->p->source;
+        int stop = c->p->stop_fd;
+        size_t n;
+
+        while ((n = get_message(c->fd, buf, stop)) > 0) {
+                AUTO_SB struct sb body = SB_INIT(AGENT_MESSAGE_MAX), out = SB_INIT(SIZE_MAX);
+
+                if (buf[4] == AGENT_LIST)
+                        list_keys(s, &body);
+                else if (buf[4] != AGENT_SIGN || !sign(s, buf + 5, n - 5, &body))
+                        sb_char(&body, AGENT_FAILURE);
+                ssh_put_string(&out, body.buf, body.len);
+                if (body.failed || out.failed ||
+                    !put(c->fd, (const unsigned char *)out.buf, out.len, stop))
+                        return;
+        }
+}
+
 static void *conn_thread(void *arg)
 {
         struct conn *c = arg;
         unsigned char *buf = mem_alloc(4 + AGENT_MESSAGE_MAX);
 
-        if (buf)
-                serve(c, buf);
+        if (buf && c->p->source->path)
+                forward(c, buf);
+        else if (buf)
+                serve_keys(c, buf);
         free(buf);
         (void)shutdown(c->fd, SHUT_RDWR);
         (void)pthread_mutex_lock(&c->p->lock);
@@ -216,11 +288,11 @@ static void proxy_free(struct agent_proxy *p)
         fd_close(&p->listen_fd);
         fd_close(&p->stop_fd);
         (void)pthread_mutex_destroy(&p->lock);
-        free(p->agent);
         free(p);
 }
 
-int agent_proxy_start(int dirfd, const char *agent, struct agent_proxy **ret, struct bld_err *err)
+int agent_proxy_start(int dirfd, const struct agent_source *source, struct agent_proxy **ret,
+                      struct bld_err *err)
 {
         struct agent_proxy *p = mem_zalloc(1, sizeof(*p));
         int r;
@@ -232,10 +304,8 @@ int agent_proxy_start(int dirfd, const char *agent, struct agent_proxy **ret, st
         p->stop_fd = eventfd(0, EFD_CLOEXEC);
         for (size_t i = 0; i < AGENT_CONNS_MAX; i++)
                 p->conns[i].fd = -1;
-        p->agent = mem_strdup(agent);
-        if (!p->agent)
-                r = err_nomem(err, "ssh agent");
-        else if (p->stop_fd < 0)
+        p->source = source;
+        if (p->stop_fd < 0)
                 r = err_sys(err, errno, "eventfd");
         else
                 r = listen_at(dirfd, &p->listen_fd, err);
