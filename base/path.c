@@ -210,3 +210,23 @@ int path_remove_tree(int dirfd, const char *p, struct bld_err *err)
                 return err_sys(err, errno, "remove folder %s", p);
         return 0;
 }
+
+int path_names(const char *dir, struct strv *out, struct bld_err *err)
+{
+        struct dirent *e;
+        DIR *d = opendir(dir);
+        int r = 0;
+
+        if (!d && (errno == ENOENT || errno == ENOTDIR || errno == EACCES))
+                return 0;
+        if (!d)
+                return err_sys(err, errno, "read folder \"%s\"", dir);
+        while (r == 0 && (e = readdir(d)))
+                if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+                        r = strv_add(out, e->d_name);
+        (void)closedir(d);
+        if (r < 0)
+                return err_nomem(err, "read a folder");
+        strv_sort(out);
+        return 1;
+}

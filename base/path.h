@@ -5,12 +5,16 @@
 #include <sys/types.h>
 
 #include "base/base.h"
+#include "base/vec.h"
 
 /* path.Clean: "a//b/./c/.." -> "a/b"; rooted paths lose leading ".."; empty gives ".".
  * Result is malloc'ed; NULL when memory is out. */
 char *path_clean(const char *p);
 char *path_cleann(const char *p, size_t n);
 /* clean(a + "/" + b); b alone when it is absolute. */
+/* Names in a folder, sorted, "." and ".." left out. 1, 0 there is no such folder (or it is not ours
+ * to read). */
+int path_names(const char *dir, struct strv *out, struct bld_err *err) MUST_CHECK;
 char *path_join(const char *a, const char *b);
 /* Last component, borrowed; "" for "/" and "". */
 const char *path_base(const char *p);

@@ -16,6 +16,7 @@ struct img_ref {
         char *path;           /* "library/debian" */
         char *tag;            /* NULL when absent; never defaulted by the parser */
         struct digest digest; /* algo DIGEST_NONE when absent */
+        bool short_name; /* given without a registry, which may be an alias of this machine's */
 };
 #define AUTO_REF AUTO(img_ref_done)
 

@@ -265,6 +265,7 @@ int img_ref_parse(const char *s, struct img_ref *ret, struct bld_err *err)
                 sb_str(&path, OFFICIAL_PREFIX);
         sb_add(&path, p.path, p.npath);
         r.path = sb_take(&path);
+        r.short_name = p.path == s;
         r.domain = mem_strndup(p.domain, p.ndomain);
         if (p.tag)
                 r.tag = mem_strndup(p.tag, p.ntag);
@@ -287,7 +288,7 @@ void img_ref_done(struct img_ref *r)
 
 int img_ref_copy(const struct img_ref *r, struct img_ref *ret, struct bld_err *err)
 {
-        AUTO_REF struct img_ref c = {.digest = r->digest};
+        AUTO_REF struct img_ref c = {.digest = r->digest, .short_name = r->short_name};
 
         c.domain = mem_strdup(r->domain);
         c.path = mem_strdup(r->path);

@@ -396,7 +396,7 @@ int reg_blob_get(struct reg_client *c, const struct img_ref *ref, const struct i
         hasher_init(&g.h, desc->digest.algo);
         r = get_local(&g, err);
         if (r == 0)
-                r = reg_places_get(c, ref, &p, err);
+                r = reg_places_get(c, ref, true, &p, err);
         if (r != 0)
                 return r < 0 ? r : 0;
         digest_format(&desc->digest, name);

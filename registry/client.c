@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "base/num.h"
+#include "registry/conf_priv.h"
 
 static const struct reg_timing usual_timing = {
         .connect = 30000,
@@ -90,6 +91,7 @@ static int client_init(struct reg_client *c, struct bld_err *err)
                 return err_sys(err, r, "set up the registry client");
         (void)pthread_mutex_init(&c->lock, NULL);
         (void)pthread_mutex_init(&c->creds_lock, NULL);
+        (void)pthread_mutex_init(&c->conf_lock, NULL);
         c->timing = usual_timing;
         map_init(&c->hosts, host_free);
         map_init(&c->repos, repo_free);
@@ -145,6 +147,10 @@ void reg_client_free(struct reg_client *c)
                 reg_creds_free(c->creds_all.v[i]);
         reg_creds_list_done(&c->creds_all);
         reg_tokens_free(&c->tokens);
+        if (c->conf)
+                reg_conf_done(c->conf);
+        free(c->conf);
+        (void)pthread_mutex_destroy(&c->conf_lock);
         (void)pthread_mutex_destroy(&c->creds_lock);
         (void)pthread_mutex_destroy(&c->lock);
         (void)pthread_cond_destroy(&c->cond);
@@ -355,12 +361,61 @@ static int repo_get(struct reg_client *c, const char *domain, const char *path, 
         return 0;
 }
 
+static void allow_plain(struct reg_client *c, struct reg_host *h)
+{
+        (void)pthread_mutex_lock(&c->lock);
+        if (!h->insecure && h->scheme == REG_SCHEME_HTTPS)
+                h->scheme = REG_SCHEME_UNKNOWN; /* plain HTTP was not thought of */
+        h->insecure = true;
+        (void)pthread_mutex_unlock(&c->lock);
+}
+
+/* Where registries.conf moves a prefix to, for pulls and pushes. */
+static int repo_moved(struct reg_client *c, const struct reg_conf_entry *e, const char *name,
+                      const char *rest, struct reg_repo **ret, struct bld_err *err)
+{
+        AUTO_SB struct sb to = SB_INIT(8192);
+        const char *slash;
+        int r;
+
+        sb_fmt(&to, "%.*s%s", (int)(rest - name), name, rest);
+        if (e->location) {
+                sb_reset(&to);
+                sb_fmt(&to, "%s%s", e->location, rest);
+        }
+        r = sb_check(&to, "look up a repository", err);
+        if (r < 0)
+                return r;
+        slash = strchr(sb_text(&to), '/');
+        if (!slash)
+                return err_set(err, BLD_E_INVALID, "registries.conf moves %s to %s, no repository",
+                               name, sb_text(&to));
+        {
+                AUTO_FREE char *host = mem_strndup(sb_text(&to), (size_t)(slash - sb_text(&to)));
+
+                r = host ? repo_get(c, host, slash + 1, false, ret, err)
+                         : err_nomem(err, "look up a repository");
+        }
+        if (r == 0 && e->insecure)
+                allow_plain(c, (*ret)->host);
+        return r;
+}
+
 int reg_repo_get(struct reg_client *c, const struct img_ref *ref, struct reg_repo **ret,
                  struct bld_err *err)
 {
+        AUTO_SB struct sb name = SB_INIT(8192);
+        const struct reg_conf_entry *e = NULL;
+        const char *rest = NULL;
+        int r;
+
         if (!ref->domain || !ref->path || !*ref->path)
                 return err_set(err, BLD_E_BUG, "a reference without a repository");
-        return repo_get(c, ref->domain, ref->path, false, ret, err);
+        r = reg_conf_of(c, ref, &name, &e, &rest, err);
+        if (r < 0)
+                return r;
+        return e ? repo_moved(c, e, sb_text(&name), rest, ret, err)
+                 : repo_get(c, ref->domain, ref->path, false, ret, err);
 }
 
 int reg_repo_of_host(struct reg_client *c, const char *host, struct reg_repo **ret,
@@ -383,8 +438,12 @@ int reg_repo_of_host(struct reg_client *c, const char *host, struct reg_repo **r
         return repo_get(c, host, "", false, ret, err);
 }
 
-int reg_repo_of_mirror(struct reg_client *c, const char *host, const char *path,
+int reg_repo_of_mirror(struct reg_client *c, const char *host, const char *path, bool insecure,
                        struct reg_repo **ret, struct bld_err *err)
 {
-        return repo_get(c, host, path, true, ret, err);
+        int r = repo_get(c, host, path, true, ret, err);
+
+        if (r == 0 && insecure)
+                allow_plain(c, (*ret)->host);
+        return r;
 }

@@ -18,6 +18,8 @@
 #include "registry/url_priv.h"
 
 struct curl_api;
+struct reg_conf;
+struct reg_conf_entry;
 
 /* Every time limit in one place, so that tests can shorten them. Milliseconds. */
 struct reg_timing {
@@ -43,8 +45,9 @@ struct reg_tls {
 
 /* One "host[:port]". Lives as long as the client. */
 struct reg_host {
-        char *name; /* authority as used in URLs, lower case */
-        bool insecure, loopback, has_port;
+        char *name;           /* authority as used in URLs, lower case */
+        atomic_bool insecure; /* grows only */
+        bool loopback, has_port;
         uint64_t chunk_max; /* longest chunk of an upload it takes; 0: no limit known */
         bool registry;      /* named by the user, not by another server; guarded by lock */
 
@@ -106,6 +109,9 @@ struct reg_client {
         struct reg_tokens tokens;
         struct map realms; /* registry host name -> origin of its realm */
 
+        pthread_mutex_t conf_lock;
+        struct reg_conf *conf; /* guarded by conf_lock until set */
+
         pthread_mutex_t creds_lock;
         /* guarded by creds_lock */
         struct map creds_seen;           /* repository key -> struct reg_creds, borrowed */
@@ -138,16 +144,26 @@ int reg_repo_of_host(struct reg_client *c, const char *host, struct reg_repo **r
 struct reg_places {
         struct reg_repo *v[REG_PLACES_MAX];
         size_t n;
+        char failed[REG_PLACES_MAX][200]; /* what was said of those tried, for the last error */
 };
-int reg_places_get(struct reg_client *c, const struct img_ref *ref, struct reg_places *ret,
-                   struct bld_err *err) MUST_CHECK;
-/* A mirror failed with r and `why`: is the next place to be tried? Says so, and clears `why`. */
-bool reg_places_next(struct reg_client *c, const struct reg_places *p, size_t i, int r,
+/* by_digest: what will be asked for is named by a digest. */
+int reg_places_get(struct reg_client *c, const struct img_ref *ref, bool by_digest,
+                   struct reg_places *ret, struct bld_err *err) MUST_CHECK;
+/* A mirror failed with r and `why`: is the next place to be tried? Says so, and clears `why`; where
+ * there is none, adds what the places before it said. */
+bool reg_places_next(struct reg_client *c, struct reg_places *p, size_t i, int r,
                      struct bld_err *why);
 /* Authority and path of a mirror's DST; *ret_path "" when there is none. INVALID. */
 int reg_mirror_parse(const char *dst, char **ret_host, char **ret_path, bool *ret_plain,
                      struct bld_err *err) MUST_CHECK;
-int reg_repo_of_mirror(struct reg_client *c, const char *host, const char *path,
+/* registries.conf, read at the first call. */
+int reg_conf_get(struct reg_client *c, const struct reg_conf **ret, struct bld_err *err) MUST_CHECK;
+/* "host/path" of a reference with what registries.conf says of it, or NULL. POLICY: it is blocked.
+ */
+int reg_conf_of(struct reg_client *c, const struct img_ref *ref, struct sb *ret_name,
+                const struct reg_conf_entry **ret, const char **ret_rest,
+                struct bld_err *err) MUST_CHECK;
+int reg_repo_of_mirror(struct reg_client *c, const char *host, const char *path, bool insecure,
                        struct reg_repo **ret, struct bld_err *err) MUST_CHECK;
 
 /* 0, or CANCELLED; also while the engine runs. */

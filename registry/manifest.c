@@ -182,7 +182,7 @@ int reg_manifest_get(struct reg_client *c, const struct img_ref *ref, struct sb 
                      struct img_desc *ret, struct bld_err *err)
 {
         struct reg_places p;
-        int r = reg_places_get(c, ref, &p, err);
+        int r = reg_places_get(c, ref, digest_is_set(&ref->digest), &p, err);
 
         if (r < 0)
                 return r;
@@ -256,7 +256,7 @@ int reg_manifest_head(struct reg_client *c, const struct img_ref *ref, struct im
                       struct bld_err *err)
 {
         struct reg_places p;
-        int r = reg_places_get(c, ref, &p, err);
+        int r = reg_places_get(c, ref, digest_is_set(&ref->digest), &p, err);
 
         for (size_t i = 0; r == 0 && i < p.n; i++) {
                 bool last = i + 1 == p.n;

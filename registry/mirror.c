@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "base/num.h"
 #include "registry/client_priv.h"
+#include "registry/conf_priv.h"
 
 #define DOWN_NS (60 * INT64_C(1000000000))
 
@@ -61,8 +62,8 @@ static bool down(struct reg_client *c, const struct reg_host *h)
         return at != 0 && time_mono_ns() - at < DOWN_NS;
 }
 
-static int add_mirror(struct reg_client *c, const char *dst, const char *rest, struct reg_places *p,
-                      struct bld_err *err)
+static int add_mirror(struct reg_client *c, const char *dst, const char *rest, bool insecure,
+                      struct reg_places *p, struct bld_err *err)
 {
         AUTO_FREE char *host = NULL, *prefix = NULL;
         AUTO_SB struct sb path = SB_INIT(4096);
@@ -71,9 +72,10 @@ static int add_mirror(struct reg_client *c, const char *dst, const char *rest, s
         int r = reg_mirror_parse(dst, &host, &prefix, &plain, err);
 
         if (r < 0)
-                return err_wrap(err, r, "--mirror");
+                return err_wrap(err, r, "mirror \"%.100s\"", dst);
+        rest += *rest == '/';
         sb_fmt(&path, "%s%s%s", prefix, *prefix && *rest ? "/" : "", rest);
-        r = reg_repo_of_mirror(c, host, sb_text(&path), &repo, err);
+        r = reg_repo_of_mirror(c, host, sb_text(&path), insecure, &repo, err);
         if (r < 0)
                 return r;
         if (p->n < REG_PLACES_MAX - 1 && (c->mirror_only || !down(c, repo->host)))
@@ -81,40 +83,139 @@ static int add_mirror(struct reg_client *c, const char *dst, const char *rest, s
         return 0;
 }
 
-int reg_places_get(struct reg_client *c, const struct img_ref *ref, struct reg_places *ret,
-                   struct bld_err *err)
+/* --mirror and $BLD_MIRRORS. */
+static int add_given(struct reg_client *c, const char *name, struct reg_places *p,
+                     struct bld_err *err)
 {
-        struct reg_places p = {0};
-        struct reg_repo *origin = NULL;
-        int r = reg_repo_get(c, ref, &origin, err);
+        int r = 0;
 
         for (size_t i = 0; r == 0 && i < c->mirrors.n; i++) {
-                const char *eq = strchr(c->mirrors.v[i], '=');
-                const char *rest;
+                const char *text = c->mirrors.v[i], *eq = strchr(text, '='), *rest;
 
-                if (!eq)
+                if (!eq || eq == text || !eq[1])
                         return err_set(err, BLD_E_USAGE, "--mirror needs SRC=DST, not \"%s\"",
-                                       c->mirrors.v[i]);
-                rest = behind(origin->shown, c->mirrors.v[i], (size_t)(eq - c->mirrors.v[i]));
+                                       text);
+                rest = behind(name, text, (size_t)(eq - text));
                 if (rest)
-                        r = add_mirror(c, eq + 1, rest, &p, err);
+                        r = add_mirror(c, eq + 1, rest, false, p, err);
         }
+        return r;
+}
+
+/* Those of registries.conf, for names of the kind that is asked for. */
+static int add_configured(struct reg_client *c, const struct reg_conf_entry *e, const char *rest,
+                          bool by_digest, struct reg_places *p, struct bld_err *err)
+{
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && i < e->mirrors.n; i++) {
+                const struct reg_conf_mirror *m = &e->mirrors.v[i];
+
+                if (m->use != REG_CONF_ALL && by_digest != (m->use == REG_CONF_DIGESTS))
+                        continue;
+                r = add_mirror(c, m->location, rest, m->insecure, p, err);
+        }
+        return r;
+}
+
+int reg_conf_get(struct reg_client *c, const struct reg_conf **ret, struct bld_err *err)
+{
+        int r = 0;
+
+        (void)pthread_mutex_lock(&c->conf_lock);
+        if (!c->conf) {
+                struct reg_conf *f = mem_alloc(sizeof(*f));
+
+                r = f ? 0 : err_nomem(err, "read registries.conf");
+                if (f) {
+                        reg_conf_init(f);
+                        r = reg_conf_load(f, err);
+                }
+                if (r == 0) {
+                        c->conf = f;
+                } else if (f) {
+                        reg_conf_done(f);
+                        free(f);
+                }
+        }
+        *ret = c->conf;
+        (void)pthread_mutex_unlock(&c->conf_lock);
+        return r;
+}
+
+int reg_conf_of(struct reg_client *c, const struct img_ref *ref, struct sb *ret_name,
+                const struct reg_conf_entry **ret, const char **ret_rest, struct bld_err *err)
+{
+        const struct reg_conf *conf = NULL;
+        int r = reg_conf_get(c, &conf, err);
+
         if (r < 0)
                 return r;
-        if (p.n == 0 || !c->mirror_only)
-                p.v[p.n++] = origin;
-        *ret = p;
+        sb_fmt(ret_name, "%s/%s", ref->domain, ref->path);
+        r = sb_check(ret_name, "look up a repository", err);
+        if (r < 0)
+                return r;
+        *ret = reg_conf_find(conf, sb_text(ret_name), ret_rest);
+        if (*ret && (*ret)->blocked)
+                return err_set(err, BLD_E_POLICY, "%s: registries.conf blocks \"%s\"",
+                               sb_text(ret_name), (*ret)->prefix);
         return 0;
 }
 
-bool reg_places_next(struct reg_client *c, const struct reg_places *p, size_t i, int r,
+int reg_short_name(struct reg_client *c, const char *name, char **ret, struct bld_err *err)
+{
+        const struct reg_conf *conf = NULL;
+        const char *to;
+        int r = reg_conf_get(c, &conf, err);
+
+        if (r < 0)
+                return r;
+        to = map_get(&conf->aliases, name);
+        if (!to || !*to)
+                return 0;
+        *ret = mem_strdup(to);
+        return *ret ? 1 : err_nomem(err, "look up a short name");
+}
+
+int reg_places_get(struct reg_client *c, const struct img_ref *ref, bool by_digest,
+                   struct reg_places *ret, struct bld_err *err)
+{
+        AUTO_SB struct sb name = SB_INIT(8192);
+        const struct reg_conf_entry *e = NULL;
+        struct reg_repo *origin = NULL;
+        const char *rest = NULL;
+        int r = reg_repo_get(c, ref, &origin, err);
+
+        ret->n = 0;
+        if (r == 0)
+                r = reg_conf_of(c, ref, &name, &e, &rest, err);
+        if (r == 0)
+                r = add_given(c, sb_text(&name), ret, err);
+        /* flags replace files */
+        if (r == 0 && ret->n == 0 && e)
+                r = add_configured(c, e, rest, by_digest, ret, err);
+        if (r < 0)
+                return r;
+        if (ret->n == 0 || !c->mirror_only)
+                ret->v[ret->n++] = origin;
+        return 0;
+}
+
+bool reg_places_next(struct reg_client *c, struct reg_places *p, size_t i, int r,
                      struct bld_err *why)
 {
-        if (i + 1 >= p->n || r == BLD_E_CANCELLED || r == BLD_E_NOMEM || r == BLD_E_BUG ||
-            c->offline)
+        const char *text = why->msg[0] ? why->msg : "nothing there";
+        bool final = r == BLD_E_CANCELLED || r == BLD_E_NOMEM || r == BLD_E_BUG || c->offline;
+
+        if (i + 1 >= p->n || final) {
+                for (size_t k = 0; k < i && !final; k++)
+                        err_why(why, r, "before: %s", p->failed[k]);
                 return false;
-        reg_note(c, "mirror %s: %.*s; trying %s", p->v[i]->host->name, (int)strcspn(why->msg, "\n"),
-                 why->msg[0] ? why->msg : "nothing there", p->v[i + 1]->host->name);
+        }
+        (void)snprintf(p->failed[i], sizeof(p->failed[i]), "mirror %s: %.*s", p->v[i]->host->name,
+                       (int)strcspn(text, "\n"), text);
+        reg_note(c, "mirror %s: %.*s; trying %s", p->v[i]->host->name, (int)strcspn(text, "\n"),
+                 text, p->v[i + 1]->host->name);
         err_clear(why);
         return true;
 }

@@ -119,6 +119,10 @@ int reg_manifest_delete(struct reg_client *c, const struct img_ref *ref,
 int reg_referrers(struct reg_client *c, const struct img_ref *ref, const char *artifact_type,
                   struct img_descs *out, struct bld_err *err) MUST_CHECK;
 
+/* What a name without a registry stands for by the aliases of registries.conf ("host/path"): 1, or
+ * 0 where there is none. Caller frees. */
+int reg_short_name(struct reg_client *c, const char *name, char **ret, struct bld_err *err);
+
 /* Does the host accept the credentials found for it? 1 yes, 0 it asks for none; DENIED. */
 int reg_login_check(struct reg_client *c, const char *host, struct bld_err *err);
 

@@ -1,7 +1,6 @@
 /* Trust anchors and client certificates of a host: --ca, --client-cert, --cert-dir, and the certs.d
  * folders that docker and podman use. curl's CAINFO_BLOB replaces its default pool, so extras go
  * behind a copy of the system's bundle. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/path.h"
 #include "base/sys.h"
 #include "registry/client_priv.h"
 
@@ -98,24 +98,14 @@ static int add_pair(struct reg_tls *t, int fd, const char *dir, const char *name
         return 0;
 }
 
+/* 1 the folder is there. */
 static int add_folder(struct reg_tls *t, const char *dir, struct bld_err *err)
 {
         AUTO_STRV struct strv names = {0};
         AUTO_FD int fd = sys_openat(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-        struct dirent *e;
-        DIR *d;
-        int r = 0;
+        int r = fd >= 0 ? path_names(dir, &names, err) : 0;
 
-        d = fd >= 0 ? fdopendir(fcntl(fd, F_DUPFD_CLOEXEC, 3)) : NULL;
-        if (!d)
-                return 0; /* not there, or not ours to read: not a reason to stop */
-        while (r == 0 && (e = readdir(d)))
-                r = strv_add(&names, e->d_name);
-        (void)closedir(d);
-        if (r < 0)
-                return err_nomem(err, "read certificates");
-        strv_sort(&names);
-        for (size_t i = 0; i < names.n && r == 0; i++) {
+        for (size_t i = 0; i < names.n && r >= 0; i++) {
                 if (str_has_suffix(names.v[i], ".crt"))
                         r = add_ca(t, fd, names.v[i], err);
                 else if (str_has_suffix(names.v[i], ".cert") || str_has_suffix(names.v[i], ".key"))
@@ -123,7 +113,7 @@ static int add_folder(struct reg_tls *t, const char *dir, struct bld_err *err)
                 if (r < 0)
                         err_wrap(err, r, "certificates in %s", dir);
         }
-        return r < 0 ? r : 1;
+        return r < 0 ? r : fd >= 0;
 }
 
 /* The name under which certs.d knows a host. */

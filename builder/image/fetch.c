@@ -398,6 +398,37 @@ static int answer_error(int r, struct bld_err *err)
         return r == BLD_E_INVALID ? err_recode(err, BLD_E_CORRUPT) : r;
 }
 
+/* What a name without a registry stands for on this machine; any other name is itself. */
+static int full_name(struct bd_ctx *c, const struct img_ref *ref, struct img_ref *ret,
+                     struct bld_err *err)
+{
+        AUTO_FREE char *to = NULL;
+        AUTO_SB struct sb text = SB_INIT(4096);
+        char digest[DIGEST_STR_MAX];
+        struct reg_client *reg = NULL;
+        const char *name = ref->path;
+        int r = ref->short_name ? c->registry(c->user, &reg, err) : 0;
+
+        name += str_has_prefix(name, "library/") ? strlen("library/") : 0;
+        if (r == 0 && ref->short_name)
+                r = reg_short_name(reg, name, &to, err);
+        if (r <= 0)
+                return r < 0 ? r : img_ref_copy(ref, ret, err);
+        sb_fmt(&text, "%s%s%s", to, ref->tag ? ":" : "", ref->tag ? ref->tag : "");
+        if (digest_is_set(&ref->digest)) {
+                digest_format(&ref->digest, digest);
+                sb_fmt(&text, "@%s", digest);
+        }
+        if (c->note && !str_has_prefix(to, "docker.io/")) {
+                AUTO_SB struct sb line = SB_INIT(4096);
+
+                sb_fmt(&line, "%s is %s (alias in registries.conf)", name, to);
+                c->note(c->user, sb_text(&line));
+        }
+        r = img_ref_parse(sb_text(&text), ret, err);
+        return r < 0 ? err_wrap(err, r, "registries.conf, alias %s", name) : 0;
+}
+
 static int fetch_image(struct bd_ctx *c, const struct img_ref *ref,
                        const struct img_platform *platform, struct bd_image *im,
                        struct img_desc *root, struct bld_err *err)
@@ -424,6 +455,7 @@ int bd_fetch_image(struct bd_ctx *c, const struct img_ref *ref, const struct img
         AUTO_FREE char *name = img_ref_format(ref, IMG_REF_DEFAULT_TAG);
         struct img_desc root = {.media_type = NULL};
         struct img_platform host;
+        AUTO_REF struct img_ref real = {.domain = NULL};
         struct bd_image im;
         int r;
 
@@ -435,9 +467,11 @@ int bd_fetch_image(struct bd_ctx *c, const struct img_ref *ref, const struct img
         }
         memset(&im, 0, sizeof(im));
         img_config_init(&im.config);
-        r = fetch_image(c, ref, platform, &im, ret_root ? &root : NULL, err);
+        r = full_name(c, ref, &real, err);
         if (r == 0)
-                r = img_ref_copy(ref, &im.source, err);
+                r = fetch_image(c, &real, platform, &im, ret_root ? &root : NULL, err);
+        if (r == 0)
+                r = img_ref_copy(&real, &im.source, err);
         if (r < 0) {
                 bd_image_done(&im);
                 img_desc_done(&root);
@@ -481,16 +515,19 @@ static int pull_all(struct bd_ctx *c, const struct img_ref *ref, bd_progress_fn 
 {
         AUTO_SB struct sb doc = SB_INIT(IMG_MANIFEST_MAX);
         AUTO(bd_closure_done) struct bd_closure x = {.docs = {.v = NULL}};
+        AUTO_REF struct img_ref real = {.domain = NULL};
         unsigned nodes = 0;
-        int r = resolve(c, ref, &doc, ret, err);
+        int r = full_name(c, ref, &real, err);
 
+        if (r == 0)
+                r = resolve(c, &real, &doc, ret, err);
         if (r < 0)
                 return r;
-        r = fetch_docs(c, ref, ret, 0, &nodes, err);
+        r = fetch_docs(c, &real, ret, 0, &nodes, err);
         if (r == 0)
                 r = bd_closure_make(c, ret, 0, &x, err);
         if (r == 0)
-                r = bd_fetch_missing(c, &x.blobs, ref, progress, user, err);
+                r = bd_fetch_missing(c, &x.blobs, &real, progress, user, err);
         return answer_error(r, err);
 }
 
