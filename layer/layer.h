@@ -65,6 +65,8 @@ struct ly_entry {
         size_t nxattrs;
 };
 void ly_entry_done(struct ly_entry *e);
+/* Its file capabilities, or NULL. Borrowed. */
+const struct ly_xattr *ly_entry_capability(const struct ly_entry *e);
 int ly_entry_copy(const struct ly_entry *e, struct ly_entry *ret) MUST_CHECK;
 
 /* ---- tar out ---- */

@@ -90,6 +90,14 @@ static int copy_xattrs(const struct ly_entry *e, struct ly_entry *c)
         return 0;
 }
 
+const struct ly_xattr *ly_entry_capability(const struct ly_entry *e)
+{
+        for (size_t i = 0; i < e->nxattrs; i++)
+                if (str_eq(e->xattrs[i].name, "security.capability"))
+                        return &e->xattrs[i];
+        return NULL;
+}
+
 int ly_entry_copy(const struct ly_entry *e, struct ly_entry *ret)
 {
         struct ly_entry c = *e;

@@ -55,6 +55,15 @@ void layout_made_as(struct layout *l, unsigned mode, uint32_t uid, uint32_t gid)
         l->o.dir_gid = gid;
 }
 
+char *layout_join(const char *dir, const char *name)
+{
+        char *s = NULL;
+
+        if (!*dir || !*name)
+                return mem_strdup(*dir ? dir : name);
+        return asprintf(&s, "%s/%s", dir, name) < 0 ? NULL : s;
+}
+
 size_t layout_count(const struct layout *l)
 {
         return l->items.live;
@@ -235,6 +244,64 @@ int layout_dir(struct layout *l, const char *path, struct layout_item **ret, boo
         return 0;
 }
 
+int layout_item_of_entry(const struct ly_entry *e, struct layout_item *ret, struct bld_err *err)
+{
+        const struct ly_xattr *cap = ly_entry_capability(e);
+        struct layout_item i = {.type = e->type,
+                                .mode = e->mode,
+                                .uid = e->uid,
+                                .gid = e->gid,
+                                .mtime_ns = e->mtime_ns,
+                                .dev_major = e->dev_major,
+                                .dev_minor = e->dev_minor,
+                                .spool_fd = -1};
+
+        if (e->type == LY_SYMLINK)
+                i.link = mem_strdup(e->link);
+        if (cap) {
+                i.cap = mem_dup(cap->value, cap->len);
+                i.cap_len = cap->len;
+        }
+        if ((e->type == LY_SYMLINK && !i.link) || (cap && !i.cap)) {
+                free(i.link);
+                free(i.cap);
+                return err_nomem(err, "layer");
+        }
+        *ret = i;
+        return 0;
+}
+
+int layout_item_of(struct fs *fs, struct fs_node *n, struct layout_item *ret, struct bld_err *err)
+{
+        struct layout_item i = {.type = n->type,
+                                .mode = n->mode,
+                                .uid = n->uid,
+                                .gid = n->gid,
+                                .mtime_ns = n->mtime_ns,
+                                .dev_major = n->dev_major,
+                                .dev_minor = n->dev_minor,
+                                .spool_fd = -1};
+        int r;
+
+        if (n->type == LY_FILE) {
+                i.fs = fs;
+                i.node = n;
+                i.size = n->size;
+        }
+        r = fs_capability(fs, n, &i.cap, &i.cap_len, err);
+        if (r >= 0 && n->type == LY_SYMLINK) {
+                i.link = mem_strdup(n->link);
+                if (!i.link)
+                        r = err_nomem(err, "layer");
+        }
+        if (r < 0) {
+                free(i.cap);
+                return r;
+        }
+        *ret = i;
+        return 0;
+}
+
 int layout_put(struct layout *l, const char *path, const struct layout_item *item,
                struct bld_err *err)
 {
@@ -308,34 +375,15 @@ static int raise(struct layout *l, const char *path, struct bld_err *err)
         const struct ly_node *n = node_below(l, path);
         const struct ly_entry *e = n && n->t ? &n->t->e : NULL;
         struct layout_item i;
+        int r;
 
         if (!e || e->type == LY_DIR)
                 return 0;
-        i = (struct layout_item){.type = e->type,
-                                 .mode = e->mode,
-                                 .uid = e->uid,
-                                 .gid = e->gid,
-                                 .mtime_ns = e->mtime_ns,
-                                 .dev_major = e->dev_major,
-                                 .dev_minor = e->dev_minor,
-                                 .size = e->type == LY_FILE ? e->size : 0,
-                                 .below = n,
-                                 .spool_fd = -1};
-        if (e->type == LY_SYMLINK) {
-                i.link = mem_strdup(e->link);
-                if (!i.link)
-                        return err_nomem(err, "layer");
-        }
-        for (size_t x = 0; x < e->nxattrs && !i.cap; x++) {
-                if (strcmp(e->xattrs[x].name, "security.capability") != 0)
-                        continue;
-                i.cap_len = e->xattrs[x].len;
-                i.cap = mem_dup(e->xattrs[x].value, i.cap_len);
-                if (!i.cap) {
-                        free(i.link);
-                        return err_nomem(err, "layer");
-                }
-        }
+        r = layout_item_of_entry(e, &i, err);
+        if (r < 0)
+                return r;
+        i.size = e->type == LY_FILE ? e->size : 0;
+        i.below = n;
         return layout_put(l, path, &i, err);
 }
 

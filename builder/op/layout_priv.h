@@ -40,6 +40,8 @@ int layout_new(const struct layout_opts *o, struct layout **ret, struct bld_err 
 void layout_free(struct layout *l);
 DEFINE_AUTO_PTR(struct layout, layout_free);
 
+/* DIR/NAME, or the one that is not "". Caller frees; NULL: no memory. */
+char *layout_join(const char *dir, const char *name);
 /* Resolve an absolute path in the tree below (links followed inside the root): relative, clean.
  * Caller frees. */
 int layout_resolve(struct layout *l, const char *path, char **ret, struct bld_err *err) MUST_CHECK;
@@ -65,8 +67,34 @@ int layout_link(struct layout *l, const char *path, const char *target,
 /* The folder itself with what it needs above; *ret_made: it was not there. Borrowed item. */
 int layout_dir(struct layout *l, const char *path, struct layout_item **ret, bool *ret_made,
                struct bld_err *err) MUST_CHECK;
+/* What a node of a tree is as an entry; fs and the node are borrowed until the layout is written.
+ * The caller frees link and cap unless layout_put() takes them. */
+int layout_item_of(struct fs *fs, struct fs_node *n, struct layout_item *ret,
+                   struct bld_err *err) MUST_CHECK;
+/* The same for an entry of a tar or a layer, which is no hard link; where a file's bytes are is the
+ * caller's to say. */
+int layout_item_of_entry(const struct ly_entry *e, struct layout_item *ret,
+                         struct bld_err *err) MUST_CHECK;
 /* All entries, canonical order, to a tar stream (ended). */
 int layout_write(struct layout *l, const struct ly_sink *tar, struct bld_err *err) MUST_CHECK;
 size_t layout_count(const struct layout *l);
+
+/* ---- archives (unarchive.c) ---- */
+
+/* Files of archives until the layout is written; the caller closes fd, -1 before the first. */
+struct spool {
+        int fd;
+        uint64_t size;
+};
+struct unpack_opts {
+        const char *dest; /* resolved, relative: the root of everything in the archive */
+        bool has_owner;
+        uint32_t uid, gid;
+        const struct cancel *cancel;
+        int tmp_fd; /* its folder "tmp" takes the spool */
+};
+/* fd: what ly_archive_sniff() found to be one. What layout_made_as() was told is overwritten. */
+int unpack_archive(struct layout *l, int fd, const struct unpack_opts *o, struct spool *spool,
+                   struct bld_err *err) MUST_CHECK;
 
 #endif

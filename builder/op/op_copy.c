@@ -41,8 +41,7 @@ struct copy {
         struct ups up; /* folders above what is at hand that come along with it */
         int *blob_fds; /* downloads, until the layer is written */
         size_t nblob_fds;
-        int spool_fd; /* bytes of unpacked archives */
-        uint64_t spool_size;
+        struct spool spool; /* bytes of unpacked archives */
 };
 
 /* ---- content digest ---- */
@@ -79,15 +78,6 @@ int op_copy_content(struct vertex *v, size_t input, struct fs *f, struct digest 
 
 /* ---- one entry ---- */
 
-static char *join(const char *dir, const char *name)
-{
-        char *s = NULL;
-
-        if (!*dir || !*name)
-                return mem_strdup(*dir ? dir : name);
-        return asprintf(&s, "%s/%s", dir, name) < 0 ? NULL : s;
-}
-
 static void own(const struct copy *k, struct layout_item *i)
 {
         if (k->has_owner) {
@@ -100,38 +90,17 @@ static void own(const struct copy *k, struct layout_item *i)
 
 static int put_node(struct copy *k, struct fs_node *n, const char *path, struct bld_err *err)
 {
-        struct layout_item i = {.type = n->type,
-                                .mode = n->mode,
-                                .uid = n->uid,
-                                .gid = n->gid,
-                                .mtime_ns = n->mtime_ns,
-                                .dev_major = n->dev_major,
-                                .dev_minor = n->dev_minor,
-                                .spool_fd = -1};
-        int r;
+        struct layout_item i;
+        int r = layout_item_of(k->fs, n, &i, err);
 
-        if (n->type == LY_FILE) {
-                i.fs = k->fs;
-                i.node = n;
-                i.size = n->size;
-                if (n->nlink > 1 && n->inode) {
-                        const uint64_t id[] = {n->device, n->inode, k->group + 1};
+        if (r < 0)
+                return r;
+        if (n->type == LY_FILE && n->nlink > 1 && n->inode) {
+                const uint64_t id[] = {n->device, n->inode, k->group + 1};
 
-                        i.link_group = hash64(id, sizeof(id)) | 1;
-                }
+                i.link_group = hash64(id, sizeof(id)) | 1;
         }
         own(k, &i);
-        r = fs_capability(k->fs, n, &i.cap, &i.cap_len, err);
-        if (r >= 0 && n->type == LY_SYMLINK) {
-                i.link = mem_strdup(n->link);
-                if (!i.link)
-                        r = err_nomem(err, "layer");
-        }
-        if (r < 0) {
-                free(i.cap);
-                free(i.link);
-                return r;
-        }
         return layout_put(k->l, path, &i, err);
 }
 
@@ -201,7 +170,7 @@ static int put_below(struct copy *k, struct fs_node *dir, const char *dest, stru
         r = fs_children(k->fs, dir, err);
         for (size_t i = 0; i < dir->nchildren && r == 0; i++) {
                 struct fs_node *n = dir->children[i];
-                AUTO_FREE char *path = join(dest, n->name);
+                AUTO_FREE char *path = layout_join(dest, n->name);
                 size_t base = rel->len;
 
                 if (!path)
@@ -247,117 +216,24 @@ static bool is_dir_now(const struct copy *k, const char *path)
 /* Where a file of that name goes. */
 static char *landing(const struct copy *k, const char *name)
 {
-        return k->dest_dir || is_dir_now(k, k->dest) ? join(k->dest, name) : mem_strdup(k->dest);
+        return k->dest_dir || is_dir_now(k, k->dest) ? layout_join(k->dest, name)
+                                                     : mem_strdup(k->dest);
 }
 
 /* ---- ADD of archives ---- */
 
-static int spool_open(struct copy *k, struct bld_err *err)
+static int unpack_here(struct copy *k, int fd, struct bld_err *err)
 {
-        if (k->spool_fd >= 0)
-                return 0;
-        k->spool_fd =
-                sys_openat(cas_root_fd(k->b->c->cas), "tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-        return k->spool_fd < 0 ? err_sys(err, errno, "make room for an archive's files") : 0;
-}
+        const struct unpack_opts o = {.dest = k->dest,
+                                      .has_owner = k->has_owner,
+                                      .uid = k->uid,
+                                      .gid = k->gid,
+                                      .cancel = &k->b->cancel,
+                                      .tmp_fd = cas_root_fd(k->b->c->cas)};
+        int r = unpack_archive(k->l, fd, &o, &k->spool, err);
 
-static int spool_data(struct copy *k, struct ly_reader *rd, struct layout_item *i,
-                      struct bld_err *err)
-{
-        AUTO_FREE char *buf = mem_alloc(1u << 16);
-        ssize_t n;
-        int r = buf ? spool_open(k, err) : err_nomem(err, "read buffer");
-
-        i->spool_off = k->spool_size;
-        while (r == 0 && (n = ly_reader_data(rd, buf, 1u << 16, err)) != 0) {
-                if (n < 0)
-                        return (int)n;
-                r = fd_write_sparse(k->spool_fd, buf, (size_t)n, err);
-                k->spool_size += (uint64_t)n;
-        }
-        if (r == 0 &&
-            sys_ftruncate(k->spool_fd, (int64_t)k->spool_size) < 0) /* it may end in one */
-                r = err_sys(err, errno, "keep an archive's files");
-        i->spool_fd = k->spool_fd;
-        i->size = k->spool_size - i->spool_off;
-        return r;
-}
-
-/* A name of the archive below DEST, which is as far as it can reach. */
-static int archive_path(struct copy *k, const char *name, char **ret, struct bld_err *err)
-{
-        AUTO_FREE char *dir = path_dir(name), *resolved = NULL;
-        int r = dir ? layout_resolve_in(k->l, k->dest, dir, &resolved, err)
-                    : err_nomem(err, "layer");
-
-        if (r < 0)
-                return r;
-        *ret = join(resolved, path_base(name));
-        return *ret ? 0 : err_nomem(err, "layer");
-}
-
-static int put_archive_entry(struct copy *k, struct ly_reader *rd, const struct ly_entry *e,
-                             struct bld_err *err)
-{
-        AUTO_FREE char *path = NULL, *target = NULL;
-        struct layout_item i = {.type = e->type,
-                                .mode = e->mode,
-                                .uid = k->has_owner ? k->uid : e->uid,
-                                .gid = k->has_owner ? k->gid : e->gid,
-                                .mtime_ns = e->mtime_ns,
-                                .dev_major = e->dev_major,
-                                .dev_minor = e->dev_minor,
-                                .spool_fd = -1};
-        int r = archive_path(k, e->path, &path, err);
-
-        if (r == 0 && e->type == LY_FILE)
-                r = spool_data(k, rd, &i, err);
-        if (r == 0 && e->type == LY_HARDLINK) {
-                r = archive_path(k, e->link, &target, err);
-                if (r == 0)
-                        r = layout_link(k->l, path, target, err);
-                return r;
-        }
-        if (r == 0 && e->type == LY_SYMLINK) {
-                i.link = mem_strdup(e->link);
-                r = i.link ? 0 : err_nomem(err, "layer");
-        }
-        for (size_t x = 0; x < e->nxattrs && r == 0; x++) {
-                if (strcmp(e->xattrs[x].name, "security.capability") != 0)
-                        continue;
-                i.cap = mem_dup(e->xattrs[x].value, e->xattrs[x].len);
-                i.cap_len = e->xattrs[x].len;
-                r = i.cap ? 0 : err_nomem(err, "layer");
-        }
-        if (r < 0) {
-                free(i.link);
-                free(i.cap);
-                return r;
-        }
-        return layout_replace(k->l, path, &i, err);
-}
-
-static int unpack_archive(struct copy *k, int fd, struct bld_err *err)
-{
-        AUTO(ly_reader_free_p) struct ly_reader *rd = NULL;
-        const struct ly_entry *e;
-        struct layout_item *top;
-        bool made;
-        int r;
-
-        layout_made_as(k->l, 0755, k->uid, k->gid); /* --chmod does not reach archives */
-        r = layout_dir(k->l, k->dest, &top, &made, err);
-        layout_made_as(k->l, 0755, 0, 0); /* nor --chown the folders one leaves out */
-        if (r == 0)
-                r = ly_archive_open(fd, NULL, &rd, err);
-        while (r == 0 && (r = ly_reader_next(rd, &e, err)) == 1) {
-                r = cancel_check(&k->b->cancel, err);
-                if (r == 0 && *e->path)
-                        r = put_archive_entry(k, rd, e, err);
-        }
         layout_made_as(k->l, k->dir_mode, k->uid, k->gid);
-        /* The archive is the user's own file. */
-        return r == BLD_E_CORRUPT ? err_recode(err, BLD_E_INVALID) : r;
+        return r;
 }
 
 /* 1 when the pick was an archive and has been unpacked. */
@@ -374,7 +250,7 @@ static int try_unpack(struct copy *k, struct fs_node *n, struct bld_err *err)
                 r = ly_archive_sniff(fd, err);
         if (r <= 0)
                 return r;
-        r = unpack_archive(k, fd, err);
+        r = unpack_here(k, fd, err);
         return r < 0 ? err_wrap(err, r, "unpack \"%s\"", n->name) : 1;
 }
 
@@ -392,7 +268,7 @@ static bool is_below(const char *path, const char *dir)
 static int copy_parents(struct copy *k, const struct fs_pick *p, struct bld_err *err)
 {
         AUTO_SB struct sb rel = SB_INIT(65536);
-        AUTO_FREE char *path = join(k->dest, p->name);
+        AUTO_FREE char *path = layout_join(k->dest, p->name);
         size_t n = 0;
         int r;
 
@@ -467,7 +343,7 @@ static int copy_blob(struct copy *k, const struct copy_source *s, struct bld_err
         if (k->c->unpack_set && k->c->unpack && s->len) {
                 r = ly_archive_sniff(fd, err);
                 if (r != 0)
-                        return r < 0 ? r : unpack_archive(k, fd, err);
+                        return r < 0 ? r : unpack_here(k, fd, err);
         }
         path = landing(k, s->path);
         if (!path)
@@ -597,27 +473,20 @@ static int run_copy(struct copy *k, struct bd_tree *below, struct bld_err *err)
 }
 
 /* Each op opens the context anew: trees load lazily and belong to one thread. */
-static int open_source(struct build *b, const struct vertex *v, struct fs **ret,
-                       struct bld_err *err)
+int op_open_input(struct build *b, const struct vertex *in, struct fs **ret, struct bld_err *err)
 {
         static const struct bd_layers nothing = {.v = NULL};
-        const struct vertex *from;
 
-        if (v->ninputs < 2) /* heredocs only */
-                return 0;
-        from = v->inputs[1];
-        if (!from) /* scratch: what is named there must be missing, not passed over */
-                return fs_open_layers(b->c, &nothing, ret, err);
-        if (from->kind == VX_LOCAL)
-                return build_open_local(b, from, ret, err);
-        return fs_open_layers(b->c, &from->result.layers, ret, err);
+        if (in && in->kind == VX_LOCAL)
+                return build_open_local(b, in, ret, err);
+        return fs_open_layers(b->c, in ? &in->result.layers : &nothing, ret, err);
 }
 
 int op_copy(struct build *b, struct vertex *v, struct bld_err *err)
 {
         AUTO(bd_tree_free_p) struct bd_tree *below = NULL;
         struct fs *source = NULL;
-        struct copy k = {.b = b, .v = v, .c = &v->u.copy, .spool_fd = -1};
+        struct copy k = {.b = b, .v = v, .c = &v->u.copy, .spool = {.fd = -1}};
         int r = 0;
 
         k.gits = mem_zalloc(v->ninputs, sizeof(struct fs *));
@@ -625,8 +494,8 @@ int op_copy(struct build *b, struct vertex *v, struct bld_err *err)
                 r = err_nomem(err, "layer");
         if (r == 0 && !v->u.copy.link && v->inputs[0])
                 r = bd_tree_open(b->c, &v->inputs[0]->result.layers, &below, err);
-        if (r == 0)
-                r = open_source(b, v, &source, err);
+        if (r == 0 && v->ninputs > 1) /* else: heredocs only */
+                r = op_open_input(b, v->inputs[1], &source, err);
         k.fs = source;
         if (r == 0)
                 r = run_copy(&k, below, err);
@@ -640,7 +509,7 @@ int op_copy(struct build *b, struct vertex *v, struct bld_err *err)
         cut_ups(&k, 0);
         ups_done(&k.up);
         free(k.dest);
-        fd_close(&k.spool_fd);
+        fd_close(&k.spool.fd);
         for (size_t i = 0; i < k.nblob_fds; i++)
                 (void)close(k.blob_fds[i]);
         free(k.blob_fds);

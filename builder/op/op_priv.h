@@ -65,6 +65,10 @@ struct build {
 /* The tree of a VX_LOCAL vertex, for the calling thread alone. */
 int build_open_local(struct build *b, const struct vertex *v, struct fs **ret,
                      struct bld_err *err) MUST_CHECK;
+/* The tree that an input stands for, folder or result; in NULL: scratch, an empty one. For the
+ * calling thread alone. */
+int op_open_input(struct build *b, const struct vertex *in, struct fs **ret,
+                  struct bld_err *err) MUST_CHECK;
 
 int op_git(struct build *b, struct vertex *v, struct bld_err *err) MUST_CHECK;
 int op_image(struct build *b, struct vertex *v, struct bld_err *err) MUST_CHECK;

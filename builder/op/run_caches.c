@@ -182,7 +182,7 @@ static int claim_path(struct build *b, struct vertex *v, struct claim *c, struct
         int r = 0;
 
         if (c->d->input >= 0)
-                r = mounts_open_input(b, v->inputs[c->d->input], &fs, err);
+                r = op_open_input(b, v->inputs[c->d->input], &fs, err);
         if (r == 0)
                 r = cache_identity(v, c->d, fs, &id, err);
         if (r < 0)
@@ -232,7 +232,7 @@ static int make_contents(struct build *b, struct vertex *v, const struct claim *
 
         if (c->d->input < 0)
                 return cache_make(b, c->d, c->path, NULL, err);
-        r = mounts_open_input(b, v->inputs[c->d->input], &fs, err);
+        r = op_open_input(b, v->inputs[c->d->input], &fs, err);
         return r < 0 ? r : cache_fill(b, c->d, fs, c->path, m, err);
 }
 

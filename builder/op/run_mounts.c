@@ -45,30 +45,10 @@ struct bind {
 static int bind_put(struct layout *l, struct fs *fs, struct fs_node *n, const char *path,
                     struct bld_err *err)
 {
-        struct layout_item i = {.type = n->type,
-                                .mode = n->mode,
-                                .uid = n->uid,
-                                .gid = n->gid,
-                                .mtime_ns = n->mtime_ns,
-                                .dev_major = n->dev_major,
-                                .dev_minor = n->dev_minor,
-                                .size = n->type == LY_FILE ? n->size : 0,
-                                .fs = fs,
-                                .node = n->type == LY_FILE ? n : NULL,
-                                .spool_fd = -1};
-        int r;
+        struct layout_item i;
+        int r = layout_item_of(fs, n, &i, err);
 
-        if (n->type == LY_SYMLINK) {
-                i.link = mem_strdup(n->link);
-                if (!i.link)
-                        return err_nomem(err, "bind mount");
-        }
-        r = fs_capability(fs, n, &i.cap, &i.cap_len, err);
-        if (r < 0) {
-                free(i.link);
-                return r;
-        }
-        return layout_put(l, path, &i, err);
+        return r == 0 ? layout_put(l, path, &i, err) : r;
 }
 
 static int bind_below(struct layout *l, struct fs *fs, struct fs_node *dir, const char *path,
@@ -122,16 +102,6 @@ static int add_tmp(struct build *b, struct run_mounts *m, struct cas_tmp **ret, 
         if (r == 0)
                 m->tmps[m->ntmps++] = *ret;
         return r;
-}
-
-int mounts_open_input(struct build *b, const struct vertex *in, struct fs **ret,
-                      struct bld_err *err)
-{
-        static const struct bd_layers none = {0};
-
-        if (in && in->kind == VX_LOCAL)
-                return build_open_local(b, in, ret, err);
-        return fs_open_layers(b->c, in ? &in->result.layers : &none, ret, err);
 }
 
 int mounts_find_source(struct fs *fs, const struct vx_mount *d, struct fs_node **ret,
@@ -236,7 +206,7 @@ static int ready_bind(struct build *b, struct vertex *v, const struct vx_mount *
         out->kind = RT_MOUNT_BIND;
         out->target = d->target;
         out->readonly = d->readonly;
-        r = mounts_open_input(b, in, &fs, err);
+        r = op_open_input(b, in, &fs, err);
         if (r == 0)
                 r = mounts_find_source(fs, d, &node, err);
         if (r < 0)

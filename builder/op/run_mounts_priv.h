@@ -6,9 +6,6 @@
 
 /* One more mount, zeroed; NULL without memory. Good until the next push. */
 struct rt_mount *mounts_push(struct run_mounts *m);
-/* The tree that a mount's from= stands for; in NULL: scratch. */
-int mounts_open_input(struct build *b, const struct vertex *in, struct fs **ret,
-                      struct bld_err *err) MUST_CHECK;
 /* What source= names in it. INVALID when it is not there. */
 int mounts_find_source(struct fs *fs, const struct vx_mount *d, struct fs_node **ret,
                        struct bld_err *err) MUST_CHECK;

@@ -637,20 +637,17 @@ int fs_read(struct fs *f, struct fs_node *n, const struct ly_sink *out, struct b
 int fs_capability(struct fs *f, const struct fs_node *n, unsigned char **ret, size_t *ret_len,
                   struct bld_err *err)
 {
-        (void)err;
+        const struct ly_xattr *x;
+
         /* Capabilities of files in a local context are not carried over, as with the peers. */
         if (!f->tree || !n->ly->t)
                 return 0;
-        for (size_t i = 0; i < n->ly->t->e.nxattrs; i++) {
-                const struct ly_xattr *x = &n->ly->t->e.xattrs[i];
-
-                if (strcmp(x->name, "security.capability") != 0)
-                        continue;
-                *ret = mem_dup(x->value, x->len);
-                *ret_len = x->len;
-                return *ret ? 1 : err_nomem(err, "capability");
-        }
-        return 0;
+        x = ly_entry_capability(&n->ly->t->e);
+        if (!x)
+                return 0;
+        *ret = mem_dup(x->value, x->len);
+        *ret_len = x->len;
+        return *ret ? 1 : err_nomem(err, "capability");
 }
 
 bool fs_is_ignored(struct fs *f, const char *path, unsigned *ret_line)
