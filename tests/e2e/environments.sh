@@ -218,16 +218,13 @@ without_range() {
 t "root" as_root
 t "a user with subordinate ids" with_range
 t "a user without" without_range
-t "a pod as root, nothing relaxed" default_pod
 t "a pod as root, seccomp Unconfined" default_unconfined
 t "a pod as a user without capabilities, seccomp Unconfined" nonroot
 t "the same, /proc unmasked" nonroot_unmasked
 t "the restricted pod: everything but RUN" restricted
-t "hostUsers: false, nothing relaxed" host_users
 t "hostUsers: false, seccomp Unconfined" host_users_unconfined
 t "the same, /proc unmasked" host_users_unmasked
 t "hostUsers: false, CAP_SYS_ADMIN" host_users_admin
-t "deploy/kubernetes/root.yaml" job_root
 t "deploy/kubernetes/nonroot.yaml" job_nonroot
 t "deploy/kubernetes/restricted.yaml" job_restricted
 t_end
