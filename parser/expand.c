@@ -481,6 +481,19 @@ static int lex_special(struct lex *x, struct sb *out, struct splitter *w)
         return 0;
 }
 
+/* Asked after every reference: the rest could name a large value many times more. */
+static int too_long(const struct lex *x, const struct sb *out, const struct splitter *w)
+{
+        int failed = !w ? 0 : w->failed ? w->failed : w->word.failed;
+
+        if (failed == BLD_E_NOMEM)
+                return err_nomem(x->err, "expanded words");
+        if (failed)
+                return err_set(x->err, failed, "expanded words are larger than %zu bytes",
+                               x->o->max);
+        return sb_check(out, "expanded word", x->err);
+}
+
 static int lex_until(struct lex *x, int stop, struct sb *out, struct splitter *w)
 {
         while (x->p < x->end) {
@@ -504,6 +517,8 @@ static int lex_until(struct lex *x, int stop, struct sb *out, struct splitter *w
                         continue;
                 }
                 r = lex_special(x, out, w);
+                if (r == 0)
+                        r = too_long(x, out, w);
                 if (r < 0)
                         return r;
         }
@@ -527,12 +542,8 @@ int expand_run(const char *s, size_t n, const struct expand_opts *o, struct sb *
         r = lex_until(&x, NO_STOP, out, words ? &w : NULL);
         if (r == 0 && words)
                 split_end(&w);
-        if (r == 0 && w.failed == BLD_E_NOMEM)
-                r = err_nomem(err, "expanded words");
-        else if (r == 0 && w.failed)
-                r = err_set(err, w.failed, "expanded words are larger than %zu bytes", o->max);
         if (r == 0)
-                r = sb_check(out, "expanded word", err);
+                r = too_long(&x, out, &w);
         sb_done(&w.word);
         return r;
 }
