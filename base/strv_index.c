@@ -5,10 +5,11 @@
 
 #define SMALL 16 /* such a list is walked faster than hashed */
 
-static size_t walk(const struct strv *a, size_t from, const char *key, size_t len)
+static size_t walk(const struct strv_index *x, const struct strv *a, const char *key, size_t len)
 {
-        for (size_t i = a->n; i-- > from;)
-                if (strncmp(a->v[i], key, len) == 0 && (a->v[i][len] == '=' || !a->v[i][len]))
+        for (size_t i = a->n; i-- > 0;)
+                if (strncmp(a->v[i], key, len) == 0 &&
+                    (!a->v[i][len] || (a->v[i][len] == '=' && !x->whole)))
                         return i;
         return SIZE_MAX;
 }
@@ -19,7 +20,8 @@ static bool catch_up(struct strv_index *x, const struct strv *a)
         for (; x->n < a->n; x->n++) {
                 const char *s = a->v[x->n];
 
-                if (map_setn(&x->map, s, strcspn(s, "="), (void *)(uintptr_t)(x->n + 1)) < 0)
+                if (map_setn(&x->map, s, x->whole ? strlen(s) : strcspn(s, "="),
+                             (void *)(uintptr_t)(x->n + 1)) < 0)
                         return false;
         }
         return true;
@@ -31,7 +33,7 @@ size_t strv_index_find(struct strv_index *x, const struct strv *a, const char *k
         uintptr_t at;
 
         if (a->n < SMALL || !catch_up(x, a))
-                return walk(a, 0, key, len);
+                return walk(x, a, key, len);
         at = (uintptr_t)map_getn(&x->map, key, len);
         return at ? at - 1 : SIZE_MAX;
 }
@@ -59,6 +61,11 @@ int strv_index_set(struct strv_index *x, struct strv *a, const char *key, const 
         free(a->v[i]);
         a->v[i] = s;
         return 0;
+}
+
+int strv_index_add(struct strv_index *x, struct strv *a, const char *key)
+{
+        return strv_index_find(x, a, key) == SIZE_MAX ? strv_add(a, key) : 0;
 }
 
 void strv_index_done(struct strv_index *x)

@@ -10,7 +10,8 @@
 
 struct strv_index {
         struct map map;
-        size_t n; /* entries of the list that are in the map */
+        size_t n;   /* entries of the list that are in the map */
+        bool whole; /* entries are keys as they stand, '=' and all */
 };
 
 /* Where it stands, or SIZE_MAX. Without memory the list is walked. */
@@ -20,6 +21,8 @@ const char *strv_index_get(struct strv_index *x, const struct strv *a, const cha
 /* Replace in place or append. */
 int strv_index_set(struct strv_index *x, struct strv *a, const char *key,
                    const char *value) MUST_CHECK;
+/* Append unless it is there. */
+int strv_index_add(struct strv_index *x, struct strv *a, const char *key) MUST_CHECK;
 void strv_index_done(struct strv_index *x);
 
 #endif

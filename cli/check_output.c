@@ -8,6 +8,7 @@
 #include "cli/text.h"
 
 #define OUT_MAX ((size_t)256 << 20)
+#define LINES_MAX 200  /* of one excerpt */
 #define SHOWN_MAX 500u /* bytes of a source line: it is shown for every finding */
 #define RULER "--------------------\n"
 
@@ -30,23 +31,49 @@ static void add_text(struct sb *out, const char *s)
 
 /* ---- text ---- */
 
-/* Lines first..last with their numbers; those from..to are marked. */
-static void add_lines(struct sb *out, const struct bld_check_result *r, unsigned first,
-                      unsigned last, unsigned from, unsigned to)
+/* The source while its findings are printed, which are in its order. */
+struct source {
+        const struct bld_check_result *r;
+        unsigned lines;
+        const char *at; /* beginning of line `line` */
+        unsigned line;
+};
+
+static const char *next_line(const struct source *s, const char *p)
 {
-        const char *p = r->source, *end = r->source + r->source_len;
+        const char *end = s->r->source + s->r->source_len;
+        const char *nl = memchr(p, '\n', (size_t)(end - p));
 
-        for (unsigned line = 1; p < end && line <= last; line++) {
-                const char *nl = memchr(p, '\n', (size_t)(end - p));
-                size_t n = (size_t)((nl ? nl : end) - p);
+        return nl ? nl + 1 : end;
+}
 
-                if (line >= first) {
-                        sb_fmt(out, " %3u | %s ", line, line >= from && line <= to ? ">>>" : "   ");
-                        n -= n && p[n - 1] == '\r';
-                        add_clean(out, p, MIN(n, SHOWN_MAX));
-                        sb_char(out, '\n');
+/* Lines first..last with their numbers; those from..to are marked. */
+static void add_lines(struct sb *out, struct source *s, unsigned first, unsigned last,
+                      unsigned from, unsigned to)
+{
+        const char *end = s->r->source + s->r->source_len, *p;
+
+        if (first < s->line) { /* the excerpts overlap */
+                s->at = s->r->source;
+                s->line = 1;
+        }
+        for (; s->line < first && s->at < end; s->line++)
+                s->at = next_line(s, s->at);
+        p = s->at;
+        for (unsigned line = first; p < end && line <= last; line++) {
+                const char *next = next_line(s, p);
+                size_t n = (size_t)(next - p);
+
+                if (line - first == LINES_MAX) {
+                        sb_fmt(out, "     | ... to line %u\n", to);
+                        break;
                 }
-                p = nl ? nl + 1 : end;
+                n -= n && p[n - 1] == '\n';
+                n -= n && p[n - 1] == '\r';
+                sb_fmt(out, " %3u | %s ", line, line >= from && line <= to ? ">>>" : "   ");
+                add_clean(out, p, MIN(n, SHOWN_MAX));
+                sb_char(out, '\n');
+                p = next;
         }
 }
 
@@ -60,10 +87,9 @@ static unsigned count_lines(const struct bld_check_result *r)
 }
 
 /* Four lines of context around one line, two around several, as evenly as the file allows. */
-static void excerpt(struct sb *out, const struct bld_check_result *r, const struct bld_finding *f,
-                    unsigned lines)
+static void excerpt(struct sb *out, struct source *s, const struct bld_finding *f)
 {
-        unsigned first = f->line, last = MIN(f->end_line, lines), left;
+        unsigned lines = s->lines, first = f->line, last = MIN(f->end_line, lines), left;
 
         if (f->line == 0 || f->line > lines)
                 return;
@@ -79,15 +105,15 @@ static void excerpt(struct sb *out, const struct bld_check_result *r, const stru
                         left--;
                 }
         }
-        add_text(out, r->file);
+        add_text(out, s->r->file);
         sb_fmt(out, ":%u\n" RULER, f->line);
-        add_lines(out, r, first, last, f->line, f->end_line);
+        add_lines(out, s, first, last, f->line, f->end_line);
         sb_str(out, RULER);
 }
 
 static int write_text(const struct bld_check_result *r, struct sb *out, struct bld_err *err)
 {
-        unsigned lines = count_lines(r);
+        struct source s = {.r = r, .lines = count_lines(r), .at = r->source, .line = 1};
 
         (void)err;
         if (r->n == 0 && !r->failed)
@@ -103,7 +129,7 @@ static int write_text(const struct bld_check_result *r, struct sb *out, struct b
                        f->url ? f->url : "");
                 add_text(out, f->detail);
                 sb_char(out, '\n');
-                excerpt(out, r, f, lines);
+                excerpt(out, &s, f);
         }
         return 0;
 }

@@ -74,7 +74,7 @@ static int copy_lists(const struct img_config *c, struct img_config *n)
                 if (strv_copy(lists[i].to, lists[i].from) < 0)
                         return BLD_E_NOMEM;
         for (size_t i = 0; i < c->labels.n; i++)
-                if (img_kvs_set(&n->labels, c->labels.v[i].key, c->labels.v[i].value) < 0)
+                if (img_kvs_add(&n->labels, c->labels.v[i].key, c->labels.v[i].value) < 0)
                         return BLD_E_NOMEM;
         return 0;
 }

@@ -68,21 +68,26 @@ void img_kvs_free(struct img_kvs *a)
 
 int img_kvs_set(struct img_kvs *a, const char *key, const char *value)
 {
-        AUTO_FREE char *k = NULL;
-        AUTO_FREE char *v = mem_strdup(value);
-        struct img_kv *kv;
-
-        if (!v)
-                return BLD_E_NOMEM;
         for (size_t i = 0; i < a->n; i++) {
+                char *v;
+
                 if (strcmp(a->v[i].key, key) != 0)
                         continue;
+                v = mem_strdup(value);
+                if (!v)
+                        return BLD_E_NOMEM;
                 free(a->v[i].value);
-                a->v[i].value = TAKE_PTR(&v);
+                a->v[i].value = v;
                 return 0;
         }
-        k = mem_strdup(key);
-        kv = k ? img_kvs_push(a) : NULL;
+        return img_kvs_add(a, key, value);
+}
+
+int img_kvs_add(struct img_kvs *a, const char *key, const char *value)
+{
+        AUTO_FREE char *k = mem_strdup(key), *v = mem_strdup(value);
+        struct img_kv *kv = k && v ? img_kvs_push(a) : NULL;
+
         if (!kv)
                 return BLD_E_NOMEM;
         kv->key = TAKE_PTR(&k);
@@ -139,7 +144,7 @@ int img_desc_copy(const struct img_desc *d, struct img_desc *ret)
             strv_copy(&c.os_features, &d->os_features) < 0)
                 return BLD_E_NOMEM;
         for (size_t i = 0; i < d->annotations.n; i++)
-                if (img_kvs_set(&c.annotations, d->annotations.v[i].key,
+                if (img_kvs_add(&c.annotations, d->annotations.v[i].key,
                                 d->annotations.v[i].value) < 0)
                         return BLD_E_NOMEM;
         if (d->data) {

@@ -68,6 +68,8 @@ struct img_kv {
 VEC_DEFINE(img_kvs, struct img_kv);
 void img_kvs_free(struct img_kvs *a); /* frees keys, values and the array */
 int img_kvs_set(struct img_kvs *a, const char *key, const char *value) MUST_CHECK;
+/* The same where the key is known to be new. */
+int img_kvs_add(struct img_kvs *a, const char *key, const char *value) MUST_CHECK;
 const char *img_kvs_get(const struct img_kvs *a, const char *key);
 
 struct img_desc {

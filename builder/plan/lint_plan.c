@@ -7,7 +7,8 @@
 #include "builder/plan/lint_priv.h"
 
 #define QUOTED_MAX (4u << 20)
-#define NAMES_MAX 1000u /* noted of one word; and among how many a near one is looked for */
+#define SOUGHT_MAX 1000u /* near names in one build: each costs NAMES_MAX comparisons */
+#define NAMES_MAX 1000u  /* noted of one word; and among how many a near one is looked for */
 
 static struct sb quoted(const char *s)
 {
@@ -29,7 +30,7 @@ static void note_name(struct strv *names, const char *name)
 static const char *tracked_get(void *user, const char *name)
 {
         struct lint_env *e = user;
-        const char *value = strv_env_get(e->vars, name);
+        const char *value = strv_index_get(e->at, e->vars, name);
 
         if (value)
                 note_name(&e->set, name);
@@ -38,7 +39,9 @@ static const char *tracked_get(void *user, const char *name)
 
 static const char *plain_get(void *user, const char *name)
 {
-        return strv_env_get(((struct lint_env *)user)->vars, name);
+        const struct lint_env *e = user;
+
+        return strv_index_get(e->at, e->vars, name);
 }
 
 static void note_unset(void *user, const char *name)
@@ -46,10 +49,10 @@ static void note_unset(void *user, const char *name)
         note_name(&((struct lint_env *)user)->unset, name);
 }
 
-void lint_env_init(struct lint_env *e, const struct strv *vars, bool track)
+void lint_env_init(struct lint_env *e, const struct strv *vars, struct strv_index *at, bool track)
 {
-        *e = (struct lint_env){.vars = vars,
-                               .env = {.get = track ? tracked_get : plain_get, .user = e}};
+        *e = (struct lint_env){
+                .vars = vars, .at = at, .env = {.get = track ? tracked_get : plain_get, .user = e}};
         if (track)
                 e->env.unset = note_unset;
 }
@@ -61,11 +64,13 @@ void lint_env_done(struct lint_env *e)
 }
 
 /* The nearest name among "K=V" strings; the caller frees. NULL: none is near. */
-static char *suggest(const char *name, const struct strv *vars)
+static char *suggest(struct lint *l, const char *name, const struct strv *vars)
 {
         AUTO_STRV struct strv keys = {0};
         const char *near;
 
+        if (l->sought++ >= SOUGHT_MAX)
+                return NULL;
         for (size_t i = 0; i < MIN(vars->n, NAMES_MAX); i++)
                 if (strv_addn(&keys, vars->v[i], strcspn(vars->v[i], "=")) < 0)
                         return NULL;
@@ -89,7 +94,7 @@ void lint_undefined(struct lint *l, const struct lint_stage *s, const struct lin
 
                 if (strv_has(declared, name) || is_hidden_arg(name))
                         continue;
-                near = suggest(name, e->vars);
+                near = suggest(l, name, e->vars);
                 if (near)
                         lint_add(l, LINT_UNDEFINED_VAR,
                                  "Usage of undefined variable '$%s' (did you mean $%s?)", name,
@@ -102,9 +107,8 @@ void lint_undefined(struct lint *l, const struct lint_stage *s, const struct lin
 /* ---- FROM ---- */
 
 /* The global environment as it is without build arguments; false when it cannot be had. */
-static bool default_globals(const struct df_file *f, struct strv *env)
+static bool default_globals(const struct df_file *f, struct strv *env, struct lint_env *e)
 {
-        const struct df_env e = {.get = df_env_strv, .user = env};
         struct bld_err ignored = BLD_ERR_INIT; /* planning meets it again, and says so */
 
         for (size_t i = 0; i < f->n && f->v[i].kind == DF_ARG; i++) {
@@ -114,8 +118,8 @@ static bool default_globals(const struct df_file *f, struct strv *env)
 
                         if (!d->value)
                                 continue;
-                        if (df_expand_word(d->value, f->escape, &e, &value, &ignored) < 0 ||
-                            strv_env_set(env, d->key, value) < 0)
+                        if (df_expand_word(d->value, f->escape, &e->env, &value, &ignored) < 0 ||
+                            strv_index_set(e->at, env, d->key, value) < 0)
                                 return false;
                 }
         }
@@ -133,9 +137,11 @@ static bool is_valid_name(const char *name)
 void lint_default_args(struct lint *l, const struct strv *automatic)
 {
         AUTO_STRV struct strv env = {0};
-        const struct df_env e = {.get = df_env_strv, .user = &env};
+        AUTO(strv_index_done) struct strv_index at = {0};
+        struct lint_env e;
 
-        if (!l || strv_copy(&env, automatic) < 0 || !default_globals(l->file, &env))
+        lint_env_init(&e, &env, &at, false);
+        if (!l || strv_copy(&env, automatic) < 0 || !default_globals(l->file, &env, &e))
                 return;
         for (size_t i = 0; i < l->file->n; i++) {
                 const struct df_instr *in = &l->file->v[i];
@@ -144,7 +150,7 @@ void lint_default_args(struct lint *l, const struct strv *automatic)
 
                 if (in->kind != DF_FROM || in->nargs == 0)
                         continue;
-                if (df_expand_word(in->args[0].text, l->file->escape, &e, &name, &ignored) < 0)
+                if (df_expand_word(in->args[0].text, l->file->escape, &e.env, &name, &ignored) < 0)
                         return;
                 if (is_valid_name(name))
                         continue;
@@ -187,7 +193,7 @@ static void undeclared_in_from(struct lint *l, const struct lint_env *e, const s
                 if (is_declared(l->file, name))
                         continue;
                 if (global_names(l->file, global, &known))
-                        near = suggest(name, &known);
+                        near = suggest(l, name, &known);
                 if (near)
                         lint_add(l, LINT_UNDEFINED_ARG_IN_FROM,
                                  "FROM argument '%s' is not declared (did you mean %s?)", name,

@@ -6,6 +6,7 @@
 
 #include "base/base.h"
 #include "base/map.h"
+#include "base/strv_index.h"
 #include "base/vec.h"
 #include "bld/check.h"
 #include "image/image.h"
@@ -71,6 +72,7 @@ struct lint {
         struct lint_findings found;
         size_t pass;     /* findings of earlier platforms */
         struct map seen; /* those, by text */
+        unsigned sought; /* near names looked for so far */
         int failed;      /* a finding was lost: NOMEM */
 };
 
@@ -115,9 +117,10 @@ struct lint_stage {
 struct lint_env {
         struct df_env env;
         const struct strv *vars;
+        struct strv_index *at;  /* of vars */
         struct strv set, unset; /* names, each once */
 };
-void lint_env_init(struct lint_env *e, const struct strv *vars, bool track);
+void lint_env_init(struct lint_env *e, const struct strv *vars, struct strv_index *at, bool track);
 void lint_env_done(struct lint_env *e);
 
 /* After the expansion of a word: names that nothing set (UndefinedVar). */

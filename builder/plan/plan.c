@@ -10,6 +10,7 @@
 #include "base/path.h"
 #include "base/opt.h"
 
+#define TRIGGER_DEPTH_MAX 100
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 int plan_fail(struct plan *p, const struct df_pos *pos, int r)
@@ -39,12 +40,56 @@ const char *plan_build_arg(const struct plan_opts *o, const char *name)
         return NULL;
 }
 
+/* Stages of one name, in the order of the file. */
+struct namesakes {
+        size_t *v;
+        size_t n;
+};
+
+static void namesakes_free(void *p)
+{
+        struct namesakes *x = p;
+
+        free(x->v);
+        free(x);
+}
+
 struct stage *plan_find_stage(struct plan *p, const char *name, size_t before)
 {
-        for (size_t i = before; i-- > 0;)
-                if (p->stages[i].name && strcmp(p->stages[i].name, name) == 0)
-                        return &p->stages[i];
-        return NULL;
+        const struct namesakes *x = map_get(&p->names, name);
+        size_t lo = 0, hi = x ? x->n : 0;
+
+        while (lo < hi) {
+                size_t mid = lo + (hi - lo) / 2;
+
+                if (x->v[mid] < before)
+                        lo = mid + 1;
+                else
+                        hi = mid;
+        }
+        return lo ? &p->stages[x->v[lo - 1]] : NULL;
+}
+
+static int add_name(struct plan *p, const struct stage *s)
+{
+        struct namesakes *x = map_get(&p->names, s->name);
+        void *grown;
+
+        if (!x) {
+                x = mem_zalloc(1, sizeof(*x));
+                if (!x || map_set(&p->names, s->name, x) < 0) {
+                        free(x);
+                        return BLD_E_NOMEM;
+                }
+        }
+        if ((x->n & (x->n - 1)) == 0) { /* room for twice as many at every power of two */
+                grown = mem_realloc(x->v, MAX(2 * x->n, 1) * sizeof(*x->v));
+                if (!grown)
+                        return BLD_E_NOMEM;
+                x->v = grown;
+        }
+        x->v[x->n++] = s->index;
+        return 0;
 }
 
 /* ---- global scope ---- */
@@ -103,7 +148,7 @@ static int global_args(struct plan *p, struct bld_err *err)
                         AUTO_FREE char *value = NULL;
                         AUTO(lint_env_done) struct lint_env e;
 
-                        lint_env_init(&e, &p->global, p->o->outline);
+                        lint_env_init(&e, &p->global, &p->global_at, p->o->outline);
                         if (given)
                                 value = mem_strdup(given);
                         else if (d->value)
@@ -111,7 +156,7 @@ static int global_args(struct plan *p, struct bld_err *err)
                         if (r < 0)
                                 return fail_at(p, &f->v[i], r);
                         outline_global(p->o->outline, &f->v[i], d->key, value, &e.set);
-                        if (value && strv_env_set(&p->global, d->key, value) < 0)
+                        if (value && strv_index_set(&p->global_at, &p->global, d->key, value) < 0)
                                 return err_nomem(err, "arguments");
                 }
         }
@@ -129,8 +174,8 @@ static int expand_from(struct plan *p, struct stage *s, const char *platform, ch
         const struct df_instr *in = s->from;
         int r;
 
-        lint_env_init(&image, &p->global, track);
-        lint_env_init(&flag, &p->global, track);
+        lint_env_init(&image, &p->global, &p->global_at, track);
+        lint_env_init(&flag, &p->global, &p->global_at, track);
         r = df_expand_word(in->args[0].text, p->o->file->escape, &image.env, &s->base, err);
         if (r == 0 && *s->base && platform)
                 r = df_expand_word(platform, p->o->file->escape, &flag.env, ret_platform, err);
@@ -175,8 +220,10 @@ static int stage_from(struct plan *p, struct stage *s, struct bld_err *err)
                 return s->base ? 0 : err_nomem(err, "stages");
         }
         s->base_stage = plan_find_stage(p, s->base, s->index);
-        if (s->base_stage)
+        if (s->base_stage) {
                 s->platform = s->base_stage->platform;
+                s->base_stage->users++;
+        }
         return 0;
 }
 
@@ -202,6 +249,7 @@ static int list_stages(struct plan *p, struct bld_err *err)
                 }
                 s = &p->stages[p->nstages];
                 img_config_init(&s->config);
+                s->volumes_at.whole = s->ports_at.whole = true;
                 s->index = p->nstages++;
                 s->from = &f->v[i];
                 s->first = s->end = i + 1;
@@ -211,27 +259,38 @@ static int list_stages(struct plan *p, struct bld_err *err)
                         s->title = mem_strdup(s->name);
                 else if (asprintf(&s->title, "stage-%zu", s->index) < 0)
                         s->title = NULL;
-                if (!s->title)
+                if (!s->title || (s->name && add_name(p, s) < 0))
                         return err_nomem(err, "stages");
         }
         return 0;
 }
 
-static void stage_done(struct stage *s)
+/* What only those need that build on the stage. */
+static void release_state(struct stage *s)
 {
-        free(s->name);
-        free(s->title);
-        free(s->base);
         img_config_done(&s->config);
         strv_done(&s->env);
         strv_done(&s->args);
-        strv_done(&s->from_args);
+        strv_index_done(&s->env_at);
+        strv_index_done(&s->config_env_at);
+        strv_index_done(&s->args_at);
+        strv_index_done(&s->volumes_at);
+        strv_index_done(&s->ports_at);
+        map_done(&s->labels_at);
+        s->nlabels = 0;
         plan_histories_free(&s->history);
 }
 
-/* ---- which stages are needed ---- */
+static void stage_done(struct stage *s)
+{
+        release_state(s);
+        free(s->name);
+        free(s->title);
+        free(s->base);
+        strv_done(&s->from_args);
+}
 
-static int reach(struct plan *p, struct stage *s, struct bld_err *err);
+/* ---- which stages are needed ---- */
 
 int plan_from_stage(struct plan *p, const struct stage *s, const char *from,
                     const char *mount_target, struct stage **ret, struct bld_err *err)
@@ -275,25 +334,30 @@ int plan_from_stage(struct plan *p, const struct stage *s, const char *from,
         return 0;
 }
 
-static int reach_from(struct plan *p, struct stage *s, const struct df_instr *in, const char *from,
-                      const char *mount_target, struct bld_err *err)
+static int mark_from(struct plan *p, struct stage *s, const struct df_instr *in, const char *from,
+                     const char *mount_target, struct bld_err *err)
 {
         struct stage *t = NULL;
         int r = plan_from_stage(p, s, from, mount_target, &t, err);
 
         if (r < 0)
                 return fail_at(p, in, r);
-        return t ? reach(p, t, err) : 0;
+        if (t && !t->reachable) {
+                t->reachable = true;
+                p->last_reached = MAX(p->last_reached, t->index + 1);
+        }
+        return 0;
 }
 
-static int reach_instr(struct plan *p, struct stage *s, const struct df_instr *in,
-                       struct bld_err *err)
+/* The stages an instruction of a wanted stage names are wanted. */
+static int mark_instr(struct plan *p, struct stage *s, const struct df_instr *in,
+                      struct bld_err *err)
 {
         const char *from = in->kind == DF_COPY ? df_flag(in, "from") : NULL;
         int r = 0;
 
         if (from && *from)
-                r = reach_from(p, s, in, from, NULL, err);
+                r = mark_from(p, s, in, from, NULL, err);
         for (size_t i = 0; in->kind == DF_RUN && i < in->nflags && r == 0; i++) {
                 AUTO_FREE char *mount_from = NULL;
                 AUTO_FREE char *target = NULL;
@@ -304,7 +368,7 @@ static int reach_instr(struct plan *p, struct stage *s, const struct df_instr *i
                 if (r < 0)
                         return plan_fail(p, &in->flags[i].pos, r);
                 if (mount_from && *mount_from)
-                        r = reach_from(p, s, in, mount_from, target ? target : "", err);
+                        r = mark_from(p, s, in, mount_from, target ? target : "", err);
         }
         return r;
 }
@@ -331,25 +395,34 @@ static int check_copies(struct plan *p, struct stage *s, struct bld_err *err)
         return r;
 }
 
-static int reach(struct plan *p, struct stage *s, struct bld_err *err)
+static int mark_stage(struct plan *p, struct stage *s, struct bld_err *err)
 {
         const struct df_file *f = p->o->file;
+        struct stage *b = s->base_stage;
         int r = 0;
 
-        if (s->reachable)
-                return 0;
-        s->reachable = true;
-        if (s->base_stage) {
-                const struct stage *b = s->base_stage;
-
-                r = reach(p, s->base_stage, err);
-                /* Its ONBUILD triggers run here and may name other stages. */
-                for (size_t i = b->first; i < b->end && r == 0; i++)
-                        if (f->v[i].kind == DF_ONBUILD && f->v[i].sub)
-                                r = reach_instr(p, s, f->v[i].sub, err);
-        }
+        s->scanned = true;
+        if (b)
+                b->reachable = true;
+        /* The ONBUILD triggers of a base run here and may name other stages. */
+        for (size_t i = b ? b->first : 0; b && i < b->end && r == 0; i++)
+                if (f->v[i].kind == DF_ONBUILD && f->v[i].sub)
+                        r = mark_instr(p, s, f->v[i].sub, err);
         for (size_t i = s->first; i < s->end && r == 0; i++)
-                r = reach_instr(p, s, &f->v[i], err);
+                r = mark_instr(p, s, &f->v[i], err);
+        return r;
+}
+
+/* What the reachable stages before this one need. A stage names earlier ones only, so one way back
+ * is enough, however long the chain. */
+static int reach(struct plan *p, size_t before, struct bld_err *err)
+{
+        int r = 0;
+
+        p->last_reached = 0;
+        for (size_t i = before; i-- > 0 && r == 0;)
+                if (p->stages[i].reachable && !p->stages[i].scanned)
+                        r = mark_stage(p, &p->stages[i], err);
         return r;
 }
 
@@ -360,7 +433,7 @@ int plan_expand(struct plan *p, struct stage *s, const char *word, char **ret, s
         struct lint_env e;
         int r;
 
-        lint_env_init(&e, &s->env, p->o->lint);
+        lint_env_init(&e, &s->env, &s->env_at, p->o->lint);
         r = df_expand_word(word, p->o->file->escape, &e.env, ret, err);
         lint_undefined(p->o->lint, &s->lint, &e, &s->args);
         lint_env_done(&e);
@@ -615,34 +688,15 @@ static int start_image(struct plan *p, struct stage *s, struct bld_err *err)
         return strv_copy(&s->env, &s->config.env) < 0 ? err_nomem(err, "environment") : 0;
 }
 
-static int start_stage(struct plan *p, struct stage *s, struct bld_err *err)
+static int copy_state(struct stage *s, const struct stage *b, struct bld_err *err)
 {
-        const struct stage *b = s->base_stage;
-        int r;
+        int r = img_config_copy(&b->config, &s->config, err);
 
-        s->config.platform = s->platform;
-        if (!b && strcmp(s->base, "scratch") != 0)
-                return start_image(p, s, err);
-        if (!b) {
-                s->config.working_dir = mem_strdup("/");
-                return s->config.working_dir ? 0 : err_nomem(err, "image config");
-        }
-        r = img_config_copy(&b->config, &s->config, err);
         if (r < 0)
                 return r;
-        s->fs = b->fs;
-        s->lint.workdir_set = b->lint.workdir_set;
-        s->lint.env_unknown = b->lint.env_unknown;
-        r = strv_copy(&s->env, &b->env);
-        for (size_t i = 0; i < s->config.env.n && r == 0; i++) {
-                const char *kv = s->config.env.v[i], *eq = strchr(kv, '=');
-                AUTO_FREE char *key = mem_strndup(kv, eq ? (size_t)(eq - kv) : strlen(kv));
-
-                r = key ? strv_env_set(&s->env, key, eq ? eq + 1 : "") : BLD_E_NOMEM;
-        }
-        if (r == 0)
-                r = strv_copy(&s->args, &b->args);
-        for (size_t i = 0; i < b->history.n && r == 0; i++) {
+        if (strv_copy(&s->env, &b->env) < 0 || strv_copy(&s->args, &b->args) < 0)
+                return err_nomem(err, "stage");
+        for (size_t i = 0; i < b->history.n; i++) {
                 struct plan_history *h = plan_histories_push(&s->history);
 
                 if (h) {
@@ -650,9 +704,65 @@ static int start_stage(struct plan *p, struct stage *s, struct bld_err *err)
                         h->created_by = mem_strdup(b->history.v[i].created_by);
                 }
                 if (!h || !h->created_by)
-                        r = BLD_E_NOMEM;
+                        return err_nomem(err, "stage");
         }
-        return r < 0 ? err_nomem(err, "stage") : 0;
+        return 0;
+}
+
+/* The last one to build on a stage has its state for nothing: a chain of stages stays linear. */
+static void take_state(struct stage *s, struct stage *b)
+{
+        s->config = b->config;
+        s->env = b->env;
+        s->args = b->args;
+        s->history = b->history;
+        s->env_at = b->env_at;
+        s->config_env_at = b->config_env_at;
+        s->args_at = b->args_at;
+        s->volumes_at = b->volumes_at;
+        s->ports_at = b->ports_at;
+        s->labels_at = b->labels_at;
+        s->nlabels = b->nlabels;
+        img_config_init(&b->config);
+        b->env = b->args = (struct strv){0};
+        b->history = (struct plan_histories){0};
+        b->env_at = b->config_env_at = b->args_at = (struct strv_index){0};
+        b->volumes_at = b->ports_at = (struct strv_index){.whole = true};
+        map_init(&b->labels_at, NULL);
+        b->nlabels = 0;
+}
+
+static int start_from_stage(struct stage *s, struct stage *b, struct bld_err *err)
+{
+        int r = 0;
+
+        if (--b->users == 0)
+                take_state(s, b);
+        else
+                r = copy_state(s, b, err);
+        s->fs = b->fs;
+        s->lint.workdir_set = b->lint.workdir_set;
+        s->lint.env_unknown = b->lint.env_unknown;
+        /* ENV wins over the ARGs that come from below. */
+        for (size_t i = 0; b->env_hidden && i < s->config.env.n && r == 0; i++) {
+                const char *kv = s->config.env.v[i], *eq = strchr(kv, '=');
+                AUTO_FREE char *key = mem_strndup(kv, eq ? (size_t)(eq - kv) : strlen(kv));
+
+                if (!key || strv_index_set(&s->env_at, &s->env, key, eq ? eq + 1 : "") < 0)
+                        r = err_nomem(err, "stage");
+        }
+        return r;
+}
+
+static int start_stage(struct plan *p, struct stage *s, struct bld_err *err)
+{
+        s->config.platform = s->platform;
+        if (s->base_stage)
+                return start_from_stage(s, s->base_stage, err);
+        if (strcmp(s->base, "scratch") != 0)
+                return start_image(p, s, err);
+        s->config.working_dir = mem_strdup("/");
+        return s->config.working_dir ? 0 : err_nomem(err, "image config");
 }
 
 /* PATH goes into the config of every image that lacks one. */
@@ -660,11 +770,12 @@ static int default_path(struct stage *s, struct bld_err *err)
 {
         int r = 0;
 
-        if (strcmp(s->config.platform.os, "windows") == 0 || strv_env_get(&s->config.env, "PATH"))
+        if (strcmp(s->config.platform.os, "windows") == 0 ||
+            strv_index_get(&s->config_env_at, &s->config.env, "PATH"))
                 return 0;
-        r = strv_env_set(&s->config.env, "PATH", DEFAULT_PATH);
+        r = strv_index_set(&s->config_env_at, &s->config.env, "PATH", DEFAULT_PATH);
         if (r == 0)
-                r = strv_env_set(&s->env, "PATH", DEFAULT_PATH);
+                r = strv_index_set(&s->env_at, &s->env, "PATH", DEFAULT_PATH);
         return r < 0 ? err_nomem(err, "environment") : 0;
 }
 
@@ -682,6 +793,22 @@ static int check_trigger(const struct df_instr *in, struct bld_err *err)
         return df_check_instr(in, &at, err);
 }
 
+/* Stages that only a trigger of an image asks for. Their own bases may have such triggers, too. */
+static int plan_late(struct plan *p, size_t before, struct bld_err *err)
+{
+        int r = p->depth < TRIGGER_DEPTH_MAX
+                        ? reach(p, before, err)
+                        : err_set(err, BLD_E_LIMIT,
+                                  "ONBUILD triggers ask for stages more than %d deep",
+                                  TRIGGER_DEPTH_MAX);
+
+        p->depth++;
+        if (r == 0)
+                r = plan_stages(p, before, err);
+        p->depth--;
+        return r;
+}
+
 static int run_trigger(struct plan *p, struct stage *s, const char *text, struct bld_err *err)
 {
         AUTO(df_free_p) struct df_file *f = NULL;
@@ -692,10 +819,11 @@ static int run_trigger(struct plan *p, struct stage *s, const char *text, struct
                 r = check_trigger(&f->v[0], err);
         if (r == 0) {
                 f->v[0].line = f->v[0].end_line = s->from->line;
-                r = reach_instr(p, s, &f->v[0], err);
+                p->last_reached = 0;
+                r = mark_instr(p, s, &f->v[0], err);
         }
-        if (r == 0) /* an image's trigger may be the first to name a stage */
-                r = plan_stages(p, s->index, err);
+        if (r == 0 && p->last_reached) /* a trigger is the first to name a stage */
+                r = plan_late(p, p->last_reached, err);
         if (r == 0)
                 r = plan_instr(p, s, &f->v[0], err);
         return r < 0 ? fail_at(p, s->from, err_wrap(err, r, "ONBUILD %s", text)) : 0;
@@ -750,6 +878,8 @@ static int plan_stage(struct plan *p, struct stage *s, struct bld_err *err)
                         return fail_at(p, &f->v[i], r);
         }
         s->planned = true;
+        if (!s->users)
+                release_state(s);
         return r;
 }
 
@@ -955,10 +1085,14 @@ static int plan_all(struct plan *p, struct bld_err *err)
                 r = check_copies(p, &p->stages[i], err);
         if (r == 0)
                 r = choose_targets(p, wanted, &n, err);
-        for (size_t i = 0; i < n && r == 0; i++)
-                r = reach(p, wanted[i], err);
-        for (size_t i = 0; p->o->all_stages && !p->o->targets->n && i < p->nstages && r == 0; i++)
-                r = reach(p, &p->stages[i], err);
+        for (size_t i = 0; i < n; i++)
+                wanted[i]->users++;
+        for (size_t i = 0; i < n; i++)
+                wanted[i]->reachable = true;
+        for (size_t i = 0; p->o->all_stages && !p->o->targets->n && i < p->nstages; i++)
+                p->stages[i].reachable = true;
+        if (r == 0)
+                r = reach(p, p->nstages, err);
         if (r == 0)
                 r = plan_stages(p, p->nstages, err);
         for (size_t i = 0; i < n && r == 0; i++) {
@@ -979,6 +1113,7 @@ int plan_build(const struct plan_opts *o, struct graph *g, struct df_pos *ret_po
         int r;
 
         memset(ret_pos, 0, sizeof(*ret_pos));
+        map_init(&p.names, namesakes_free);
         r = list_stages(&p, err);
         if (r == 0)
                 r = plan_all(&p, err);
@@ -986,5 +1121,7 @@ int plan_build(const struct plan_opts *o, struct graph *g, struct df_pos *ret_po
                 stage_done(&p.stages[i]);
         free(p.stages);
         strv_done(&p.global);
+        strv_index_done(&p.global_at);
+        map_done(&p.names);
         return r;
 }

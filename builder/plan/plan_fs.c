@@ -242,7 +242,7 @@ static int copy_source(struct plan *p, struct stage *s, const struct df_instr *i
                                          err_set(err, BLD_E_INVALID,
                                                  "\"%s\" cannot be the name of a file", h->name));
                 out->path = mem_strdup(h->name);
-                lint_env_init(&e, &s->env, p->o->lint);
+                lint_env_init(&e, &s->env, &s->env_at, p->o->lint);
                 r = df_expand_heredoc(h, &e.env, &out->data, &out->len, err);
                 lint_undefined(p->o->lint, &s->lint, &e, &s->args);
                 lint_env_done(&e);

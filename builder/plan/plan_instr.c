@@ -10,7 +10,7 @@
 #include "base/err.h"
 #include "base/num.h"
 
-#define HISTORY_MAX (1u << 20)
+#define HISTORY_MAX (16u << 20) /* as large as a file may be */
 
 /* ---- Go's ways of printing lists, which history entries show ---- */
 
@@ -65,6 +65,27 @@ static int expand_pairs(struct plan *p, struct stage *s, const struct df_instr *
         return 0;
 }
 
+static int set_label(struct stage *s, const char *key, const char *value)
+{
+        struct img_kvs *a = &s->config.labels;
+        uintptr_t at;
+        char *text;
+
+        for (; s->nlabels < a->n; s->nlabels++)
+                if (map_set(&s->labels_at, a->v[s->nlabels].key,
+                            (void *)(uintptr_t)(s->nlabels + 1)) < 0)
+                        return BLD_E_NOMEM;
+        at = (uintptr_t)map_get(&s->labels_at, key);
+        if (!at)
+                return img_kvs_add(a, key, value);
+        text = mem_strdup(value);
+        if (!text)
+                return BLD_E_NOMEM;
+        free(a->v[at - 1].value);
+        a->v[at - 1].value = text;
+        return 0;
+}
+
 static int plan_pairs(struct plan *p, struct stage *s, const struct df_instr *in,
                       struct bld_err *err)
 {
@@ -79,15 +100,15 @@ static int plan_pairs(struct plan *p, struct stage *s, const struct df_instr *in
                 lint_pair(p->o->lint, in, keys.v[i]);
                 sb_fmt(&text, " %s=%s", keys.v[i], values.v[i]);
                 if (in->kind == DF_LABEL) {
-                        r = img_kvs_set(&s->config.labels, keys.v[i], values.v[i]);
+                        r = set_label(s, keys.v[i], values.v[i]);
                         continue;
                 }
                 if (!*keys.v[i])
                         return plan_fail(p, &in->pairs[i].pos,
                                          err_set(err, BLD_E_INVALID, "ENV names can not be blank"));
-                r = strv_env_set(&s->config.env, keys.v[i], values.v[i]);
+                r = strv_index_set(&s->config_env_at, &s->config.env, keys.v[i], values.v[i]);
                 if (r == 0)
-                        r = strv_env_set(&s->env, keys.v[i], values.v[i]);
+                        r = strv_index_set(&s->env_at, &s->env, keys.v[i], values.v[i]);
         }
         return r < 0 ? err_nomem(err, "image config") : note(s, &text, err);
 }
@@ -101,7 +122,7 @@ static int arg_value(struct plan *p, struct stage *s, const struct df_pair *d, c
         if (!given && d->value)
                 return plan_expand(p, s, d->value, ret, err);
         if (!given)
-                given = strv_env_get(&p->global, d->key);
+                given = strv_index_get(&p->global_at, &p->global, d->key);
         if (!given)
                 return 0;
         *ret = mem_strdup(given);
@@ -124,12 +145,14 @@ int plan_arg(struct plan *p, struct stage *s, const struct df_instr *in, struct 
                         return plan_fail(p, &d->pos, r);
                 outline_arg(p->o->outline, in, d->key, value,
                             !d->value && !plan_build_arg(p->o, d->key) &&
-                                    strv_env_get(&p->global, d->key));
+                                    strv_index_get(&p->global_at, &p->global, d->key));
                 sb_fmt(&text, " %s", d->key);
                 if (value)
                         sb_fmt(&text, "=%s", value);
-                if ((value && strv_env_set(&s->env, d->key, value) < 0) ||
-                    (!strv_has(&s->args, d->key) && strv_add(&s->args, d->key) < 0))
+                if (value && strv_index_find(&s->config_env_at, &s->config.env, d->key) != SIZE_MAX)
+                        s->env_hidden = true;
+                if ((value && strv_index_set(&s->env_at, &s->env, d->key, value) < 0) ||
+                    strv_index_add(&s->args_at, &s->args, d->key) < 0)
                         return err_nomem(err, "argument");
         }
         return note(s, &text, err);
@@ -264,9 +287,8 @@ static int check_host(const char *host, size_t n, const char *port, uint64_t lo,
 }
 
 struct expose {
-        struct strv *ports; /* of the config */
-        struct map seen;    /* the same, to look up */
-        struct strv shown;  /* as the history tells it, with repeats */
+        struct stage *s;
+        struct strv shown; /* as the history tells it, with repeats */
 };
 
 static int expose_port(struct expose *x, unsigned port, const char *proto)
@@ -276,9 +298,7 @@ static int expose_port(struct expose *x, unsigned port, const char *proto)
         (void)snprintf(text, sizeof(text), "%u/%s", port, proto);
         if (strv_add(&x->shown, text) < 0)
                 return BLD_E_NOMEM;
-        if (map_get(&x->seen, text))
-                return 0;
-        return map_set(&x->seen, text, x) < 0 || strv_add(x->ports, text) < 0 ? BLD_E_NOMEM : 0;
+        return strv_index_add(&x->s->ports_at, &x->s->config.exposed_ports, text);
 }
 
 static int expose_one(struct expose *x, const char *spec, struct bld_err *err)
@@ -319,10 +339,6 @@ static int expose_all(struct plan *p, const struct strv *specs, struct expose *x
 {
         int r = 0;
 
-        for (size_t i = 0; i < x->ports->n && r == 0; i++)
-                r = map_set(&x->seen, x->ports->v[i], x);
-        if (r < 0)
-                return err_nomem(err, "image config");
         for (size_t i = 0; i < specs->n && r == 0; i++) {
                 lint_expose(p->o->lint, specs->v[i]);
                 r = expose_one(x, specs->v[i], err);
@@ -333,28 +349,27 @@ static int expose_all(struct plan *p, const struct strv *specs, struct expose *x
 static int plan_expose(struct plan *p, struct stage *s, const struct df_instr *in,
                        struct bld_err *err)
 {
-        struct df_env env = {.get = df_env_strv, .user = &s->env};
+        struct lint_env e;
         AUTO_STRV struct strv ports = {0}, sorted = {0};
         AUTO_SB struct sb text = SB_INIT(HISTORY_MAX);
-        struct expose x = {.ports = &s->config.exposed_ports};
+        struct expose x = {.s = s};
         int r = 0;
 
         for (size_t i = 0; i < in->nargs; i++)
                 if (strv_add(&sorted, in->args[i].text) < 0)
                         return err_nomem(err, "image config");
         strv_sort(&sorted);
+        lint_env_init(&e, &s->env, &s->env_at, false);
         for (size_t i = 0; i < sorted.n && r == 0; i++)
-                r = df_expand_words(sorted.v[i], p->o->file->escape, &env, &ports, err);
+                r = df_expand_words(sorted.v[i], p->o->file->escape, &e.env, &ports, err);
         if (r < 0)
                 return r;
-        map_init(&x.seen, NULL);
         r = expose_all(p, &ports, &x, err);
         if (r == 0) {
                 sb_str(&text, "EXPOSE ");
                 go_list(&text, &x.shown, false);
                 r = note(s, &text, err);
         }
-        map_done(&x.seen);
         strv_done(&x.shown);
         return r;
 }
@@ -377,7 +392,7 @@ static int plan_volume(struct plan *p, struct stage *s, const struct df_instr *i
                 if (r < 0)
                         return plan_fail(p, &in->args[i].pos, r);
                 if (strv_add(&paths, path) < 0 ||
-                    (!strv_has(&s->config.volumes, path) && strv_add(&s->config.volumes, path) < 0))
+                    strv_index_add(&s->volumes_at, &s->config.volumes, path) < 0)
                         return err_nomem(err, "image config");
         }
         sb_str(&text, "VOLUME ");

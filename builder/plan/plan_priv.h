@@ -3,6 +3,7 @@
 #ifndef BUILDER_PLAN_PRIV_H
 #define BUILDER_PLAN_PRIV_H
 
+#include "base/strv_index.h"
 #include "builder/graph/graph_priv.h"
 #include "builder/plan/lint_priv.h"
 #include "builder/plan/outline_priv.h"
@@ -71,16 +72,21 @@ struct stage {
         struct stage *base_stage;
         struct img_platform platform;
         bool platform_given;
-        bool reachable, planned, no_cache;
+        bool reachable, scanned, planned, no_cache;
+        size_t users; /* stages that still are to begin with its state, and the target */
         unsigned fs_steps, fs_total; /* N and M of "N/M" */
 
         /* State while, and after, its instructions are dispatched. */
         struct img_config config;
         struct strv env;  /* build environment: ENV and ARG */
         struct strv args; /* declared ARG names, in order */
+        struct strv_index env_at, config_env_at, args_at, volumes_at, ports_at;
+        struct map labels_at; /* key -> position + 1 */
+        size_t nlabels;       /* labels that are in it */
         struct plan_histories history;
         struct vertex *fs;
         bool cmd_seen;
+        bool env_hidden; /* an ARG has the name of an ENV: they differ */
         struct lint_stage lint;
         struct strv from_args; /* variables its FROM line uses */
 };
@@ -90,7 +96,11 @@ struct plan {
         struct graph *g;
         struct stage *stages;
         size_t nstages;
-        struct strv global; /* environment of FROM lines */
+        struct map names;    /* -> the stages of that name */
+        size_t last_reached; /* 1 + index of the last stage that became reachable; 0: none */
+        unsigned depth;      /* of stages that triggers ask for */
+        struct strv global;  /* environment of FROM lines */
+        struct strv_index global_at;
         struct df_pos *pos; /* where the failure stands */
 };
 

@@ -185,13 +185,13 @@ static int run_words(struct stage *s, const struct df_instr *in, struct vx_run *
         return r;
 }
 
-static void run_text(const struct stage *s, const struct vx_run *run, struct sb *out)
+static void run_text(struct stage *s, const struct vx_run *run, struct sb *out)
 {
         sb_str(out, "RUN ");
         if (s->args.n) {
                 sb_fmt(out, "|%zu ", s->args.n);
                 for (size_t i = 0; i < s->args.n; i++) {
-                        const char *v = strv_env_get(&s->env, s->args.v[i]);
+                        const char *v = strv_index_get(&s->env_at, &s->env, s->args.v[i]);
 
                         sb_fmt(out, "%s=%s ", s->args.v[i], v ? v : "");
                 }

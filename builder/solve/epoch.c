@@ -127,10 +127,28 @@ static int named_age(const struct build *b, struct resolver *x, const char *name
 
 /* ---- a stage that is one download ---- */
 
-static int set_args(const struct plan_opts *o, const struct df_instr *in, struct strv *env,
+struct scope {
+        struct strv env;
+        struct strv_index at;
+};
+
+static void scope_done(struct scope *s)
+{
+        strv_done(&s->env);
+        strv_index_done(&s->at);
+}
+
+static const char *scope_get(void *user, const char *name)
+{
+        struct scope *s = user;
+
+        return strv_index_get(&s->at, &s->env, name);
+}
+
+static int set_args(const struct plan_opts *o, const struct df_instr *in, struct scope *s,
                     struct bld_err *err)
 {
-        const struct df_env e = {.get = df_env_strv, .user = env};
+        const struct df_env e = {.get = scope_get, .user = s};
 
         for (size_t i = 0; i < in->npairs; i++) {
                 const char *given = plan_build_arg(o, in->pairs[i].key);
@@ -141,7 +159,7 @@ static int set_args(const struct plan_opts *o, const struct df_instr *in, struct
                         r = df_expand_word(in->pairs[i].value, o->file->escape, &e, &value, err);
                 if (r < 0)
                         return r;
-                if (value && strv_env_set(env, in->pairs[i].key, value) < 0)
+                if (value && strv_index_set(&s->at, &s->env, in->pairs[i].key, value) < 0)
                         return err_nomem(err, "arguments");
         }
         return 0;
@@ -152,8 +170,8 @@ static int set_args(const struct plan_opts *o, const struct df_instr *in, struct
 static int lone_add(const struct plan_opts *o, size_t from, char **ret, struct bld_err *err)
 {
         const struct df_file *f = o->file;
-        AUTO_STRV struct strv env = {0};
-        const struct df_env e = {.get = df_env_strv, .user = &env};
+        AUTO(scope_done) struct scope scope = {.env = {0}};
+        const struct df_env e = {.get = scope_get, .user = &scope};
         const struct df_instr *add = NULL;
         struct giturl u = {0};
         int r = 0;
@@ -161,10 +179,10 @@ static int lone_add(const struct plan_opts *o, size_t from, char **ret, struct b
         if (strcmp(f->v[from].args[0].text, "scratch") != 0)
                 return 0;
         for (size_t i = 0; i < f->n && f->v[i].kind == DF_ARG && r == 0; i++)
-                r = set_args(o, &f->v[i], &env, err);
+                r = set_args(o, &f->v[i], &scope, err);
         for (size_t i = from + 1; i < f->n && f->v[i].kind != DF_FROM && r == 0; i++) {
                 if (f->v[i].kind == DF_ARG) {
-                        r = add ? 0 : set_args(o, &f->v[i], &env, err);
+                        r = add ? 0 : set_args(o, &f->v[i], &scope, err);
                         continue;
                 }
                 if (f->v[i].kind != DF_ADD || add || f->v[i].nargs != 2 || f->v[i].nheredocs)
@@ -208,17 +226,17 @@ static int stage_age(const struct build *b, const struct plan_opts *o, const cha
 static int from_default(const struct plan_opts *o, char **ret, struct bld_err *err)
 {
         const struct df_file *f = o->file;
-        AUTO_STRV struct strv env = {0};
+        AUTO(scope_done) struct scope scope = {.env = {0}};
         const char *value;
         int r = 0;
 
         for (size_t i = 0; i < f->n && f->v[i].kind == DF_ARG && r == 0; i++)
-                r = set_args(o, &f->v[i], &env, err);
+                r = set_args(o, &f->v[i], &scope, err);
         if (r < 0) { /* the plan meets it again, and knows where it stands */
                 err_clear(err);
                 return 0;
         }
-        value = strv_env_get(&env, "SOURCE_DATE_EPOCH");
+        value = scope_get(&scope, "SOURCE_DATE_EPOCH");
         *ret = value ? mem_strdup(value) : NULL;
         return value && !*ret ? err_nomem(err, "SOURCE_DATE_EPOCH") : 0;
 }

@@ -132,6 +132,40 @@ debug() {
 	has "$D/err" 'line 2'
 }
 
+# Sizes that people generate: nothing here may need a stack, or memory, that grows with their square.
+large() {
+	{
+		echo 'FROM scratch AS s0'
+		for i in $(seq 30000); do printf 'FROM s%d AS s%d\nENV V%d=$V%d\n' $((i - 1)) "$i" $((i % 500)) $((i % 7)); done
+	} >chain
+	bld debug config chain
+	jq -e '.targets[0] | (.image.config.Env | length) == 501 and (.history | length) == 30000' "$D/out"
+	{
+		echo 'FROM scratch'
+		for i in $(seq 20000); do printf 'ENV E%d=1\nARG A%d=1\nLABEL l%d=1\n' "$i" "$i" "$i"; done
+		echo 'EXPOSE 1-65535'
+	} >pairs
+	bld debug config pairs
+	jq -e '.targets[0].image.config | (.Env | length) == 20001 and (.Labels | length) == 20000 and
+		(.ExposedPorts | length) == 65535' "$D/out"
+	{
+		echo 'FROM scratch AS s0'
+		for i in $(seq 30000); do printf 'FROM scratch AS s%d\nCOPY --from=s%d / /\n' "$i" $((i - 1)); done
+	} >copies
+	bld debug key copies
+	same 30000 "$(jq '.vertices | length' "$D/out")"
+	{
+		echo 'FROM scratch'
+		printf 'ENV'
+		for i in $(seq 2000); do printf ' a%d=$u%d \\\n' "$i" "$i"; done
+		echo ' z=1'
+	} >undefined
+	mkdir ctx
+	want 1 "$BLD" check -f undefined ctx
+	has "$D/out" '^     \| \.\.\. to line 2002$'
+}
+
+t "large files" large
 t "bld debug graph, key, config" debug
 t "frontends that are built in, and others" frontends
 t "platforms said twice; an index of one" platforms

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "base/map.h"
+#include "base/strv_index.h"
 
 static unsigned freed;
 
@@ -89,12 +90,53 @@ static void hashes(void **state)
         assert_true(hash64("", 0) != hash64("\0", 1));
 }
 
+/* A list with an index answers as the list alone does, small or large, also after foreign changes.
+ */
+static void indexed(void **state)
+{
+        static const char *const values[] = {"", "1", "a=b", "x y"};
+        struct strv_index at = {.n = 0}, whole = {.whole = true};
+        struct strv a = {.v = NULL}, b = {.v = NULL}, set = {.v = NULL};
+        unsigned seed = 7;
+
+        (void)state;
+        for (unsigned i = 0; i < 3000; i++) {
+                char key[16];
+                const char *v = values[i % ARRAY_LEN(values)];
+
+                seed = seed * 1103515245 + 12345;
+                (void)snprintf(key, sizeof(key), "k%u", (seed >> 16) % (i < 1000 ? 20 : 700));
+                if (i % 100 == 99) { /* an entry that the index did not see coming */
+                        assert_int_equal(strv_addf(&a, "%s=late", key), 0);
+                        assert_int_equal(strv_addf(&b, "%s=late", key), 0);
+                } else {
+                        assert_int_equal(strv_index_set(&at, &a, key, v), 0);
+                        assert_int_equal(strv_env_set(&b, key, v), 0);
+                }
+                assert_string_equal(strv_index_get(&at, &a, key), strv_env_get(&b, key));
+                assert_null(strv_index_get(&at, &a, "k"));
+                assert_int_equal(strv_index_add(&whole, &set, a.v[a.n - 1]), 0);
+                assert_true(strv_has(&set, a.v[a.n - 1]));
+        }
+        assert_int_equal(a.n, b.n);
+        for (size_t i = 0; i < a.n; i++)
+                assert_string_equal(a.v[i], b.v[i]);
+        for (size_t i = 0; i < set.n; i++)
+                assert_int_equal(strv_index_find(&whole, &set, set.v[i]), i);
+        strv_index_done(&at);
+        strv_index_done(&whole);
+        strv_done(&a);
+        strv_done(&b);
+        strv_done(&set);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(basics),
                 cmocka_unit_test(many),
                 cmocka_unit_test(hashes),
+                cmocka_unit_test(indexed),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
