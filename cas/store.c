@@ -52,11 +52,11 @@ bool cas_valid_name(const char *s)
 int cas_sync_dir(struct cas *c, const char *dir, struct bld_err *err)
 {
         AUTO_FD int fd = sys_openat(c->root_fd, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+        bool top = strcmp(dir, ".") == 0;
 
-        if (fd < 0)
-                return err_sys(err, errno, "open folder %s/%s", c->root, dir);
-        if (sys_fsync(fd) < 0)
-                return err_sys(err, errno, "sync folder %s/%s", c->root, dir);
+        if (fd < 0 || sys_fsync(fd) < 0)
+                return err_sys(err, errno, "%s folder %s%s%s", fd < 0 ? "open" : "sync", c->root,
+                               top ? "" : "/", top ? "" : dir);
         return 0;
 }
 

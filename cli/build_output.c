@@ -208,7 +208,12 @@ int build_failure(const struct build_report *b, const struct bld_err *err)
                 .tail = b->in->view == VIEW_PLAIN ? 6 : TAIL_LINES,
         };
         AUTO_SB struct sb out = SB_INIT(1u << 20);
+        struct bld_err full = BLD_ERR_INIT;
 
+        if (report_is_full(err)) {
+                report_full(b->c, err, place->step, &full);
+                rep.err = &full;
+        }
         if (place->run_status)
                 rep.step = steps_find(b->steps, place->step);
         if (b->c->json_log || b->in->view == VIEW_RAWJSON)

@@ -144,6 +144,12 @@ static int run_command(struct cli *c, const struct cli_cmd *cmd, struct cli_comm
         if (cmd->init)
                 cmd->init(args);
         r = run_parsed(c, cmd, argc, argv, args, err);
+        if (r < 0 && report_is_full(err)) {
+                struct bld_err full = BLD_ERR_INIT;
+
+                report_full(c, err, NULL, &full);
+                *err = full;
+        }
         cli_close(c); /* before the strings it borrows go */
         free_lists(cmd->opts, args);
         /* Lists of the common part: taken over from `o`, freed here once. */

@@ -15,6 +15,8 @@
 #include "cli/steps.h"
 #include "cli/term.h"
 
+struct cli;
+
 struct report {
         const struct bld_err *err;
         const struct bld_place *place; /* NULL: none */
@@ -27,6 +29,10 @@ struct report {
 void report_format(const struct term *t, const struct report *r, struct sb *out);
 /* The same as one JSON object, for --log-format json. */
 void report_json(const struct report *r, struct sb *out);
+/* A full disk: the same error with what takes the room and how to get some. step: "deps 4/4" or
+ * NULL. While the session is open; it walks the store. */
+bool report_is_full(const struct bld_err *err);
+void report_full(struct cli *c, const struct bld_err *from, const char *step, struct bld_err *ret);
 /* First line of a message, and its length. */
 size_t report_what(const struct bld_err *err);
 

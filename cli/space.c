@@ -79,5 +79,6 @@ int cli_space_limits(struct cli *c, const char *max_used, const char *min_free,
                 r = err_set(err, BLD_E_USAGE,
                             "BLD_CACHE_KEEP takes a duration like 14d, not \"%.100s\"", keep);
         o->cache_keep_sec = ns / 1000000000;
+        o->cache_note = max_used || getenv("BLD_CACHE_MAX_SIZE"); /* a default is not insisted on */
         return r;
 }

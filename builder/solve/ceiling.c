@@ -79,6 +79,6 @@ void ceiling_after_build(struct build *b)
         if (room.min_free_bytes && cas_is_over(b->c->cas, 0, room.min_free_bytes, NULL) == 1)
                 (void)collect(b, &room, &res);
         if (most.max_used_bytes && cas_is_over(b->c->cas, most.max_used_bytes, 0, NULL) == 1 &&
-            collect(b, &most, &res) == 0 && res.over_bytes)
+            collect(b, &most, &res) == 0 && res.over_bytes && bo->cache_note)
                 over(b, res.over_bytes);
 }

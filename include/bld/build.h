@@ -84,6 +84,7 @@ struct bld_build_opts {
         uint64_t cache_max_bytes, cache_min_free_bytes;
         uint64_t cache_floor_bytes; /* of the store, which min_free does not take */
         int64_t cache_keep_sec;     /* what was not used for so long goes in any case */
+        bool cache_note;            /* say so when named images alone exceed the limits */
         struct bld_list ulimits;    /* "NAME=SOFT[:HARD]" */
         struct bld_list resources;  /* "memory=2g", "cpus=1.5", ...: limits of each RUN */
         const char *cgroup_parent;  /* where the steps' groups are made; NULL: below our own */

@@ -1,0 +1,210 @@
+#!/usr/bin/env python3
+"""faults.py fail|power PRELOAD START COMMAND...
+
+fail: runs COMMAND on copies of the store START ($BLD_ROOT is the place of the copy), with the first, second, ... call
+that changes the disk failing: a full disk, which stays full, and an I/O error, which comes once. Each time it must end
+with one clear error, or well where what failed is not needed; the store must be whole; the next run must succeed.
+
+power: runs COMMAND once, watched, and then looks at what a disk may hold when the power goes after each of its changes:
+nothing that was not synced; all names, but of files only what was synced; and mixtures. Each must be a whole store with
+all names of START (AGAIN=6: the command takes names away), and the command must succeed on it. When the command has
+ended, its names must be on the disk."""
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+
+from layout import check
+
+ROOT = os.environ["BLD_ROOT"]
+AGAIN = {0, int(os.environ.get("AGAIN", "0"))}  # how a second run may end
+
+
+def copy(start):
+    shutil.rmtree(ROOT, ignore_errors=True)
+    shutil.copytree(start, ROOT, symlinks=True)
+
+
+def run(command, **env):
+    more = {k: str(v) for k, v in env.items()}
+    return subprocess.run(command, env={**os.environ, **more}, stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, timeout=60, check=False)
+
+
+def judge(kind, done):
+    """What is wrong with the way it ended."""
+    lines = done.stderr.splitlines()
+    errors = [s for s in lines if s.startswith("error: ")]
+    if done.returncode == 0:
+        return "an error, but exit 0" if errors else None
+    if len(errors) != 1 or re.search(r"\.$", errors[0]):
+        return "no single well-formed error"
+    want, text = {"ENOSPC": (8, "error: no space left"), "EIO": (1, "error: ")}[kind]
+    if done.returncode != want:
+        return f"exit {done.returncode}, not {want}"
+    if not errors[0].startswith(text) or (kind == "EIO" and "Input/output error" not in errors[0]):
+        return f"the error does not say {kind}"
+    return None
+
+
+def every(preload, start, command):
+    layer = {"LD_PRELOAD": preload, "FAULT_ROOT": ROOT}
+    count = ROOT + ".count"
+    copy(start)
+    done = run(command, FAULT_COUNT=count, **layer)
+    if done.returncode:
+        sys.exit(f"without a fault: exit {done.returncode}\n{done.stderr}")
+    with open(count, encoding="ascii") as f:
+        calls = int(f.read())
+    print(f"{calls} calls that can fail: {' '.join(command[1:3])}", flush=True)
+    if calls < 3:
+        sys.exit("too few")
+    harmless = 0
+    for kind, more in (("ENOSPC", {"FAULT_STICKY": 1}), ("EIO", {})):
+        for n in range(1, calls + 1):
+            copy(start)
+            done = run(command, FAULT_AT=n, FAULT_ERRNO=kind, **more, **layer)
+            bad = [judge(kind, done)]
+            harmless += done.returncode == 0
+            bad += check(ROOT)
+            again = run(command)
+            if again.returncode not in AGAIN:
+                bad.append(f"the next run: exit {again.returncode}\n{again.stderr}")
+            bad += check(ROOT)
+            bad += [f"tmp/{s} is left" for s in os.listdir(ROOT + "/tmp")]
+            bad = [s for s in bad if s]
+            if bad:
+                sys.exit(f"call {n} fails with {kind}: " + "\n".join(bad) + "\n--- stderr\n" + done.stderr)
+    print(f"harmless: {harmless}")
+
+
+# ---- power cuts ----
+
+class Node:
+    """A file or folder. names: as the running system sees it; kept: as the disk has it; pending: changes since."""
+
+    def __init__(self, is_dir, content=None):
+        self.names, self.kept, self.pending = ({}, {}, []) if is_dir else (None, None, None)
+        self.content = content  # path of what was synced last; None: nothing
+
+    def set(self, name, node):
+        self.pending.append((name, node))
+        put(self.names, name, node)
+
+    def sync(self):
+        for name, node in self.pending:
+            put(self.kept, name, node)
+        self.pending = []
+
+
+def put(names, name, node):
+    if node is None:
+        names.pop(name, None)
+    else:
+        names[name] = node
+
+
+class Disk:
+    def __init__(self, start, watched):
+        self.by_ino = {}
+        self.top = self.load(start, watched)
+
+    def load(self, path, live):
+        """What was there before, all of it synced. live: where the inode numbers are those of the log."""
+        node = Node(os.path.isdir(path), path)
+        self.by_ino[os.lstat(live).st_ino] = node
+        for name in os.listdir(path) if node.names is not None else []:
+            node.names[name] = node.kept[name] = self.load(f"{path}/{name}", f"{live}/{name}")
+        return node
+
+    def folder(self, path):
+        node = self.top
+        for part in path.split("/")[:-1]:
+            node = node.names[part]
+        return node
+
+    def apply(self, op, ino, a, b, content):
+        if op in ("create", "mkdir"):
+            node = self.by_ino[ino] = Node(op == "mkdir")
+            self.folder(a).set(os.path.basename(a), node)
+        elif op == "rename":
+            node = self.folder(a).names[os.path.basename(a)]
+            self.folder(b).set(os.path.basename(b), node)
+            self.folder(a).set(os.path.basename(a), None)
+        elif op == "unlink":
+            self.folder(a).set(os.path.basename(a), None)
+        elif op == "fsync":
+            self.by_ino[ino].content = content
+        elif op == "syncdir":
+            self.by_ino[ino].sync()
+
+    def write(self, node, path, how):
+        """how(node): how many of a folder's pending changes reached the disk."""
+        if node.names is None:
+            if node.content:
+                shutil.copyfile(node.content, path)
+            else:
+                open(path, "wb").close()
+            return
+        os.makedirs(path)
+        names = dict(node.kept)
+        for name, child in node.pending[:how(node)]:
+            put(names, name, child)
+        for name, child in names.items():
+            # what is bound to the boot belongs to another one after a power cut
+            self.write(child, f"{path}/{re.sub('@[0-9a-f]{32}$', '@' + '0' * 32, name)}", how)
+
+
+def tags(root):
+    try:
+        with open(root + "/index.json", encoding="utf-8") as f:
+            return {d["annotations"].get("io.containerd.image.name") for d in json.load(f)["manifests"]}
+    except FileNotFoundError:
+        return set()
+
+
+def power(preload, start, command):
+    log, state = ROOT + ".log", ROOT
+    watched = ROOT + ".watched"
+    shutil.rmtree(log, ignore_errors=True)
+    shutil.rmtree(watched, ignore_errors=True)
+    os.mkdir(log)
+    copy(start)
+    os.rename(ROOT, watched)
+    disk = Disk(start, watched)
+    done = run(command, LD_PRELOAD=preload, FAULT_ROOT=watched, FAULT_LOG=log, BLD_ROOT=watched)
+    if done.returncode:
+        sys.exit(f"without a fault: exit {done.returncode}\n{done.stderr}")
+    with open(log + "/log", encoding="utf-8") as f:
+        changes = [line.rstrip("\n").split("\t") for line in f]
+    print(f"{len(changes)} changes: {' '.join(command[1:3])}", flush=True)
+    if not any(op == "syncdir" for op, _, _, _ in changes):
+        sys.exit("nothing was synced")
+    before, after = tags(start), tags(watched)
+    dice = random.Random(1)
+    for i, (op, ino, a, b) in enumerate(changes):
+        disk.apply(op, int(ino), a, b, f"{log}/{i}")
+        for kind, how in (("nothing unsynced", lambda n: 0), ("all names", lambda n: len(n.pending)),
+                          ("some names", lambda n: dice.randint(0, len(n.pending)))):
+            shutil.rmtree(state, ignore_errors=True)
+            disk.write(disk.top, state, how)
+            bad = check(state)
+            missing = (before & after) - tags(state)
+            if missing:
+                bad.append(f"lost the names {missing}")
+            if i + 1 == len(changes) and kind == "nothing unsynced" and tags(state) != after:
+                bad.append(f"it ended, yet the disk says {tags(state)}, not {after}")
+            if not bad and (i % 8 == 0 or i + 1 == len(changes)):
+                again = run(command)
+                if again.returncode not in AGAIN:
+                    bad.append(f"the next run: exit {again.returncode}\n{again.stderr}")
+                bad += check(state)
+            if bad:
+                sys.exit(f"power goes after change {i} ({op} {a} {b}), {kind}: " + "\n".join(bad))
+
+
+if __name__ == "__main__":
+    {"fail": every, "power": power}[sys.argv[1]](sys.argv[2], sys.argv[3], sys.argv[4:])
