@@ -60,6 +60,10 @@ int bd_image_find(struct bd_ctx *c, const char *name, struct img_desc *ret, char
 
 /* ---- registry <-> store (fetch.c, push.c) ---- */
 
+/* After a failure (r < 0) over this blob: if it is damaged, that is the error, and it is moved
+ * aside, so that it is fetched or made again. */
+int bd_blame_blob(struct bd_ctx *c, const struct digest *d, int r, struct bld_err *err);
+
 /* Resolve a reference in its registry and bring manifest and config (not the layers) into the
  * store. ret->source is set. NOT_FOUND (exit 6), DENIED (5), NETWORK (7). *ret_root, if wanted, is
  * the descriptor the reference itself named (an index, perhaps). */

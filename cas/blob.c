@@ -176,6 +176,38 @@ static int reuse(struct cas *c, const struct digest *d, uint64_t size, struct bl
         return r < 0 ? r : lease_present(c, d, size, err);
 }
 
+/* Are these the bytes that are stored? What we have in hand was just hashed, what is there long
+ * ago. */
+static bool holds(struct cas *c, const struct digest *d, const void *p, size_t n)
+{
+        AUTO_SB struct sb text = SB_INIT(n + 1);
+        AUTO_FD int fd = -1;
+
+        return cas_blob_open(c, d, &fd, NULL) == 0 && fd_read_all(fd, &text, "a blob", NULL) == 0 &&
+               text.len == n && (n == 0 || memcmp(text.buf, p, n) == 0);
+}
+
+/* The same of a file; true when it cannot be told, too. */
+static bool same_bytes(struct cas *c, const struct digest *d, int fd)
+{
+        AUTO_FREE unsigned char *buf = mem_alloc(2 * (size_t)COPY_SIZE);
+        AUTO_FD int have = -1;
+        int64_t off = 0;
+
+        if (!buf || cas_blob_open(c, d, &have, NULL) < 0)
+                return true;
+        for (;;) {
+                ssize_t k = sys_pread(fd, buf, COPY_SIZE, off), stored;
+
+                if (k <= 0)
+                        return true;
+                stored = sys_pread(have, buf + COPY_SIZE, (size_t)k, off);
+                if (stored < k || memcmp(buf, buf + COPY_SIZE, (size_t)k) != 0)
+                        return false;
+                off += k;
+        }
+}
+
 int cas_blob_put(struct cas *c, const void *p, size_t n, struct digest *ret, struct bld_err *err)
 {
         AUTO(cas_writer_free_p) struct cas_writer *w = NULL;
@@ -184,10 +216,11 @@ int cas_blob_put(struct cas *c, const void *p, size_t n, struct digest *ret, str
 
         digest_of(p, n, &d);
         r = reuse(c, &d, n, err); /* an unchanged build writes nothing */
-        if (r != 0) {
-                if (r == 1)
-                        *ret = d;
-                return MIN(r, 0);
+        if (r < 0)
+                return r;
+        if (r == 1 && holds(c, &d, p, n)) {
+                *ret = d;
+                return 0;
         }
         r = cas_writer_open(c, &w, err);
         if (r == 0)
@@ -304,14 +337,14 @@ static int check_expected(struct cas_writer *w, const struct digest *expect, uin
 
 /* Under the shared lock, leased by this process: the collector cannot take it before whoever asked
  * for it has written his own lease or reference. */
-static int publish(struct cas_writer *w, const struct digest *d, struct bld_err *err)
+static int publish(struct cas_writer *w, const struct digest *d, bool replace, struct bld_err *err)
 {
         struct cas *c = w->c;
         AUTO_FD int lock = -1;
         char path[CAS_BLOB_PATH_MAX], name[DIGEST_STR_MAX];
         int r = cas_store_lock(c, LOCK_SH, &lock, err);
 
-        if (r == 0)
+        if (r == 0 && !replace)
                 r = lease_present(c, d, w->size, err);
         if (r != 0)
                 return MIN(r, 0); /* somebody was faster: ours is removed with the writer */
@@ -320,7 +353,7 @@ static int publish(struct cas_writer *w, const struct digest *d, struct bld_err 
         r = cas_own_lease_add(c, 'b', name, err);
         if (r < 0)
                 return r;
-        /* one of another size is damaged: replaced by this verified one */
+        /* one of another size or content is damaged: replaced by this verified one */
         if (sys_rename(c->tmp_fd, w->name, c->root_fd, path) < 0)
                 return err_sys(err, errno, "publish %s/%s", c->root, path);
         w->name[0] = '\0';
@@ -339,6 +372,7 @@ int cas_writer_commit(struct cas_writer *w, const struct digest *expect, uint64_
 {
         char folder[32];
         struct digest have;
+        bool replace;
         int r;
 
         if (w->fd < 0)
@@ -346,7 +380,8 @@ int cas_writer_commit(struct cas_writer *w, const struct digest *expect, uint64_
         r = check_expected(w, expect, expect_size, &have, err);
         if (r == 0)
                 r = reuse(w->c, &have, w->size, err);
-        if (r != 0) {
+        replace = r == 1 && !same_bytes(w->c, &have, w->fd);
+        if (r != 0 && !replace) {
                 fd_close(&w->fd);
                 if (r == 1)
                         *ret = have;
@@ -362,7 +397,7 @@ int cas_writer_commit(struct cas_writer *w, const struct digest *expect, uint64_
                 if (r < 0)
                         return r;
         }
-        r = publish(w, &have, err);
+        r = publish(w, &have, replace, err);
         if (r < 0)
                 return r;
         r = have.algo == DIGEST_SHA256 ? sync_blobs(w->c, folder, err)

@@ -39,12 +39,14 @@ static int list_names(int fd, struct strv *ret, struct bld_err *err)
 int cas_names(struct cas *c, const char *dir, struct strv *ret, struct bld_err *err)
 {
         int fd = sys_openat(c->root_fd, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW, 0);
+        bool top = strcmp(dir, ".") == 0;
         int r;
 
         if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
                 return 0;
         if (fd < 0)
-                return err_sys(err, errno, "open folder %s/%s", c->root, dir);
+                return err_sys(err, errno, "open folder %s%s%s", c->root, top ? "" : "/",
+                               top ? "" : dir);
         r = list_names(fd, ret, err);
         strv_sort(ret);
         return err_wrap(err, r, "%s/%s", c->root, dir);

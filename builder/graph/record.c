@@ -85,6 +85,18 @@ static int layer_decode(const struct js *j, struct bd_layer *l, struct bld_err *
         return r;
 }
 
+/* One that was cut short is no layer: moved aside, as if it had never been there. */
+static int whole(struct bd_ctx *c, const struct img_desc *d, struct bld_err *err)
+{
+        uint64_t size = 0;
+        int r = cas_blob_stat(c->cas, &d->digest, &size, err);
+
+        if (r <= 0 || size == d->size)
+                return r;
+        (void)!cas_blob_verify(c->cas, &d->digest, NULL);
+        return 0;
+}
+
 /* Every layer must be here, or known to be had from somewhere. */
 static int layers_usable(struct bd_ctx *c, struct cas_build *build, const struct bd_layers *layers,
                          struct bld_err *err)
@@ -95,6 +107,8 @@ static int layers_usable(struct bd_ctx *c, struct cas_build *build, const struct
                 int r = build ? cas_lease_blob(build, &l->desc.digest, err)
                               : cas_blob_stat(c->cas, &l->desc.digest, &size, err);
 
+                if (r == 1)
+                        r = whole(c, &l->desc, err);
                 if (r < 0)
                         return r;
                 if (r == 0 && !l->source.domain)

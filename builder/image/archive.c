@@ -327,9 +327,12 @@ static int put_blob(struct archive *a, const struct img_desc *d, struct bld_err 
                              .mtime_ns = a->mtime_ns};
         AUTO_FD int fd = -1;
         uint64_t left = d->size;
+        struct digest have;
+        struct hasher h;
         int r = cas_blob_open(a->c->cas, &d->digest, &fd, err);
 
         bd_blob_path(&d->digest, path);
+        hasher_init(&h, d->digest.algo);
         if (r == 0)
                 r = ly_writer_entry(a->w, &e, err);
         while (r == 0 && left > 0) {
@@ -339,9 +342,13 @@ static int put_blob(struct archive *a, const struct img_desc *d, struct bld_err 
                         return err_sys(err, errno, "read %s", path);
                 if (k == 0)
                         return err_set(err, BLD_E_CORRUPT, "%s of the store is cut short", path);
+                hasher_add(&h, a->buf, (size_t)k);
                 r = ly_writer_data(a->w, a->buf, (size_t)k, err);
                 left -= (uint64_t)k;
         }
+        hasher_end(&h, &have);
+        if (r == 0 && !digest_eq(&have, &d->digest)) /* says so, and moves it aside */
+                r = cas_blob_verify(a->c->cas, &d->digest, err);
         return r;
 }
 

@@ -73,8 +73,10 @@ static int write_blob(struct bd_ctx *c, int dir, const struct img_desc *d, const
         AUTO_FD int from = -1;
         AUTO_FD int to = -1;
         struct stat st;
-        int r = cas_blob_open(c->cas, &d->digest, &from, err);
+        int r = cas_blob_verify(c->cas, &d->digest, err); /* nothing damaged leaves the store */
 
+        if (r == 0)
+                r = cas_blob_open(c->cas, &d->digest, &from, err);
         if (r < 0)
                 return r;
         to = sys_openat(dir, tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);

@@ -185,6 +185,29 @@ int bd_fetch_missing(struct bd_ctx *c, const struct img_descs *blobs, const stru
         return r;
 }
 
+/* Who pulls by name wants a whole image: what is there already is hashed again, and what is damaged
+ * is moved aside, to be fetched. */
+static int verify_one(void *user, size_t i, const atomic_bool *stop, struct bld_err *err)
+{
+        struct fetch_many *m = user;
+        const struct img_desc *d = &m->blobs->v[i];
+        uint64_t size;
+
+        (void)stop;
+        if (present(m->c, d, NULL) == 1 && cas_blob_verify(m->c->cas, &d->digest, NULL) < 0 &&
+            cas_blob_stat(m->c->cas, &d->digest, &size, NULL) == 1)
+                return err_set(err, BLD_E_CORRUPT, "a damaged blob cannot be replaced in %s",
+                               cas_root(m->c->cas));
+        return cancel_check(m->c->cancel, err);
+}
+
+static int drop_damaged(struct bd_ctx *c, const struct img_descs *blobs, struct bld_err *err)
+{
+        struct fetch_many m = {.c = c, .blobs = blobs};
+
+        return bd_par_run(blobs->n, FETCH_THREADS, verify_one, &m, err);
+}
+
 int bd_fetch_layers(struct bd_ctx *c, const struct bd_image *im, bd_progress_fn progress,
                     void *user, struct bld_err *err)
 {
@@ -368,8 +391,12 @@ static int complete(struct bd_ctx *c, const struct img_ref *ref, const struct sb
         if (r == 0 && m.config.size > IMG_CONFIG_MAX)
                 r = err_set(err, BLD_E_LIMIT, "the image's config is larger than %u bytes",
                             IMG_CONFIG_MAX);
-        if (r == 0 && img_mt_is_config(m.config.media_type))
+        if (r == 0 && img_mt_is_config(m.config.media_type)) {
                 r = bd_fetch_blob(c, ref, &m.config, NULL, NULL, err);
+                /* what was there already may be damaged: moved aside, and fetched */
+                if (r == 0 && cas_blob_verify(c->cas, &m.config.digest, NULL) == BLD_E_CORRUPT)
+                        r = bd_fetch_blob(c, ref, &m.config, NULL, NULL, err);
+        }
         if (r == 0)
                 r = bd_image_read(c, im, err);
         if (r == 0)
@@ -527,6 +554,8 @@ static int pull_all(struct bd_ctx *c, const struct img_ref *ref, bd_progress_fn 
         if (r == 0)
                 r = bd_closure_make(c, ret, 0, &x, err);
         if (r == 0)
+                r = drop_damaged(c, &x.blobs, err);
+        if (r == 0)
                 r = bd_fetch_missing(c, &x.blobs, &real, progress, user, err);
         return answer_error(r, err);
 }
@@ -538,6 +567,8 @@ static int pull_one(struct bd_ctx *c, const struct img_ref *ref,
         AUTO(bd_image_done) struct bd_image im = {.source = {.domain = NULL}};
         int r = bd_fetch_image(c, ref, platform, &im, ret_root, err);
 
+        if (r == 0)
+                r = drop_damaged(c, &im.manifest.layers, err);
         if (r == 0)
                 r = bd_fetch_layers(c, &im, progress, user, err);
         if (r == 0 && img_desc_copy(&im.desc, ret) < 0)

@@ -52,7 +52,6 @@ int bd_doc_put(struct bd_ctx *c, const void *p, size_t n, const struct digest *e
 {
         AUTO(cas_writer_free_p) struct cas_writer *w = NULL;
         struct digest d;
-        uint64_t size = 0;
         int r;
 
         if (expect && expect->algo == DIGEST_SHA512) {
@@ -71,21 +70,31 @@ int bd_doc_put(struct bd_ctx *c, const void *p, size_t n, const struct digest *e
                 digest_format(&d, have);
                 return err_set(err, BLD_E_CORRUPT, "content of %s hashes to %s", want, have);
         }
-        r = cas_blob_stat(c->cas, &d, &size, err);
-        if (r < 0)
-                return r;
-        if (r == 0 || size != n) {
+        if (d.algo == DIGEST_SHA256) {
+                r = cas_blob_put(c->cas, p, n, &d, err);
+        } else {
                 r = cas_writer_open(c->cas, &w, err);
                 if (r == 0)
                         r = cas_writer_add(w, p, n, err);
                 if (r == 0)
                         r = cas_writer_commit(w, &d, n, &d, err);
-                if (r < 0)
-                        return r;
         }
+        if (r < 0)
+                return r;
         if (ret)
                 *ret = d;
         return 0;
+}
+
+int bd_blame_blob(struct bd_ctx *c, const struct digest *d, int r, struct bld_err *err)
+{
+        struct bld_err why = BLD_ERR_INIT;
+
+        if (r >= 0 || cas_blob_verify(c->cas, d, &why) != BLD_E_CORRUPT)
+                return r;
+        err_copy(err, &why);
+        return err_try(err, BLD_E_CORRUPT,
+                       "build or pull again: what is lost is fetched or made anew");
 }
 
 /* ---- where blobs come from ---- */

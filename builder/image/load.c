@@ -48,8 +48,11 @@ static int load_blob(struct bd_input *in, const struct img_desc *d, struct bld_e
         uint64_t size = 0;
         int r = cas_blob_stat(in->c->cas, &d->digest, &size, err);
 
-        if (r < 0 || (r > 0 && size == d->size))
+        if (r < 0)
                 return r;
+        /* what is there, but damaged, is moved aside and taken from the input */
+        if (r > 0 && size == d->size && cas_blob_verify(in->c->cas, &d->digest, NULL) == 0)
+                return 1;
         blob_path(&d->digest, path);
         r = bd_input_find(in, path, &part, err);
         if (r <= 0)

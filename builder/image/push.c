@@ -106,9 +106,11 @@ int bd_push_blob(struct bd_ctx *c, struct reg_client *reg, const struct img_ref 
         u.fd = fd;
         if (anew) {
                 *how = REG_PUT_UPLOADED;
-                return reg_blob_put_anew(reg, dst, d, &src, err);
+                r = reg_blob_put_anew(reg, dst, d, &src, err);
+        } else {
+                r = reg_blob_put(reg, dst, d, &src, mount, how, err);
         }
-        return reg_blob_put(reg, dst, d, &src, mount, how, err);
+        return fd >= 0 ? bd_blame_blob(c, &d->digest, r, err) : r;
 }
 
 static int upload(struct push *p, const struct img_desc *d, const atomic_bool *stop,

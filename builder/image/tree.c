@@ -81,7 +81,7 @@ static ssize_t blob_source_read(void *user, void *p, size_t n, struct bld_err *e
         return k < 0 ? err_sys(err, errno, "read a layer") : k;
 }
 
-static int toc_make(struct bd_ctx *c, const struct bd_layer *l, struct ly_toc **ret,
+static int read_toc(struct bd_ctx *c, const struct bd_layer *l, struct ly_toc **ret,
                     struct bld_err *err)
 {
         AUTO(ly_toc_free_p) struct ly_toc *toc = NULL;
@@ -115,6 +115,22 @@ static int toc_make(struct bd_ctx *c, const struct bd_layer *l, struct ly_toc **
                 return r;
         *ret = TAKE_PTR(&toc);
         return 0;
+}
+
+/* A blob that is damaged in the store, and came from a registry, is fetched again. */
+static int toc_make(struct bd_ctx *c, const struct bd_layer *l, struct ly_toc **ret,
+                    struct bld_err *err)
+{
+        uint64_t size;
+        int r = read_toc(c, l, ret, err);
+
+        if (r != BLD_E_CORRUPT)
+                return r;
+        r = bd_blame_blob(c, &l->desc.digest, r, err);
+        if (!l->source.domain || cas_blob_stat(c->cas, &l->desc.digest, &size, NULL) != 0)
+                return r;
+        err_clear(err);
+        return read_toc(c, l, ret, err);
 }
 
 int bd_toc_get(struct bd_ctx *c, const struct bd_layer *l, struct ly_toc **ret, struct bld_err *err)
@@ -391,7 +407,8 @@ int bd_tree_read(struct bd_tree *t, const struct ly_node *n, const struct ly_sin
                 r = ly_blob_reader_file(t->l[n->layer].reader, n->t, out, err);
         if (r == BLD_E_CORRUPT) {
                 bd_short(&t->layers->v[n->layer].desc.digest, text);
-                return err_wrap(err, r, "layer %s", text);
+                r = err_wrap(err, r, "layer %s", text);
+                return bd_blame_blob(t->c, &t->layers->v[n->layer].desc.digest, r, err);
         }
         return r;
 }

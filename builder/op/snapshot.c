@@ -397,16 +397,20 @@ static int look(struct layer_job *j, struct bld_err *err)
         return 0;
 }
 
-/* Damaged since it was stored: out of the way, so that the next build can fetch it anew. */
-static int blame_blob(const struct layer_job *j, int r, struct bld_err *err)
+/* One that came from a registry comes again, in the same build. */
+static int fetch_again(const struct layer_job *j, struct bld_err *err)
 {
+        const struct bd_layer *l = &j->layers->v[j->index];
         struct bld_err why = BLD_ERR_INIT;
+        int r;
 
-        if (r != BLD_E_CORRUPT || cas_blob_verify(j->b->c->cas, &j->layers->v[j->index].desc.digest,
-                                                  &why) != BLD_E_CORRUPT)
-                return r;
-        err_copy(err, &why);
-        return err_try(err, r, "build again: what a registry has is fetched anew");
+        if (!l->source.domain)
+                return BLD_E_CORRUPT;
+        r = bd_fetch_blob(j->b->c, &l->source, &l->desc, NULL, NULL, &why);
+        if (r < 0)
+                return BLD_E_CORRUPT;
+        err_clear(err);
+        return 0;
 }
 
 static int make_layer(struct layer_job *j, struct bld_err *err)
@@ -442,7 +446,10 @@ static int make_layer(struct layer_job *j, struct bld_err *err)
                 j->toc = j->made;
                 r = unpack_once(j, err);
         }
-        r = blame_blob(j, r, err);
+        if (r == BLD_E_CORRUPT)
+                r = bd_blame_blob(j->b->c, &l->desc.digest, r, err);
+        if (r == BLD_E_CORRUPT && fetch_again(j, err) == 0)
+                r = unpack_once(j, err);
         if (r == 0)
                 r = bd_toc_put(j->b->c, &l->diff_id, j->made, err);
         if (r == 0 &&

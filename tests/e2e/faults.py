@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""faults.py fail|power PRELOAD START COMMAND...
+"""faults.py fail|power|damage PRELOAD START COMMAND...
 
 fail: runs COMMAND on copies of the store START ($BLD_ROOT is the place of the copy), with the first, second, ... call
 that changes the disk failing: a full disk, which stays full, and an I/O error, which comes once. Each time it must end
@@ -8,7 +8,11 @@ with one clear error, or well where what failed is not needed; the store must be
 power: runs COMMAND once, watched, and then looks at what a disk may hold when the power goes after each of its changes:
 nothing that was not synced; all names, but of files only what was synced; and mixtures. Each must be a whole store with
 all names of START (AGAIN=6: the command takes names away), and the command must succeed on it. When the command has
-ended, its names must be on the disk."""
+ended, its names must be on the disk.
+
+damage: flips a bit of, halves and deletes each file of copies of START that is not a step's own business. A build that
+needs what the file was (COMMAND, with --build-arg N=2) must end well, or with one clear error and then well; the images
+must be what they are without damage, once they have been built again where something was lost for good."""
 import json
 import os
 import random
@@ -42,6 +46,8 @@ def judge(kind, done):
         return "an error, but exit 0" if errors else None
     if len(errors) != 1 or re.search(r"\.$", errors[0]):
         return "no single well-formed error"
+    if kind == "CORRUPT":
+        return None if done.returncode in (6, 7) else f"exit {done.returncode}"
     want, text = {"ENOSPC": (8, "error: no space left"), "EIO": (1, "error: ")}[kind]
     if done.returncode != want:
         return f"exit {done.returncode}, not {want}"
@@ -206,5 +212,88 @@ def power(preload, start, command):
                 sys.exit(f"power goes after change {i} ({op} {a} {b}), {kind}: " + "\n".join(bad))
 
 
+# ---- damaged files ----
+
+def victims(start):
+    for folder, _, names in os.walk(start):
+        below = os.path.relpath(folder, start)
+        if below.split("/")[0] in ("builds", "tmp", "mounts") or "/fs" in f"/{below}":
+            continue
+        for name in sorted(names):
+            if name not in ("lock", "format", "oci-layout", "index.json"):
+                yield os.path.normpath(f"{below}/{name}")
+
+
+def spoil(path, kind):
+    if kind == "gone":
+        os.unlink(path)
+        return
+    with open(path, "r+b") as f:
+        size = os.fstat(f.fileno()).st_size
+        if kind == "cut":
+            f.truncate(size // 2)
+        else:
+            f.seek(size // 2)
+            byte = f.read(1)
+            f.seek(size // 2)
+            f.write(bytes([byte[0] ^ 4]))
+
+
+def digests():
+    with open(ROOT + "/index.json", encoding="utf-8") as f:
+        return {d["annotations"].get("io.containerd.image.name"): d["digest"] for d in json.load(f)["manifests"]}
+
+
+def build(command, n, bad, tries=2):
+    """Until it ends well, at most so often; every failure is one clear error."""
+    argv = command[:2] + ["--build-arg", f"N={n}", "-t", f"app:v{n}"] + command[2:]
+    for i in range(tries):
+        done = run(argv)
+        what = judge("CORRUPT", done)
+        if what:
+            bad.append(f"build {n}, try {i + 1}: {what}\n{done.stderr}")
+        if done.returncode == 0:
+            return
+    bad.append(f"build {n} did not succeed in {tries} tries: {done.stderr}")
+
+
+def damage(_preload, start, command):
+    copy(start)
+    bad = []
+    build(command, 2, bad)
+    expected = digests()
+    files = list(victims(start))
+    print(f"{len(files)} files", flush=True)
+    if bad or len(files) < 10:
+        sys.exit("without damage: " + "\n".join(bad))
+    failed = 0
+    for name in files:
+        for kind in ("flip", "cut", "gone"):
+            copy(start)
+            spoil(f"{ROOT}/{name}", kind)
+            bad = []
+            build(command, 2, bad)
+            saved = run([command[0], "save", "-o", ROOT + ".tar", "app:v1"])
+            failed += saved.returncode != 0
+            what = judge("CORRUPT", saved)
+            if what:
+                bad.append(f"save: {what}\n{saved.stderr}")
+            build(command, 1, bad)
+            saved = run([command[0], "save", "-o", ROOT + ".tar", "app:v1", "app:v2"])
+            if saved.returncode:
+                bad.append(f"save after all: {saved.stderr}")
+            if digests() != expected:
+                bad.append(f"images {digests()}, not {expected}")
+            bad += check(ROOT, everything=False)
+            again = run([command[0], "prune", "-af"])
+            if again.returncode:
+                bad.append(again.stderr)
+            if bad:
+                sys.exit(f"{name}, {kind}: " + "\n".join(bad))
+    print(f"saves that found damage: {failed}")
+    if not failed:
+        sys.exit("no damage was found by save")
+
+
 if __name__ == "__main__":
-    {"fail": every, "power": power}[sys.argv[1]](sys.argv[2], sys.argv[3], sys.argv[4:])
+    {"fail": every, "power": power, "damage": damage}[sys.argv[1]](sys.argv[2], sys.argv[3], sys.argv[4:])

@@ -56,6 +56,62 @@ fault_prune() {
 	every untagged "$BLD" prune -af
 }
 
+# A base from a registry, layers of our own, a step that unpacks them, one that reads them through their tables.
+damaged() {
+	root_only "snapshots are looked into"
+	registry_start damage
+	base
+	"$BLD" tag base:latest "$REG/base:1"
+	bld push "$REG/base:1"
+	context
+	cat >ctx/Dockerfile <<-X
+	FROM $REG/base:1 AS a
+	COPY src /src
+	RUN cat /src/* >/all
+	FROM $REG/base:1
+	ARG N
+	COPY --from=a /all /out/\$N
+	RUN cat /out/* /etc/passwd >/end
+	X
+	based() { nothing; want 0 "$BLD" build -q --reproducible --build-arg N=1 -t app:v1 ctx; }
+	every based "$BLD" build --reproducible --progress=plain ctx
+	# The file of names itself: nothing is guessed, nothing collected.
+	export BLD_ROOT=$D/start
+	local before
+	before=$(find "$BLD_ROOT/blobs" -type f | sort)
+	truncate -s 100 "$BLD_ROOT/index.json"
+	for c in images "prune -af" "build ctx" du; do
+		# shellcheck disable=SC2086 # words
+		want 7 "$BLD" $c
+		one_error
+		has "$D/err" 'index\.json'
+	done
+	same "$before" "$(find "$BLD_ROOT/blobs" -type f | sort)" "blobs"
+}
+
+# Bytes that are taken in anew replace damaged ones of the same size.
+healed() {
+	export BLD_ROOT=$D/store
+	registry_start heal
+	an_image "$REG/app:v1"
+	bld push "$REG/app:v1"
+	bld save -o app.tar "$REG/app:v1"
+	local d f how n=0
+	for d in $(digest_of "$REG/app:v1") $(manifest "$REG/app:v1" | jq -r '.config.digest, .layers[].digest'); do
+		f=$(blob "$d")
+		for how in "pull $REG/app:v1" "load -i app.tar"; do
+			printf x | dd of="$f" bs=1 seek=5 conv=notrunc status=none
+			# shellcheck disable=SC2086 # words
+			bld $how
+			store_whole
+			n=$((n + 1))
+		done
+	done
+	[ $n -ge 10 ]
+	bld prune -f
+	same '' "$(ls "$BLD_ROOT/tmp")" "tmp/ after prune"
+}
+
 for MODE in fail power; do
 	t "build: $MODE" fault_build
 	t "tag and rmi: $MODE" fault_tag
@@ -63,4 +119,7 @@ for MODE in fail power; do
 	t "pull: $MODE" fault_registry
 	t "prune: $MODE" fault_prune
 done
+MODE=damage
+t "pull and load heal the store" healed
+t "damaged files: found, fetched or made again" damaged
 t_end

@@ -6,13 +6,13 @@ import os
 import sys
 
 
-def check(root):
-    """A list of what is wrong; root is a folder, or nothing at all."""
+def check(root, everything=True):
+    """A list of what is wrong; root is a folder, or nothing at all. everything: unused blobs, too."""
     if not os.path.exists(os.path.join(root, "format")):
         return []  # not yet a store: the next start makes it one
     bad = []
     blobs = os.path.join(root, "blobs")
-    for algo in sorted(os.listdir(blobs)):
+    for algo in sorted(os.listdir(blobs)) if everything else []:
         for name in os.listdir(os.path.join(blobs, algo)):
             with open(os.path.join(blobs, algo, name), "rb") as f:
                 if hashlib.new(algo, f.read()).hexdigest() != name:
@@ -29,6 +29,10 @@ def check(root):
         if os.path.getsize(path) != desc["size"]:
             bad.append(f"{desc['digest']} has another size than is said")
             return
+        with open(path, "rb") as f:
+            if hashlib.new(desc["digest"].split(":")[0], f.read()).hexdigest() != desc["digest"].split(":")[1]:
+                bad.append(f"{desc['digest']} is named, but damaged")
+                return
         if document:
             with open(path, encoding="utf-8") as f:
                 doc = json.load(f)
