@@ -4,7 +4,8 @@
  *   FAULT_COUNT=FILE     the number of calls that could fail is written there at the end
  *   FAULT_AT=N           call N fails, with FAULT_ERRNO (ENOSPC); those after it, too, if they need
  *                        room and FAULT_STICKY is set
- *   FAULT_LOG=DIR        every change is a line of DIR/log, the content of a synced file is DIR/<line> */
+ *   FAULT_LOG=DIR        every change is a line of DIR/log, the content of a synced file is
+ * DIR/<line> */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -50,7 +51,8 @@ static void start(void)
         if ((s = getenv("FAULT_LOG"))) {
                 (void)snprintf(log_dir, sizeof(log_dir), "%s", s);
                 (void)snprintf(path, sizeof(path), "%s/log", s);
-                log_fd = REAL(openat)(AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+                log_fd = REAL(openat)(AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC,
+                                      0644);
         }
 }
 
@@ -156,17 +158,17 @@ static unsigned long ino_at(int dirfd, const char *name)
         return fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 ? st.st_ino : 0;
 }
 
-#define LOGGED(cond, call, ...)                               \
-        do {                                                  \
-                if (log_fd < 0 || !(cond))                    \
-                        return call;                          \
-                (void)pthread_mutex_lock(&log_lock);          \
-                int r_ = call, e_ = errno;                    \
-                if (r_ >= 0)                                  \
-                        __VA_ARGS__;                          \
-                (void)pthread_mutex_unlock(&log_lock);        \
-                errno = e_;                                   \
-                return r_;                                    \
+#define LOGGED(cond, call, ...)                        \
+        do {                                           \
+                if (log_fd < 0 || !(cond))             \
+                        return call;                   \
+                (void)pthread_mutex_lock(&log_lock);   \
+                int r_ = call, e_ = errno;             \
+                if (r_ >= 0)                           \
+                        __VA_ARGS__;                   \
+                (void)pthread_mutex_unlock(&log_lock); \
+                errno = e_;                            \
+                return r_;                             \
         } while (0)
 
 /* ---- the calls ---- */
@@ -189,7 +191,8 @@ int openat(int dirfd, const char *path, int flags, ...)
         if (p && fails(true))
                 return -1;
         is_new = p && !(flags & __O_TMPFILE) && log_fd >= 0 && ino_at(dirfd, path) == 0;
-        LOGGED(is_new, REAL(openat)(dirfd, path, flags, mode), note("create", ino_at(dirfd, path), p, ""));
+        LOGGED(is_new, REAL(openat)(dirfd, path, flags, mode),
+               note("create", ino_at(dirfd, path), p, ""));
 }
 
 /* The names of a program that is built with 64-bit offsets. */
