@@ -1,15 +1,11 @@
 /* COPY and ADD: from a context, a stage or an image into a layer, on the level of entries and
  * bytes: no snapshot, no mount, no sandbox. */
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/num.h"
-#include "base/path.h"
-#include "base/sys.h"
 #include "builder/op/layout_priv.h"
 #include "builder/op/op_priv.h"
 
