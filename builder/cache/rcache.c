@@ -35,8 +35,13 @@ void rc_warn(struct rcache *rc, const char *what, const struct rc_place *p,
              const struct bld_err *err)
 {
         AUTO_SB struct sb text = SB_INIT(4096);
+        const char *why = strstr(err->msg, "\nwhy: ");
 
         sb_fmt(&text, "%s %s: %.*s", what, p->shown, (int)strcspn(err->msg, "\n"), err->msg);
+        if (why) {
+                why += strlen("\nwhy: ");
+                sb_fmt(&text, " (%.*s)", (int)strcspn(why, "\n"), why);
+        }
         (void)pthread_mutex_lock(&rc->lock);
         if (rc->warn)
                 rc->warn(rc->user, sb_text(&text));
