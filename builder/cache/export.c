@@ -11,7 +11,7 @@
 
 #define PUT_THREADS 4u
 #define LOOK_AT_CANCEL_NS 100000000
-#define PUT_ATTEMPTS 4u
+#define PUT_ATTEMPTS 6u
 #define PUT_PAUSE_MS 100
 
 struct item {
@@ -211,11 +211,13 @@ static int put_into(struct rc_queue *q, struct rc_place *p, const struct item *i
 {
         struct bld_err e = BLD_ERR_INIT;
         bool wanted[RC_KEYS], any = false, mute;
-        int r = 0;
+        unsigned attempts;
+        int r;
 
         (void)pthread_mutex_lock(&p->lock);
         mute = p->mute;
         p->failed += mute;
+        attempts = p->failed ? 1 : PUT_ATTEMPTS; /* what never works is not waited for each time */
         (void)pthread_mutex_unlock(&p->lock);
         if (mute || (!p->to->max && !it->of_image))
                 return 0;
@@ -225,16 +227,17 @@ static int put_into(struct rc_queue *q, struct rc_place *p, const struct item *i
         }
         if (!any)
                 return 0;
-        for (unsigned k = 0; k < PUT_ATTEMPTS; k++) {
+        for (unsigned k = 0;; k++) {
                 r = cancel_check(q->rc->out.cancel, &e);
                 if (r == 0)
                         r = put_entry(p, it, wanted, meter, &e);
                 if (r > 0)
                         return 1;
-                if (r == 0 || r == BLD_E_CANCELLED || rc_of_place(r) || k + 1 == PUT_ATTEMPTS)
+                if (r == 0 || r == BLD_E_CANCELLED || rc_of_place(r) || k + 1 >= attempts)
                         break;
                 err_clear(&e);
-                forget_blobs(p);
+                if (k > 0) /* sending blobs again only makes it worse, unless they really went */
+                        forget_blobs(p);
                 pause_ms(q->rc->out.cancel, PUT_PAUSE_MS << k);
         }
         if (r < 0)

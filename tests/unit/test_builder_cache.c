@@ -285,14 +285,16 @@ static void inline_documents(void **state UNUSED)
         AUTO_SB struct sb text = SB_INIT(65536);
         struct rc_inline_step *one = rc_inline_steps_push(&s);
 
-        assert_non_null(one);
-        some_digest("d", &one->keys[RC_KEY_DEFINITION]);
-        one->nlayers = 3;
+        if (!one)
+                fail_msg("no memory");
+        else
+                one->nlayers = 3;
+        some_digest("d", &s.v[0].keys[RC_KEY_DEFINITION]);
         OK(rc_inline_encode(&s, &text, err));
         OK(rc_inline_decode(sb_text(&text), text.len, 3, &back, err));
         assert_int_equal(back.n, 1);
         assert_int_equal(back.v[0].nlayers, 3);
-        assert_true(digest_eq(&back.v[0].keys[0], &one->keys[0]));
+        assert_true(digest_eq(&back.v[0].keys[0], &s.v[0].keys[0]));
         assert_false(digest_is_set(&back.v[0].keys[RC_KEY_RESULT]));
         for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
                 struct rc_inline_steps x = {0};
