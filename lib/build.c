@@ -168,6 +168,10 @@ static int put_cache(const struct bld_build_result *res, struct js *j)
                 r = js_set_i64(o, "hit", res->steps_cached);
         if (r == 0)
                 r = js_set_i64(o, "miss", (int64_t)res->steps - (int64_t)res->steps_cached);
+        if (r == 0 && res->steps_imported)
+                r = js_set_i64(o, "imported", res->steps_imported);
+        if (r == 0 && res->cache_stored)
+                r = js_set_i64(o, "stored", res->cache_stored);
         return r == 0 ? js_set(j, "bld.cache", js_ref(o)) : r;
 }
 
