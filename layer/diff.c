@@ -205,7 +205,16 @@ static int unchanged(struct differ *d, struct dlevel *l, const struct dname *n, 
 
         if (r <= 0)
                 return r;
-        if (!same_attributes(d, &n->st, &low) || n->st.st_nlink > 1)
+        if (!same_attributes(d, &n->st, &low))
+                return 0;
+        if (diff_scans(d)) {
+                if (S_ISREG(low.st_mode) && low.st_size != n->st.st_size)
+                        return 0;
+                if (S_ISCHR(low.st_mode) || S_ISBLK(low.st_mode))
+                        return low.st_rdev == n->st.st_rdev;
+                return scan_new_name(d, &n->st) ? 0 : scan_same(d, l, n, fd, err);
+        }
+        if (n->st.st_nlink > 1)
                 return 0;
         if (S_ISLNK(low.st_mode))
                 return same_link(l->fd, dir, n->name);
@@ -223,7 +232,7 @@ static int unchanged(struct differ *d, struct dlevel *l, const struct dname *n, 
 
 /* ---- files and the like ---- */
 
-static int copy_data(struct differ *d, int fd, uint64_t left, struct bld_err *err)
+static int copy_data(struct differ *d, int fd, uint64_t left, uint64_t *digest, struct bld_err *err)
 {
         while (left) {
                 ssize_t n = sys_read(fd, d->buf, (size_t)MIN(left, (uint64_t)COPY_BUF));
@@ -236,6 +245,7 @@ static int copy_data(struct differ *d, int fd, uint64_t left, struct bld_err *er
                 r = ly_writer_data(d->w, d->buf, (size_t)n, err);
                 if (r < 0)
                         return r;
+                *digest = base_hash(*digest, d->buf, (size_t)n);
                 left -= (uint64_t)n;
         }
         return 0;
@@ -309,20 +319,27 @@ static int write_other(struct differ *d, struct dlevel *l, const struct dname *n
                        struct ly_entry *e, struct bld_err *err)
 {
         AUTO_FD int fd = -1;
+        uint64_t digest = 0;
         int r;
 
+        if (diff_scans(d) && scan_skip(d, e->path, &n->st))
+                return 0;
         if (e->type == LY_FILE) {
                 fd = sys_openat(l->fd, n->name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC, 0);
                 if (fd < 0)
                         return err_sys(err, errno, "open");
         }
         r = unchanged(d, l, n, fd, err);
+        if (r == 1 && diff_scans(d))
+                return scan_note(d, l, n, fd, NULL, err);
         if (r)
                 return MIN(r, 0);
         if (e->type == LY_SYMLINK)
                 r = read_link(l, n->name, &e->link, err);
         if (!r)
                 r = try_hardlink(d, l, e, &n->st, err);
+        if (r == 1 && diff_scans(d))
+                return scan_note(d, l, n, fd, NULL, err);
         if (r)
                 return MIN(r, 0);
         if (fd >= 0)
@@ -330,7 +347,9 @@ static int write_other(struct differ *d, struct dlevel *l, const struct dname *n
         if (!r)
                 r = emit(d, l, e, err);
         if (!r && fd >= 0)
-                r = copy_data(d, fd, e->size, err);
+                r = copy_data(d, fd, e->size, &digest, err);
+        if (!r && diff_scans(d))
+                r = scan_note(d, l, n, fd, fd >= 0 ? &digest : NULL, err);
         return r;
 }
 
@@ -496,6 +515,8 @@ static int do_dir(struct differ *d, struct dlevel *l, const struct dname *n, str
         sub.e.path = sub.path;
         if (!sub.path)
                 return err_nomem(err, "path");
+        if (diff_scans(d))
+                base_add(&d->now, sub.path, &n->st, 0, 0);
         if (strlen(sub.path) >= LY_PATH_MAX)
                 r = err_set(err, BLD_E_LIMIT, "path of over %u bytes", LY_PATH_MAX);
         else
@@ -604,7 +625,7 @@ int ly_diff_upper(int upper_fd, const struct ly_diff_opts *o, const struct ly_si
         struct differ d = {.o = o, .upper = upper_fd};
         /* The root's own entry is never written: its attributes are those of the folder bld made,
          * and no other builder writes it. */
-        struct dlevel root = {.fd = -1, .emitted = true};
+        struct dlevel root = {.fd = -1, .emitted = true, .hides = diff_scans(&d)};
         struct stat st;
         int r;
 
@@ -617,10 +638,15 @@ int ly_diff_upper(int upper_fd, const struct ly_diff_opts *o, const struct ly_si
                 r = err_sys(err, errno, "stat an upper folder");
         else
                 r = set_up(&d, tar, err);
+        if (!r && diff_scans(&d))
+                r = scan_begin(&d, err);
         if (!r)
                 r = do_level(&d, &root, &st, false, false, err);
         if (!r)
                 r = ly_writer_end(d.w, err);
+        if (!r && diff_scans(&d))
+                r = scan_end(&d, err);
+        scan_done(&d);
         diff_close(&root);
         free(root.path);
         ly_writer_free(d.w);

@@ -98,6 +98,10 @@ int diff_list(const struct differ *d, int fd, struct dnames *ret, struct bld_err
 int diff_lookup(const struct differ *d, struct dlevel *l, const char *name, struct stat *ret,
                 int *ret_fd, struct bld_err *err)
 {
+        if (diff_scans(d)) {
+                *ret_fd = -1;
+                return scan_lookup(d, l, name, ret);
+        }
         for (size_t i = 0; i < l->lowers.n; i++) {
                 if (!look(d, l->lowers.v[i], name, ret)) {
                         *ret_fd = l->lowers.v[i];
@@ -247,6 +251,9 @@ int diff_gone(struct differ *d, struct dlevel *l, const struct dnames *upper, st
         static char there, hidden;
         struct map seen;
         int r = 0;
+
+        if (diff_scans(d))
+                return scan_gone(d, l, upper, ret, err);
 
         map_init(&seen, NULL);
         for (size_t i = 0; !r && i < upper->n; i++)

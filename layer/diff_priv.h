@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "base/map.h"
+#include "layer/baseline_priv.h"
 #include "layer/tar_priv.h"
 
 struct dname {
@@ -37,7 +38,31 @@ struct differ {
         struct map stubs; /* path -> struct ly_stub */
         struct map links; /* inode -> path of its first name */
         unsigned char *buf;
+        /* Scan of a whole tree: what it was, what it is, and inodes that got a new name. */
+        struct baseline *base;
+        struct sb now;
+        struct map linked; /* inode -> non-NULL */
 };
+bool diff_scans(const struct differ *d);
+
+/* ---- diff_scan.c ---- */
+
+int scan_begin(struct differ *d, struct bld_err *err) MUST_CHECK;
+int scan_end(struct differ *d, struct bld_err *err) MUST_CHECK;
+void scan_done(struct differ *d);
+/* As diff_lookup(), from the record. */
+int scan_lookup(const struct differ *d, const struct dlevel *l, const char *name, struct stat *ret);
+int scan_gone(const struct differ *d, const struct dlevel *l, const struct dnames *names,
+              struct strv *ret, struct bld_err *err) MUST_CHECK;
+/* 1 nothing of the entry changed, as its inode tells: it is recorded and done. */
+int scan_skip(struct differ *d, const char *path, const struct stat *st);
+/* 1 the bytes (fd; or the target of a link) and capabilities are those recorded. */
+int scan_same(struct differ *d, struct dlevel *l, const struct dname *n, int fd,
+              struct bld_err *err);
+/* Record an entry that is looked at. digest: of its content, when it is known; else it is found. */
+int scan_note(struct differ *d, struct dlevel *l, const struct dname *n, int fd,
+              const uint64_t *digest, struct bld_err *err) MUST_CHECK;
+bool scan_new_name(const struct differ *d, const struct stat *st);
 
 /* ---- diff_lower.c ---- */
 

@@ -292,6 +292,9 @@ struct ly_diff_opts {
         int64_t clamp_sec;
         bool all_xattrs;                  /* of files and folders; else security.capability only */
         const struct owner_table *owners; /* of a one-id level: who files belong to; else NULL */
+        /* A whole tree that a step changed in place (form LY_TREE_PLAIN, no lower folders): what it
+         * was before (-1 or 0: nothing, so all of it is new), and where to write what it is now. */
+        int base_in, base_out;
 };
 /* The diff an overlay's upper folder holds, as a tar: docs/layers.md, "Reading an upper folder".
  * Canonical order; false changes dropped; opaque folders written as explicit whiteouts. With

@@ -195,13 +195,13 @@ static int make_supervisor(struct init *in, struct bld_err *err)
         AUTO(owner_table_done) struct owner_table below;
         int r;
 
+        owner_table_init(&below);
         if (in->c->env.level != RT_SOLO)
                 return 0;
         in->owners_fd = sys_openat(in->scratch_fd, RT_OWNERS,
                                    O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (in->owners_fd < 0)
                 return err_sys(err, errno, "make the table of owners");
-        owner_table_init(&below);
         r = load_owners(in, &below, err);
         if (r == 0 && below.m.live)
                 modules |= SUP_MOVE;
@@ -249,6 +249,19 @@ static void prefer_as_victim(void)
                 return;
         n = snprintf(buf, sizeof(buf), "%d", (int)MIN(v + 500, (int64_t)1000));
         (void)!write(fd, buf, (size_t)n);
+}
+
+/* Nothing is mounted: there is a root of its own to go to, and no more. */
+static int furnish_tree(struct init *in, struct bld_err *err)
+{
+        int r;
+
+        prefer_as_victim();
+        if ((r = tree_open(in, err)) < 0 || (r = find_user(in, err)) < 0 ||
+            (r = tree_mounts(in, err)) < 0 || (r = make_supervisor(in, err)) < 0 ||
+            (r = make_env(in, err)) < 0)
+                return r;
+        return make_cwd(in, err);
 }
 
 static int furnish(struct init *in, struct bld_err *err)
@@ -413,7 +426,7 @@ static int run(struct init *in, int args_fd, struct sb *out, struct bld_err *err
         if (r == 0)
                 r = rt_step_decode(p, n, &in->step, err);
         if (r == 0)
-                r = furnish(in, err);
+                r = in->c->env.level == RT_CHROOT ? furnish_tree(in, err) : furnish(in, err);
         if (r < 0)
                 return r;
         (void)sigemptyset(&set);
@@ -429,12 +442,17 @@ static int run(struct init *in, int args_fd, struct sb *out, struct bld_err *err
                 r = step_error(in, err);
         if (r < 0)
                 return r;
-        if (in->sup)
+        if (in->owners_fd >= 0)
                 r = sup_write_owners(in->sup, in->owners_fd, err);
+        if (in->c->env.level == RT_CHROOT) {
+                rt_kill_below(in->proc_fd, NULL, 0); /* nobody may look while it is undone */
+                r = tree_undo(in, err);
+        } else {
+                res.stubs = in->root.stubs.v;
+                res.nstubs = in->root.stubs.n;
+        }
         if (r < 0)
                 return r;
-        res.stubs = in->root.stubs.v;
-        res.nstubs = in->root.stubs.n;
         return rt_result_encode(&res, out, err);
 }
 

@@ -160,18 +160,20 @@ static int step_flags(struct keeper *k, int args_fd, unsigned long *ret, struct 
         size_t n;
         int r;
 
-        *ret = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
+        *ret = k->c.env.level == RT_CHROOT
+                       ? 0
+                       : CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
         if (!k->c.env.shared_proc) /* else getpid() would not agree with the names in /proc */
                 *ret |= CLONE_NEWPID;
         r = rt_map_args(args_fd, RT_STEP_MAX, &p, &n, err);
         if (r < 0)
                 return r;
         r = rt_step_decode(p, n, &s, err);
-        if (r == 0 && s.network == RT_NET_NONE)
+        if (r == 0 && s.network == RT_NET_NONE && k->c.env.level != RT_CHROOT)
                 *ret |= CLONE_NEWNET;
-        f = &k->c.filters[filter_kind_of(&s)];
+        f = &k->c.filters[filter_kind_of(&k->c.env, &s)];
         if (r == 0 && !f->n)
-                r = filter_compile(filter_kind_of(&s), f, err);
+                r = filter_compile(filter_kind_of(&k->c.env, &s), f, err);
         rt_step_done(&s);
         if (n)
                 (void)munmap((void *)(uintptr_t)p, n);

@@ -46,7 +46,7 @@ static int enforce(int fd, struct bld_err *err)
         return err_sys(err, errno, "restrict a process by Landlock");
 }
 
-int landlock_tree(int root_fd, struct bld_err *err)
+static int only_below(int root_fd, bool net, struct bld_err *err)
 {
         struct ruleset rs = {0};
         struct landlock_path_beneath_attr rule = {.parent_fd = root_fd};
@@ -57,7 +57,7 @@ int landlock_tree(int root_fd, struct bld_err *err)
                 return 0;
         rs.fs = FS_ALL_V1 | (version >= 2 ? FS_REFER : 0) | (version >= 3 ? FS_TRUNCATE : 0) |
                 (version >= 5 ? FS_IOCTL_DEV : 0);
-        rs.net = version >= 4 ? NET_ALL : 0;
+        rs.net = net && version >= 4 ? NET_ALL : 0;
         rs.scoped = version >= 6 ? SCOPE_ALL : 0;
         fd = (int)syscall(SYS_landlock_create_ruleset, &rs, ruleset_size(version), 0);
         if (fd < 0)
@@ -66,6 +66,21 @@ int landlock_tree(int root_fd, struct bld_err *err)
         if (syscall(SYS_landlock_add_rule, fd, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0)
                 return err_sys(err, errno, "allow the store by Landlock");
         return enforce(fd, err);
+}
+
+int landlock_tree(int root_fd, struct bld_err *err)
+{
+        return only_below(root_fd, true, err);
+}
+
+int landlock_root(int root_fd, struct bld_err *err)
+{
+        return only_below(root_fd, false, err);
+}
+
+bool landlock_there(void)
+{
+        return abi() >= 1;
 }
 
 /* Before ABI 2 a domain that handles files forbids to move them between folders, which no step

@@ -304,6 +304,21 @@ static void try_user_levels(struct chooser *x)
                 (void)try_solo(x, &p, &err);
 }
 
+/* No namespace, no mount: uid 0 and what capabilities a pod gives it. */
+static void try_chroot(struct chooser *x)
+{
+        struct bld_err err = BLD_ERR_INIT, unused = BLD_ERR_INIT;
+        struct rt_probe p = {0}, q = {0};
+        struct rt_env e = {.native = true};
+        int r = rt_probe_chroot(x->c, &p, &err);
+
+        take_probe(&e, RT_CHROOT, &p);
+        (void)str_copy(e.view, sizeof(e.view), "tree");
+        e.bare = rt_probe_notify(x->c, &q, &unused) < 0;
+        if (note(x, 3, r, &p, &err) == 0 && !chosen(x))
+                x->c->env = e;
+}
+
 /* "root: EPERM at unshare; ..." of the levels above the one chosen. */
 static void tell(struct chooser *x, size_t n, struct sb *b)
 {
@@ -322,10 +337,15 @@ static void tell_choice(struct chooser *x)
         while (i < RT_REPORTS && level_of(i) != e->level)
                 i++;
         tell(x, i, &why);
-        (void)snprintf(e->why, sizeof(e->why), "%s%s%s%.300s%s; overlay%s; network host",
-                       rt_level_name(e->level), e->shared_proc ? ", shared proc" : "",
+        (void)snprintf(e->why, sizeof(e->why), "%s%s%s%.300s%s; %s%s; network host%s%s",
+                       rt_level_name(e->level), e->shared_proc && !e->native ? ", shared proc" : "",
                        why.len ? " (" : "", sb_text(&why), why.len ? ")" : "",
-                       e->level == RT_ROOT && e->user_xattr ? " (user xattrs)" : "");
+                       e->native ? "plain folder" : "overlay",
+                       e->level == RT_ROOT && e->user_xattr ? " (user xattrs)" : "",
+                       e->bare ? "; no /proc in steps: seccomp notifications are refused" : "",
+                       e->shared_proc && !(e->native ? landlock_there() : landlock_fences())
+                               ? "; no Landlock: a step can reach what is outside of it"
+                               : "");
 }
 
 /* Nothing works: each level's reason, and what would help, each once. */
@@ -372,6 +392,8 @@ int rt_level_choose(struct rt_child *c, enum rt_level want, bool all, struct rt_
         }
         if (!chosen(&x) || x.all)
                 try_user_levels(&x);
+        if (wanted(&x, RT_CHROOT) && (!chosen(&x) || x.all))
+                try_chroot(&x);
         if (!chosen(&x))
                 return refuse(&x, err);
         tell_choice(&x);

@@ -177,7 +177,8 @@ int run_mounts(struct init *in, struct bld_err *err)
                         r = bind_mount(in, m, i, err);
                         break;
                 case RT_MOUNT_TMPFS:
-                        r = tmpfs_mount(in, m, err);
+                        r = in->c->env.native ? tree_mount(in, m, -1, i, err)
+                                              : tmpfs_mount(in, m, err);
                         break;
                 case RT_MOUNT_FILE:
                         r = file_mount(in, m, i, err);

@@ -295,6 +295,12 @@ static void socket_snippet(struct gen *g)
         const uint16_t jeq = BPF_JMP | BPF_JEQ | BPF_K;
 
         load(g, ARG(0));
+        if (g->kind == FILTER_NO_NET) {
+                emit(g, jeq, 1, 0, 1); /* AF_UNIX */
+                give(g, SECCOMP_RET_ALLOW);
+                give(g, ANSWER(EAFNOSUPPORT));
+                return;
+        }
         if (g->kind == FILTER_OWN_NET) {
                 emit(g, jeq, 38, 2, 0);
                 emit(g, jeq, 40, 1, 0);
@@ -424,10 +430,12 @@ int filter_compile(enum filter_kind kind, struct filter *ret, struct bld_err *er
         return 0;
 }
 
-enum filter_kind filter_kind_of(const struct rt_step *s)
+enum filter_kind filter_kind_of(const struct rt_env *env, const struct rt_step *s)
 {
         if (s->insecure)
                 return FILTER_INSECURE;
+        if (s->network == RT_NET_NONE && env->level == RT_CHROOT)
+                return FILTER_NO_NET; /* no namespace to be had: no sockets either */
         return s->network == RT_NET_NONE ? FILTER_OWN_NET : FILTER_SHARED_NET;
 }
 

@@ -111,10 +111,16 @@ static int confine(struct init *in, struct bld_err *err)
         bool fence = in->c->env.shared_proc;
         int r = 0;
 
-        if (!in->step.insecure && (fence || in->step.network != RT_NET_NONE))
+        if (in->c->env.level == RT_CHROOT) {
+                if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+                        return err_sys(err, errno, "set no_new_privs");
+                r = tree_enter(in, err);
+                if (r == 0)
+                        r = landlock_root(in->root.fd, err);
+        } else if (!in->step.insecure && (fence || in->step.network != RT_NET_NONE))
                 r = landlock_scopes(fence, err);
         if (r == 0)
-                r = filter_load(&in->c->filters[filter_kind_of(&in->step)], err);
+                r = filter_load(&in->c->filters[filter_kind_of(&in->c->env, &in->step)], err);
         if (r == 0 && in->sup)
                 r = supervised(in, err);
         return r;

@@ -86,6 +86,8 @@ int files_bind(struct init *in, const char *name, const char *target, uint64_t a
         struct stat st;
         int r;
 
+        if (in->c->env.level == RT_CHROOT)
+                return tree_place(in, in->files_fd, name, target, false, err);
         if (fstatat(in->files_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
                 return err_sys(err, errno, "look at a file for the step");
         r = root_ensure(&in->root, target, S_ISDIR(st.st_mode) ? ROOT_DIR : ROOT_FILE, &to, err);

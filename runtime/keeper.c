@@ -154,17 +154,18 @@ static int check_level(enum rt_level l, struct bld_err *err)
         case RT_ROOT:
         case RT_USERNS:
         case RT_SOLO:
+        case RT_CHROOT:
                 return 0;
         case RT_NONE:
                 err_set(err, BLD_E_UNSUPPORTED, "cannot run RUN steps: isolation is none");
                 return err_try(err, BLD_E_UNSUPPORTED,
                                "leave --isolation out; Dockerfiles without RUN need none");
-        case RT_CHROOT:
         case RT_VROOT:
                 break;
         }
         err_set(err, BLD_E_UNSUPPORTED, "isolation level %s is not there yet", rt_level_name(l));
-        return err_try(err, BLD_E_UNSUPPORTED, "--isolation=root or --isolation=userns");
+        return err_try(err, BLD_E_UNSUPPORTED,
+                       "--isolation=auto, which takes the strongest that works here");
 }
 
 int rt_keeper_start(const struct rt_keeper_opts *o, struct rt_keeper **ret, struct bld_err *err)

@@ -23,9 +23,11 @@ struct rt_env {
         enum rt_level level;
         bool shared_proc; /* the "p" variant */
         bool user_xattr;  /* overlay needs user.overlay.* (inside a user namespace) */
-        bool native;      /* no overlay: plain folders, copied */
-        char view[80];    /* name of the snapshots' view: "root", "map-<16 hex>", "solo-<uid>" */
-        char why[512];    /* one line: what was chosen and why not a stronger one */
+        bool native;      /* no overlay: a step changes the whole tree "<scratch>/fs" in place */
+        bool bare;        /* chroot without the supervisor: no /proc */
+        char view[80]; /* name of the snapshots' view: "root", "map-<16 hex>", "solo-<uid>", "tree"
+                        */
+        char why[512]; /* one line: what was chosen and why not a stronger one */
 };
 
 /* What the probe of one level said, as data. */

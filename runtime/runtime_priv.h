@@ -182,8 +182,14 @@ struct rt_verbs {
 
 /* A seccomp program (child_seccomp.c). */
 #define FILTER_MAX 4096 /* instructions, the kernel's limit */
-enum filter_kind { FILTER_SHARED_NET, FILTER_OWN_NET, FILTER_INSECURE, FILTER_KINDS };
-enum filter_kind filter_kind_of(const struct rt_step *s);
+enum filter_kind {
+        FILTER_SHARED_NET,
+        FILTER_OWN_NET,
+        FILTER_NO_NET,
+        FILTER_INSECURE,
+        FILTER_KINDS
+};
+enum filter_kind filter_kind_of(const struct rt_env *env, const struct rt_step *s);
 struct filter {
         struct sock_filter v[FILTER_MAX];
         size_t n;
@@ -238,6 +244,7 @@ struct rt_probe {
 /* Namespaces, mounts, overlay, /proc: as we are, or in a user namespace of one id. */
 int rt_probe_root(const struct rt_child *c, struct rt_probe *ret, struct bld_err *err) MUST_CHECK;
 int rt_probe_user(const struct rt_child *c, struct rt_probe *ret, struct bld_err *err) MUST_CHECK;
+int rt_probe_chroot(const struct rt_child *c, struct rt_probe *ret, struct bld_err *err) MUST_CHECK;
 /* Seccomp's user notifications: a filter, a round trip, a descriptor given, memory read. */
 int rt_probe_notify(const struct rt_child *c, struct rt_probe *ret, struct bld_err *err) MUST_CHECK;
 /* Maps of the caller's new user namespace: its one id as root. */
@@ -306,6 +313,18 @@ void ident_done(struct ident *id);
 int ident_resolve(const char *user, const char *passwd, const char *group, struct ident *ret,
                   struct bld_err *err) MUST_CHECK;
 
+/* chroot: something put into the root for the time of the step. */
+struct placed {
+        int dir;    /* the folder it is in */
+        char *leaf; /* malloc'ed */
+        uint64_t ino;
+        bool is_dir, made;           /* made: an empty mount point, not put there */
+        char saved[32];              /* in the scratch folder: what stood there */
+        char *back;                  /* where it goes again, relative to the store; NULL: away */
+        int64_t before_ns, after_ns; /* the folder's time */
+};
+VEC_DEFINE(placedv, struct placed);
+
 /* The process that puts a step's world together and is its pid 1. */
 struct init {
         struct rt_child *c;
@@ -318,6 +337,8 @@ struct init {
         int proc_fd;  /* the same of /proc */
         struct ident id;
         struct strv env;
+        struct placedv places;    /* chroot: to be undone, last first */
+        bool no_nodes;            /* chroot: device nodes could not be made */
         struct sup *sup;          /* NULL: the kernel can do it all */
         int sup_sock[2];          /* init's and the step's end: the listener's way */
         int owners_fd;            /* what files of the step belong to, for the packer; or -1 */
@@ -330,6 +351,16 @@ int sys_masks(struct init *in, struct bld_err *err) MUST_CHECK;
 int files_mount(struct init *in, struct bld_err *err) MUST_CHECK;
 int file_binds(struct init *in, struct bld_err *err) MUST_CHECK;
 int run_mounts(struct init *in, struct bld_err *err) MUST_CHECK;
+/* The same for chroot (child_tree.c). */
+int tree_open(struct init *in, struct bld_err *err) MUST_CHECK;
+int tree_mounts(struct init *in, struct bld_err *err) MUST_CHECK;
+int tree_mount(struct init *in, const struct rt_mount *m, int source_fd, size_t i,
+               struct bld_err *err) MUST_CHECK;
+/* Move `from` to target (made when missing); back: and back again at the end, else away. */
+int tree_place(struct init *in, int from_dir, const char *from, const char *target, bool back,
+               struct bld_err *err) MUST_CHECK;
+int tree_undo(struct init *in, struct bld_err *err) MUST_CHECK;
+int tree_enter(const struct init *in, struct bld_err *err) MUST_CHECK;
 /* Put a file into the private tmpfs. */
 int files_put(struct init *in, const char *name, const void *p, size_t n, unsigned mode,
               struct bld_err *err) MUST_CHECK;
@@ -374,6 +405,9 @@ uint64_t caps_current(void); /* the effective set */
 
 /* Landlock: nothing but the tree of root_fd. Does nothing where the kernel has no Landlock. */
 int landlock_tree(int root_fd, struct bld_err *err) MUST_CHECK;
+/* For a step in a chroot: nothing but the tree, and what landlock_scopes() does. */
+int landlock_root(int root_fd, struct bld_err *err) MUST_CHECK;
+bool landlock_there(void);
 /* No abstract sockets, no signals to outside (since 6.12). fence: also no tracing of what is
  * outside, and /proc/PID/root and the like, which a domain of any kind gives (since 5.19). */
 int landlock_scopes(bool fence, struct bld_err *err) MUST_CHECK;

@@ -131,6 +131,13 @@ int snapshots_ready(struct build *b, const struct vertex *step, const struct bd_
 typedef int (*tar_producer)(void *user, const struct ly_sink *tar, struct bld_err *err);
 int snapshot_unpack(struct build *b, const char *dest, enum ly_tree_form form, tar_producer produce,
                     void *user, struct ly_apply_stats *ret, struct bld_err *err) MUST_CHECK;
+/* Without overlay: the whole tree of the chain as "<scratch>/fs", and what it is before the step in
+ * "<scratch>/baseline" (tree.c). */
+int tree_ready(struct build *b, const struct vertex *step, const struct bd_layers *layers,
+               const char *scratch, struct bld_err *err) MUST_CHECK;
+/* The name under which a chain's tree is kept. */
+int tree_id(const struct bd_layers *layers, char out[DIGEST_HEX_MAX],
+            struct bld_err *err) MUST_CHECK;
 enum ly_tree_form snapshot_form(const struct build *b);
 /* Remove a folder of tmp/ whose files may belong to mapped ids. What cannot be removed now is an
  * orphan the next keeper takes. */
@@ -162,5 +169,6 @@ void run_mounts_done(struct build *b, struct run_mounts *m);
 #define VERB_PACK "pack"     /* {upper, lowers, form, stubs, adopt} fd 3: tar out */
 #define VERB_CACHE "cache"   /* {path, mode, uid, gid[, from]}: a cache mount's folder */
 #define VERB_OWN "own"       /* {dir, name, mode, uid, gid}: of a file */
+#define VERB_RECORD "record" /* what a whole tree is, before a step changes it */
 
 #endif

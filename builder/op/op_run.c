@@ -28,6 +28,12 @@ struct run {
         int out[2], errout[2]; /* pipes of the step */
 };
 
+/* No overlay: the step changes a whole tree in place. */
+static bool native(const struct run *run)
+{
+        return rt_keeper_env(run->b->keeper)->native;
+}
+
 /* ---- output ---- */
 
 /* One stream of the step's output on its way to the log. */
@@ -233,14 +239,17 @@ static struct js *stub_encode(const struct rt_stub *s)
         return j;
 }
 
-static int pack_args(const struct run *run, const char *adopt, struct sb *out, struct bld_err *err)
+/* adopt: where the step's tree goes; now: the folder of that. */
+static int pack_args(const struct run *run, const char *now, const char *adopt, struct sb *out,
+                     struct bld_err *err)
 {
         AUTO_JS struct js *a = js_obj();
         struct js *stubs = js_arr(), *lowers = js_arr();
         AUTO_FREE char *upper = NULL;
         int r = stubs && lowers ? 0 : BLD_E_NOMEM;
 
-        if (asprintf(&upper, "%s/upper", cas_tmp_path(run->scratch)) < 0) {
+        if (asprintf(&upper, "%s/%s", cas_tmp_path(run->scratch), native(run) ? "fs" : "upper") <
+            0) {
                 upper = NULL;
                 r = BLD_E_NOMEM;
         }
@@ -251,6 +260,13 @@ static int pack_args(const struct run *run, const char *adopt, struct sb *out, s
         if (r == 0)
                 r = js_set_str(a, "upper", upper) | js_set_str(a, "adopt", adopt) |
                     js_set_i64(a, "form", snapshot_form(run->b));
+        if (r < 0) {
+                js_free(stubs);
+                js_free(lowers);
+                return err_nomem(err, "step");
+        }
+        if (native(run))
+                r = js_set_str(a, "base", cas_tmp_path(run->scratch)) | js_set_str(a, "now", now);
         if (r < 0) {
                 js_free(stubs);
                 js_free(lowers);
@@ -269,14 +285,15 @@ static int pump_tar(int fd, const struct ly_sink *tar, struct bld_err *err)
 }
 
 /* The upper folder becomes a blob here and a snapshot under its diff ID. */
-static int pack(struct run *run, struct layer_out *out, const char *adopt, struct bld_err *err)
+static int pack(struct run *run, struct layer_out *out, const char *now, const char *adopt,
+                struct bld_err *err)
 {
         struct pack_call c = {
                 .run = run, .args = SB_INIT(1u << 20), .answer = SB_INIT(4096), .pipe_write = -1};
         struct bld_err own = BLD_ERR_INIT;
         struct ly_sink tar = layer_out_tar(out);
         AUTO_FD int in = -1;
-        int ends[2], r = pack_args(run, adopt, &c.args, err);
+        int ends[2], r = pack_args(run, now, adopt, &c.args, err);
         pthread_t t;
 
         if (r == 0 && pipe2(ends, O_CLOEXEC) < 0)
@@ -311,9 +328,14 @@ static int publish(struct run *run, struct cas_tmp *tmp, struct bld_err *err)
         const struct bd_layers *l = &run->v->result.layers;
         const char *view = rt_keeper_env(run->b->keeper)->view;
         char id[DIGEST_HEX_MAX];
-        int r;
+        int r = 0;
 
-        digest_hex(&l->v[l->n - 1].diff_id, id);
+        if (native(run))
+                r = tree_id(l, id, err);
+        else
+                digest_hex(&l->v[l->n - 1].diff_id, id);
+        if (r < 0)
+                return r;
         r = cas_snapshot_publish(run->b->c->cas, cas_tmp_path(tmp), view, id,
                                  l->v[l->n - 1].tar_size, 0, err);
         if (r == 0)
@@ -335,7 +357,7 @@ static int commit(struct run *run, struct bld_err *err)
                 r = err_nomem(err, "step");
         }
         if (r == 0)
-                r = pack(run, out, adopt, err);
+                r = pack(run, out, cas_tmp_path(tmp), adopt, err);
         if (r == 0)
                 r = layer_out_end(run->b, out, run->v, err);
         if (r == 0)
@@ -396,11 +418,12 @@ static int run_all(struct run *run, int *ret_status, struct bld_err *err)
 {
         struct build *b = run->b;
         const struct vertex *below = run->v->inputs[0];
+        static const struct bd_layers none = {0};
         int r = 0;
 
         if (run->v->u.run.argv.n == 0)
                 return err_set(err, BLD_E_INVALID, "RUN []: arguments are required");
-        if (below)
+        if (below && !native(run))
                 r = snapshots_ready(b, run->v, &below->result.layers, &run->lowers, err);
         if (r == 0)
                 r = run_mounts_ready(b, run->v, &run->mounts, err);
@@ -408,6 +431,9 @@ static int run_all(struct run *run, int *ret_status, struct bld_err *err)
                 r = make_env(run, err);
         if (r == 0)
                 r = cas_tmp_new(b->c->cas, &run->scratch, err);
+        if (r == 0 && native(run))
+                r = tree_ready(b, run->v, below ? &below->result.layers : &none,
+                               cas_tmp_path(run->scratch), err);
         if (r == 0)
                 r = step_log_open(b->events, run->v, &run->log, err);
         if (r == 0)

@@ -111,7 +111,8 @@ static int verb_unpack(struct rt_verb_ctx *x, struct bld_err *err)
         dest = open_below(x->store_fd, js_get_str(a, "dest"), O_RDONLY | O_DIRECTORY, err);
         if (dest < 0)
                 return dest;
-        if (sys_mkdirat(dest, "fs", 0755) < 0)
+        /* Whole trees are made of one layer after the other. */
+        if (sys_mkdirat(dest, "fs", 0755) < 0 && (errno != EEXIST || o.form != LY_TREE_PLAIN))
                 return err_sys(err, errno, "make the folder of a snapshot");
         root = open_below(dest, "fs", O_RDONLY | O_DIRECTORY, err);
         if (root < 0)
@@ -213,6 +214,74 @@ static int open_lowers(int store_fd, const struct js *arr, int *fds, size_t *ret
         return 0;
 }
 
+/* ---- whole trees ---- */
+
+static int null_write(void *user, const void *p, size_t n, struct bld_err *err)
+{
+        (void)user;
+        (void)p;
+        (void)n;
+        (void)err;
+        return 0;
+}
+
+/* Diff of a tree against its record in base_dir (NULL: none), the new record in now_dir. */
+static int scan(const struct rt_verb_ctx *x, const char *tree, const char *base_dir,
+                const char *now_dir, const struct ly_sink *tar, struct bld_err *err)
+{
+        struct ly_diff_opts o = {.form = LY_TREE_PLAIN};
+        AUTO_FD int root = open_below(x->store_fd, tree, O_RDONLY | O_DIRECTORY, err);
+        AUTO_FD int dir = -1, from = -1, base = -1, now = -1;
+
+        if (root < 0)
+                return root;
+        if (base_dir) {
+                from = open_below(x->store_fd, base_dir, O_RDONLY | O_DIRECTORY, err);
+                base = from < 0 ? from : open_below(from, "baseline", O_RDONLY, err);
+                if (base < 0)
+                        return base;
+        }
+        dir = open_below(x->store_fd, now_dir, O_RDONLY | O_DIRECTORY, err);
+        if (dir < 0)
+                return dir;
+        if (sys_unlinkat(dir, "baseline", 0) < 0 && errno != ENOENT)
+                return err_sys(err, errno, "replace the record of a tree");
+        now = sys_openat(dir, "baseline", O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (now < 0)
+                return err_sys(err, errno, "make the record of a tree");
+        o.base_in = base;
+        o.base_out = now;
+        return ly_diff_upper(root, &o, tar, err);
+}
+
+static int verb_record(struct rt_verb_ctx *x, struct bld_err *err)
+{
+        const struct ly_sink nowhere = {null_write, NULL};
+        AUTO_JS struct js *a = NULL;
+        AUTO_FREE char *tree = NULL;
+        const char *dir;
+        int r = args_of(x, &a, err);
+
+        if (r < 0)
+                return r;
+        dir = js_get_str(a, "dir");
+        if (!dir)
+                return err_set(err, BLD_E_BUG, "record: arguments");
+        if (asprintf(&tree, "%s/fs", dir) < 0) {
+                tree = NULL;
+                return err_nomem(err, "tree");
+        }
+        return scan(x, tree, js_get_bool(a, "again", false) ? dir : NULL, dir, &nowhere, err);
+}
+
+static int pack_tree(struct rt_verb_ctx *x, const struct js *a, struct bld_err *err)
+{
+        const struct ly_sink tar = ly_sink_fd(x->fds[0]);
+
+        return scan(x, js_get_str(a, "upper"), js_get_str(a, "base"), js_get_str(a, "now"), &tar,
+                    err);
+}
+
 static int pack_upper(struct rt_verb_ctx *x, const struct js *a, struct bld_err *err)
 {
         struct ly_diff_opts o = {.form = (enum ly_tree_form)js_i64(js_get(a, "form"), 0)};
@@ -264,7 +333,7 @@ static int verb_pack(struct rt_verb_ctx *x, struct bld_err *err)
                 return r;
         if (x->nfds != 1 || !js_get_str(a, "upper") || !js_get_str(a, "adopt"))
                 return err_set(err, BLD_E_BUG, "pack: arguments");
-        r = pack_upper(x, a, err);
+        r = js_get_str(a, "base") ? pack_tree(x, a, err) : pack_upper(x, a, err);
         if (r < 0)
                 return r;
         if (sys_rename(x->store_fd, js_get_str(a, "upper"), x->store_fd, js_get_str(a, "adopt")) <
@@ -322,10 +391,8 @@ static int verb_own(struct rt_verb_ctx *x, struct bld_err *err)
 }
 
 static const struct rt_verb verbs[] = {
-        {VERB_UNPACK, verb_unpack},
-        {VERB_PACK, verb_pack},
-        {VERB_CACHE, verb_cache},
-        {VERB_OWN, verb_own},
+        {VERB_UNPACK, verb_unpack}, {VERB_PACK, verb_pack},     {VERB_CACHE, verb_cache},
+        {VERB_OWN, verb_own},       {VERB_RECORD, verb_record},
 };
 
 const struct rt_verb *bd_verbs(size_t *ret_n)

@@ -34,6 +34,22 @@ env_pod() {
 		mount --bind /dev/null /proc/interrupts && exec "$@"' sh setpriv --no-new-privs
 		"${RUN[@]}" "BLD_ROOT=$DIR/store" "HOME=$DIR/home")
 }
+# uid 0 with the capabilities Docker gives, as in an ordinary pod; where user namespaces are allowed, and where
+# they are not.
+env_caps() {
+	root_only "takes capabilities away"
+	DIR=$T/caps
+	mkdir -p "$DIR/home"
+	RUN=(setpriv --inh-caps -all --bounding-set
+		"-all,+chown,+dac_override,+fsetid,+fowner,+mknod,+net_raw,+setgid,+setuid,+setfcap,+setpcap,+net_bind_service,+sys_chroot,+kill,+audit_write"
+		env "BLD_ROOT=$DIR/store" "HOME=$DIR/home" SOURCE_DATE_EPOCH=1600000000)
+}
+env_chroot() {
+	env_caps
+	DIR=$T/chroot
+	mkdir -p "$DIR/home"
+	RUN+=("BLD_ROOT=$DIR/store" "HOME=$DIR/home" BLD_ISOLATION=chroot)
+}
 # Host's root, what the others are compared with.
 env_root() {
 	root_only "compares with what root builds"
@@ -228,9 +244,8 @@ forced() {
 	level 'solo;'
 }
 
-for e in solo pod; do
-	w=solo
-	[ $e = solo ] || w='solo, shared proc'
+for e in solo pod caps chroot; do
+	case $e in pod) w='solo, shared proc' ;; caps) w=userns ;; *) w=$e ;; esac
 	t "$e: the same image as root's" same_as_root env_$e "$w"
 	t "$e: ids of processes" ids_of_processes env_$e
 	t "$e: every kind of mount, twice" all_mounts env_$e
