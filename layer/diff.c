@@ -260,7 +260,8 @@ static int try_hardlink(struct differ *d, struct dlevel *l, struct ly_entry *e,
         char *first, *copy;
         int r;
 
-        if (st->st_nlink < 2)
+        /* Names that were links before are files each, as where an overlay copied them up. */
+        if (st->st_nlink < 2 || (d->base && !scan_new_name(d, st)))
                 return 0;
         first = map_getn(&d->links, key, sizeof(key));
         if (!first) {

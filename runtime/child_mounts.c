@@ -73,10 +73,12 @@ static int bind_mount(struct init *in, const struct rt_mount *m, size_t i, struc
         struct stat st;
         int r;
 
-        if (m->kind == RT_MOUNT_BIND && (m->nlowers || !m->readonly))
+        if (!in->c->env.native && (m->kind == RT_MOUNT_BIND && (m->nlowers || !m->readonly)))
                 r = overlay_source(in, m, i, &src, err);
         else
                 r = open_source(m->source, &src, err);
+        if (r == 0 && in->c->env.native)
+                return tree_mount(in, m, src, i, err);
         if (r < 0)
                 return r;
         r = root_find(src, m->selector && *m->selector ? m->selector : "/", O_PATH, &sel, err);

@@ -292,12 +292,24 @@ int tree_open(struct init *in, struct bld_err *err)
         return 0;
 }
 
+/* Empty, and ours: what a step writes there is no part of the image. */
+static int place_empty(struct init *in, const char *target, struct bld_err *err)
+{
+        if (sys_mkdirat(in->scratch_fd, target + 1, 0555) < 0)
+                return err_sys(err, errno, "make a folder for %s", target);
+        return tree_place(in, in->scratch_fd, target + 1, target, false, err);
+}
+
 int tree_mounts(struct init *in, struct bld_err *err)
 {
         int r = make_places(in, err);
 
         if (r == 0)
                 r = place_dev(in, err);
+        if (r == 0)
+                r = place_empty(in, "/proc", err);
+        if (r == 0)
+                r = place_empty(in, "/sys", err);
         if (r == 0)
                 r = file_binds(in, err);
         return r == 0 ? run_mounts(in, err) : r;
