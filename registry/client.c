@@ -134,6 +134,7 @@ void reg_client_free(struct reg_client *c)
         strv_done(&c->insecure);
         strv_done(&c->cas);
         strv_done(&c->client_certs);
+        strv_done(&c->http_headers);
         strv_done(&c->helpers);
         strv_done(&c->mirrors);
         strv_done(&c->notes);
@@ -258,6 +259,7 @@ static struct reg_host *host_new(const struct reg_client *c, const char *name)
         }
         h->addr = reg_addr_class(bare);
         h->blob_limit = c->parallel;
+        reg_host_known(h);
         return h;
 }
 

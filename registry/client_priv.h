@@ -110,7 +110,9 @@ struct reg_client {
         struct map realms; /* registry host name -> origin of its realm */
 
         pthread_mutex_t conf_lock;
-        struct reg_conf *conf; /* guarded by conf_lock until set */
+        struct reg_conf *conf;    /* guarded by conf_lock until set */
+        struct strv http_headers; /* the same, until http_headers_read */
+        bool http_headers_read;
 
         pthread_mutex_t creds_lock;
         /* guarded by creds_lock */
@@ -131,6 +133,12 @@ int reg_host_get(struct reg_client *c, const char *name, struct reg_host **ret,
                  struct bld_err *err) MUST_CHECK;
 int reg_host_of_url(struct reg_client *c, const struct reg_url *u, struct reg_host **ret,
                     struct bld_err *err) MUST_CHECK;
+/* Set what is known of its ways. */
+void reg_host_known(struct reg_host *h);
+/* Lines that the user wants with every request to a registry; read at the first call. */
+int reg_http_headers(struct reg_client *c, const struct strv **ret, struct bld_err *err) MUST_CHECK;
+int reg_http_headers_parse(const char *text, size_t len, struct strv *out,
+                           struct bld_err *err) MUST_CHECK;
 /* May plain HTTP be spoken with it? */
 bool reg_host_plain_ok(const struct reg_host *h);
 int reg_repo_get(struct reg_client *c, const struct img_ref *ref, struct reg_repo **ret,

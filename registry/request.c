@@ -191,6 +191,17 @@ static int prepare(struct req *rq, struct xfer *x, struct bld_err *err)
         x->proxy = reg_proxy_for(rq->c, x->host, rq->at.https);
         if (!x->url || !x->proxy || strv_copy(&x->headers, &rq->headers) < 0)
                 return err_nomem(err, "build a request");
+        if (!rq->foreign && !(rq->flags & REQ_NO_AUTH)) {
+                const struct strv *more = NULL;
+
+                r = reg_http_headers(rq->c, &more, err);
+                for (size_t i = 0; r == 0 && i < more->n; i++)
+                        r = strv_add(&x->headers, more->v[i]) < 0
+                                    ? err_nomem(err, "build a request")
+                                    : 0;
+                if (r < 0)
+                        return r;
+        }
         x->method = rq->method;
         x->body = rq->body;
         x->body_len = rq->body_len;

@@ -262,10 +262,11 @@ nothing_left() {
 # ---- servers ----
 
 # registry_start NAME [htpasswd]: Debian's docker-registry on loopback; sets REG (host:port), REG_LOG and REG_DIR.
-# With htpasswd the user is "alice", the password "wonder land:7".
+# With htpasswd the user is "alice", the password "wonder land:7". REG_HTTP: more of its `http` section, REG_AUTH:
+# its `auth` section.
 registry_start() {
 	need docker-registry
-	local dir=$T/reg-$1 auth=''
+	local dir=$T/reg-$1 auth=${REG_AUTH:-}
 	mkdir -p "$dir"
 	if [ "${2:-}" = htpasswd ]; then
 		need htpasswd
@@ -276,7 +277,7 @@ registry_start() {
 version: 0.1
 log: {level: info, accesslog: {disabled: false}}
 storage: {filesystem: {rootdirectory: $dir/data}, delete: {enabled: true}, maintenance: {uploadpurging: {enabled: false}}}
-http: {addr: "127.0.0.1:0"}
+http: {addr: "127.0.0.1:0"${REG_HTTP:+, $REG_HTTP}}
 $auth
 Y
 	: >"$dir/log"

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "registry_world.h"
 
@@ -625,6 +626,72 @@ static void test_push_bad_location(void **state UNUSED)
         check_scripts();
 }
 
+/* What docker's config adds goes to the registry and not to where it sends us. */
+static void test_http_headers(void **state UNUSED)
+{
+        char put[256], loc[160], dir[] = "/tmp/bld-dockercfg-XXXXXX", path[64];
+        static const char text[] = "{\"HttpHeaders\":{\"X-Meta\":\"m1\",\"Authorization\":\"evil\","
+                                   "\"X-Bad\":\"a\\r\\nb\",\"Host\":\"h\",\"Bad Name\":\"x\"}}";
+        const struct mock_step steps[] = {
+                {w->head, .has = {"X-Meta: m1\r\n"},
+                 .hasnt = {"evil", "X-Bad", "Bad Name", "Host: h"}, .status = 404},
+                {w->post, .has = {"X-Meta: m1\r\n"}, .status = 202, .headers = loc},
+                {0},
+        };
+        const struct mock_step storage[] = {
+                {put, .hasnt = {"X-Meta"}, .status = 201},
+                {0},
+        };
+        FILE *f;
+
+        assert_non_null(mkdtemp(dir));
+        (void)snprintf(path, sizeof(path), "%s/config.json", dir);
+        f = fopen(path, "we");
+        assert_non_null(f);
+        (void)fputs(text, f);
+        (void)fclose(f);
+        (void)setenv("DOCKER_CONFIG", dir, 1);
+        (void)snprintf(loc, sizeof(loc), "Location: http://%s/up\r\n", mock_host(w->other));
+        (void)snprintf(put, sizeof(put), "PUT /up?digest=%s", w->digest);
+        mock_script(w->reg, steps);
+        mock_script(w->other, storage);
+        connect_with((struct reg_opts){0});
+        put_blob_ok(NULL, REG_PUT_UPLOADED);
+        (void)unsetenv("DOCKER_CONFIG");
+        (void)remove(path);
+        (void)rmdir(dir);
+        check_scripts();
+}
+
+static void test_known_registries(void **state UNUSED)
+{
+        static const struct {
+                const char *name;
+                uint64_t chunk_max;
+                bool no_chunks;
+        } rows[] = {
+                {"ghcr.io", 4u << 20, false},
+                {"ghcr.io:443", 4u << 20, false},
+                {"notghcr.io", 0, false},
+                {"europe-docker.pkg.dev", 0, true},
+                {"eu.gcr.io", 0, true},
+                {"gcr.io", 0, true},
+                {"1234.dkr.ecr.eu-west-1.amazonaws.com", 0, true},
+                {"registry-1.docker.io", 0, false},
+        };
+
+        connect_with((struct reg_opts){0});
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                struct reg_host *h = NULL;
+
+                print_message("# %s\n", rows[i].name);
+                assert_int_equal(reg_host_get(w->c, rows[i].name, &h, NULL), 0);
+                assert_int_equal(h->chunk_max, rows[i].chunk_max);
+                assert_int_equal(h->no_chunks, rows[i].no_chunks);
+        }
+        check_scripts();
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -645,6 +712,8 @@ int main(void)
                 T(test_push_without_reading),
                 T(test_mount_refusals),
                 T(test_odd_success),
+                T(test_http_headers),
+                T(test_known_registries),
                 T(test_refused_before_the_body),
                 T(test_chunk_resumed),
                 T(test_expectation_failed),
