@@ -142,11 +142,12 @@ static int read_aliases(struct reg_conf *f, const struct js *aliases, struct bld
 {
         for (void *it = js_iter(aliases); it; it = js_iter_next(aliases, it)) {
                 const char *to = js_str(js_iter_value(it));
-                char *text = to ? mem_strdup(to) : NULL;
+                char *text;
 
                 if (!to || strpbrk(to, "@ \t\n"))
                         return err_set(err, BLD_E_INVALID, "alias \"%.100s\" is not HOST/PATH",
                                        js_iter_key(it));
+                text = mem_strdup(to);
                 if (!text || map_set(&f->aliases, js_iter_key(it), text) < 0) {
                         free(text);
                         return err_nomem(err, "read registries.conf");
