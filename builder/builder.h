@@ -27,6 +27,9 @@ struct bd_ctx {
         int (*registry)(void *user, struct reg_client **ret, struct bld_err *err);
         /* One with little patience, for build caches; NULL: the same. */
         int (*cache_registry)(void *user, struct reg_client **ret, struct bld_err *err);
+        /* Another one, for the reading side of copies between registries; NULL: there is one only.
+         */
+        int (*registry_src)(void *user, struct reg_client **ret, struct bld_err *err);
         void (*note)(void *user, const char *text); /* may be NULL */
         void *user;
         struct bd_trees *trees; /* may be NULL */
@@ -85,6 +88,7 @@ int bd_pull(struct bd_ctx *c, const struct img_ref *ref, const struct img_platfo
 
 struct bd_push_stats {
         uint64_t uploaded_bytes, present_bytes;
+        bool unchanged; /* the name stood for this very image already */
 };
 /* Push a manifest or index of the store under dst (tag or digest): blobs in parallel, children
  * before parents, the tag last. from: repository on the same host to mount from, or NULL. */
@@ -181,6 +185,7 @@ int bd_emit_local(struct bd_ctx *c, const struct bd_export *x, struct bld_err *e
 struct bd_saved {
         const struct img_desc *desc;
         const struct strv *names; /* full references; NULL: none */
+        const struct strv *tags;  /* bare names in the layout ("v1"), besides; NULL: none */
 };
 struct bd_save_opts {
         bool docker; /* the archive docker loads, which is an OCI layout, too */

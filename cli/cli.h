@@ -61,8 +61,10 @@ struct cli_cmd {
 };
 
 extern const struct cli_cmd cmd_build, cmd_check, cmd_images, cmd_tag, cmd_rmi, cmd_inspect,
-        cmd_history, cmd_pull, cmd_push, cmd_save, cmd_load, cmd_du, cmd_prune, cmd_debug,
-        cmd_doctor, cmd_version, cmd_help;
+        cmd_history, cmd_pull, cmd_push, cmd_copy, cmd_save, cmd_load, cmd_import, cmd_export,
+        cmd_tags, cmd_digest, cmd_manifest, cmd_config, cmd_blob, cmd_referrers, cmd_catalog,
+        cmd_index, cmd_login, cmd_logout, cmd_du, cmd_prune, cmd_debug, cmd_doctor, cmd_version,
+        cmd_help;
 extern const struct cli_cmd *const cli_cmds[];
 extern const size_t cli_ncmds;
 const struct cli_cmd *cli_find_cmd(const char *name);
@@ -81,6 +83,13 @@ int cli_help(const struct cli_cmd *cmd, bool all, struct bld_err *err) MUST_CHEC
 /* Data on stdout. A reader that went away is no error: what it did not want is dropped. */
 int cli_write_out(const void *p, size_t n, struct bld_err *err) MUST_CHECK;
 int cli_puts(const char *s, struct bld_err *err) MUST_CHECK;
+
+/* Whole lines for people on stderr: what was done. */
+void cli_say(struct cli *c, const char *text);
+/* Could a file be written under this name? "-" can. */
+int cli_check_target(const char *flag, const char *path, struct bld_err *err) MUST_CHECK;
+/* One line from the terminal; malloc'ed. prompt: "password: ". USAGE where there is none. */
+int cli_ask(const char *prompt, bool echo, char **ret, struct bld_err *err) MUST_CHECK;
 
 /* A line for people on stderr, past whatever view is drawn. kind: "note" or "warning". */
 void cli_note(struct cli *c, const char *kind, const char *fmt, ...) PRINTF(3, 4);

@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/num.h"
+#include "base/path.h"
 #include "cli/signals.h"
 #include "cli/text.h"
 #include "cli/view.h"
@@ -215,38 +216,57 @@ int cli_setup(struct cli *c, const struct cli_common *o, struct bld_err *err)
 
 /* ---- session ---- */
 
-/* One line from the terminal without echo; the caller frees it. */
-static int ask_password(const char *user, char **ret, struct bld_err *err)
+int cli_ask(const char *prompt, bool echo, char **ret, struct bld_err *err)
 {
         struct termios old, quiet;
         AUTO_FD int fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
-        AUTO_SB struct sb prompt = SB_INIT(4096);
+        AUTO_SB struct sb text = SB_INIT(4096);
         char line[1024];
         ssize_t n;
 
         if (fd < 0 || tcgetattr(fd, &old) < 0)
-                return err_set(err, BLD_E_USAGE,
-                               "--creds needs USER:PASS where there is no terminal to ask on");
+                return err_set(err, BLD_E_USAGE, "there is no terminal to ask for the %.*s on",
+                               (int)strcspn(prompt, ":"), prompt);
+        (void)text_add(&text, prompt, strlen(prompt), TEXT_WIDE, 0);
+        (void)term_write(fd, text.buf, text.len);
         quiet = old;
         quiet.c_lflag &= ~(tcflag_t)ECHO;
-        sb_str(&prompt, "password of ");
-        (void)text_add(&prompt, user, strlen(user), TEXT_WIDE, 0);
-        sb_str(&prompt, ": ");
-        (void)term_write(fd, prompt.buf, prompt.len);
-        (void)tcsetattr(fd, TCSAFLUSH, &quiet);
+        if (!echo)
+                (void)tcsetattr(fd, TCSAFLUSH, &quiet);
         n = read(fd, line, sizeof(line) - 1);
-        (void)tcsetattr(fd, TCSAFLUSH, &old);
-        (void)term_write(fd, "\n", 1);
-        if (n <= 0)
-                return err_set(err, BLD_E_USAGE, "no password was given");
-        line[n] = '\0';
-        line[strcspn(line, "\r\n")] = '\0';
-        if (asprintf(ret, "%s:%s", user, line) < 0) {
-                *ret = NULL;
-                return err_nomem(err, "password");
+        if (!echo) {
+                (void)tcsetattr(fd, TCSAFLUSH, &old);
+                (void)term_write(fd, "\n", 1);
         }
+        if (n > 0) {
+                line[n] = '\0';
+                line[strcspn(line, "\r\n")] = '\0';
+        }
+        if (n <= 0 || !line[0])
+                return err_set(err, BLD_E_USAGE, "no %.*s was given", (int)strcspn(prompt, ":"),
+                               prompt);
+        *ret = mem_strdup(line);
         explicit_bzero(line, sizeof(line));
-        return 0;
+        return *ret ? 0 : err_nomem(err, "answer");
+}
+
+/* "USER:PASS" of --creds USER. */
+static int ask_password(const char *user, char **ret, struct bld_err *err)
+{
+        AUTO_SB struct sb prompt = SB_INIT(4096);
+        char *pass = NULL;
+        int r;
+
+        sb_fmt(&prompt, "password of %s: ", user);
+        r = cli_ask(sb_text(&prompt), false, &pass, err);
+        if (r == 0 && asprintf(ret, "%s:%s", user, pass) < 0) {
+                *ret = NULL;
+                r = err_nomem(err, "password");
+        }
+        if (pass)
+                explicit_bzero(pass, strlen(pass));
+        free(pass);
+        return r;
 }
 
 /* A list in the environment, which flags replace. */
@@ -339,6 +359,19 @@ int cli_write_out(const void *p, size_t n, struct bld_err *err)
         if (term_write(1, p, n) || errno == EPIPE) /* broken pipe: the reader has seen enough */
                 return 0;
         return err_sys(err, errno, "write to standard output");
+}
+
+void cli_say(struct cli *c, const char *text)
+{
+        if (!c->quiet)
+                (void)term_write(2, text, strlen(text)); /* for people only */
+}
+
+int cli_check_target(const char *flag, const char *path, struct bld_err *err)
+{
+        int r = strcmp(path, "-") == 0 ? 0 : path_check_target(path, err);
+
+        return r == BLD_E_INVALID ? err_wrap(err, r, "--%s", flag) : r;
 }
 
 int cli_puts(const char *s, struct bld_err *err)

@@ -29,6 +29,36 @@ enum { IMG_REF_DEFAULT_TAG = 1, IMG_REF_NO_DIGEST = 2, IMG_REF_NO_TAG = 4 };
 char *img_ref_format(const struct img_ref *r, unsigned flags);   /* malloc'ed, NULL: no memory */
 char *img_ref_familiar(const struct img_ref *r, unsigned flags); /* short form for people */
 
+/* ---- places: references with a transport (cli.md 1.3) ---- */
+
+enum img_at {
+        IMG_AT_ANY, /* nothing was said */
+        IMG_AT_REGISTRY,
+        IMG_AT_STORE,
+        IMG_AT_OCI, /* layout folder */
+        IMG_AT_OCI_ARCHIVE,
+        IMG_AT_DOCKER_ARCHIVE,
+        IMG_AT_DOCKER_DAEMON,
+};
+struct img_place {
+        enum img_at at;
+        char *text; /* as it was given, for messages */
+        /* registry: parsed; elsewhere domain is NULL */
+        struct img_ref ref;
+        char *path; /* folder or archive, "-" for a stream; else NULL */
+        /* what it is called there: in a layout or archive (NULL: nothing was said), or the whole
+         * rest of the text where there is no path */
+        char *name;
+        char *digits; /* layouts and archives: of the digest behind '@' (a prefix, perhaps), or NULL
+                       */
+};
+#define AUTO_PLACE AUTO(img_place_done)
+/* "docker://a/b:1", "oci:DIR[:NAME][@DIGEST]", "store:app:v1"; without a transport, ANY with the
+ * text as name. USAGE for transports bld knows of and does not have. */
+int img_place_parse(const char *s, struct img_place *ret, struct bld_err *err) MUST_CHECK;
+void img_place_done(struct img_place *p);
+bool img_at_is_file(enum img_at at); /* it has a path */
+
 /* ---- platforms (containerd/platforms) ---- */
 
 struct img_platform {

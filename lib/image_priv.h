@@ -10,6 +10,9 @@ struct bld;
 uint64_t lib_image_bytes(const struct bd_image *im);
 /* A name that is to be given: "app" -> "docker.io/library/app:latest". Malloc'ed. */
 int lib_full_name(const char *s, char **ret, struct bld_err *err) MUST_CHECK;
+/* A place, with what is meant where no transport is named. */
+int lib_place(const char *s, enum img_at dflt, struct img_place *ret,
+              struct bld_err *err) MUST_CHECK;
 /* Store first; a name that says its registry ("docker://...", "host:5000/app") is asked for there,
  * documents only. *ret_root: what the name stands for. */
 int lib_image_open(struct bld *b, const char *ref, const struct img_platform *platform,

@@ -2,67 +2,21 @@
 #include <string.h>
 
 #include "base/err.h"
-#include "bld/image.h"
+#include "bld/registry.h"
+#include "builder/transport.h"
 #include "lib/image_priv.h"
 #include "lib/session_priv.h"
 
 /* ---- finding it ---- */
 
-static const char *remote_name(const char *ref)
-{
-        static const char *const prefixes[] = {"docker://", "registry:"};
-
-        for (size_t i = 0; i < ARRAY_LEN(prefixes); i++)
-                if (str_has_prefix(ref, prefixes[i]))
-                        return ref + strlen(prefixes[i]);
-        return NULL;
-}
-
-/* Does the text name its registry itself? A short name is never sent to docker.io by a reader. */
-static bool says_registry(const char *ref)
-{
-        const char *slash = strchr(ref, '/');
-        size_t n = slash ? (size_t)(slash - ref) : 0;
-
-        if (n == 0)
-                return false;
-        return memchr(ref, '.', n) || memchr(ref, ':', n) ||
-               (n == strlen("localhost") && memcmp(ref, "localhost", n) == 0);
-}
-
-static int open_remote(struct bld *b, const char *name, const struct img_platform *platform,
-                       struct bd_image *ret, struct img_desc *ret_root, struct bld_err *err)
-{
-        AUTO_REF struct img_ref ref = {.domain = NULL};
-        int r = img_ref_parse(name, &ref, err);
-
-        return r == 0 ? bd_fetch_image(&b->ctx, &ref, platform, ret, ret_root, err) : r;
-}
-
 int lib_image_open(struct bld *b, const char *ref, const struct img_platform *platform,
                    struct bd_image *ret, struct img_desc *ret_root, struct bld_err *err)
 {
-        struct img_desc root = {.media_type = NULL};
-        struct bld_err e = BLD_ERR_INIT;
-        const char *remote = remote_name(ref);
-        int r;
+        AUTO_PLACE struct img_place p = {.text = NULL};
+        struct bd_open_opts o = {.platform = platform, .offline = b->o.offline, .in_fd = -1};
+        int r = img_place_parse(ref, &p, err);
 
-        if (remote)
-                return open_remote(b, remote, platform, ret, ret_root, err);
-        r = bd_image_find(&b->ctx, ref, &root, NULL, &e);
-        if (r == BLD_E_NOT_FOUND && says_registry(ref) && !b->o.offline)
-                return open_remote(b, ref, platform, ret, ret_root, err);
-        if (r < 0) {
-                err_copy(err, &e);
-                return r;
-        }
-        r = bd_image_load(&b->ctx, &root, platform, ret, err);
-        if (r < 0) {
-                img_desc_done(&root);
-                return r;
-        }
-        *ret_root = root;
-        return 0;
+        return r == 0 ? bd_open(&b->ctx, &p, &o, ret, ret_root, err) : r;
 }
 
 /* ---- docker's shape ---- */
@@ -268,11 +222,11 @@ static int docker_shape(struct bld *b, const struct bd_image *im, const struct i
 
 /* ---- the call ---- */
 
-static int raw(struct bld *b, const struct digest *d, size_t max, char **ret, struct bld_err *err)
+static int raw_config(struct bld *b, const struct digest *d, char **ret, struct bld_err *err)
 {
-        AUTO_SB struct sb text = SB_INIT(max);
+        AUTO_SB struct sb text = SB_INIT(IMG_CONFIG_MAX);
         char *s;
-        int r = cas_blob_read(b->cas, d, max, &text, err);
+        int r = cas_blob_read(b->cas, d, IMG_CONFIG_MAX, &text, err);
 
         if (r < 0)
                 return r;
@@ -289,8 +243,13 @@ int bld_inspect(struct bld *b, const char *ref, enum bld_inspect what, const cha
         AUTO(bd_image_done) struct bd_image im = {.source = {.domain = NULL}};
         AUTO(img_desc_done) struct img_desc root = {.media_type = NULL};
         struct img_platform want;
-        int r = lib_platform(platform, &want, err);
+        size_t len = 0;
+        int r;
 
+        /* an index is what the name stands for, unless one platform was asked for */
+        if (what == BLD_INSPECT_MANIFEST)
+                return bld_manifest_get(b, ref, platform, ret_json, &len, err);
+        r = lib_platform(platform, &want, err);
         if (r == 0)
                 r = lib_image_open(b, ref, &want, &im, &root, err);
         if (r < 0)
@@ -298,12 +257,10 @@ int bld_inspect(struct bld *b, const char *ref, enum bld_inspect what, const cha
         switch (what) {
         case BLD_INSPECT_DOCKER:
                 return docker_shape(b, &im, &root, ret_json, err);
-        case BLD_INSPECT_MANIFEST:
-                /* an index is what the name stands for, unless one platform was asked for */
-                return raw(b, platform && platform[0] ? &im.desc.digest : &root.digest,
-                           IMG_MANIFEST_MAX, ret_json, err);
         case BLD_INSPECT_CONFIG:
-                return raw(b, &im.manifest.config.digest, IMG_CONFIG_MAX, ret_json, err);
+                return raw_config(b, &im.manifest.config.digest, ret_json, err);
+        case BLD_INSPECT_MANIFEST:
+                break;
         }
         return err_set(err, BLD_E_USAGE, "bld_inspect: unknown document");
 }

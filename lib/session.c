@@ -99,13 +99,12 @@ static void session_note(void *user, const char *text)
 #define CACHE_RETRIES 1u
 #define CACHE_RETRY_MAX_MS 15000
 
-/* With reg_lock held; nothing to do when it is there. */
-static int make_client(struct bld *b, bool for_cache, struct reg_client **client,
-                       struct bld_err *err)
+static int client_new(struct bld *b, const char *creds, bool for_cache, struct reg_client **ret,
+                      struct bld_err *err)
 {
         struct reg_opts o = {
                 .authfile = b->authfile,
-                .creds = b->creds,
+                .creds = creds ? creds : b->creds,
                 .insecure = &b->insecure,
                 .cas = &b->cas_files,
                 .no_tls_verify = b->o.no_tls_verify,
@@ -125,38 +124,52 @@ static int make_client(struct bld *b, bool for_cache, struct reg_client **client
                 .user = b,
         };
 
-        if (*client)
-                return 0;
         if (for_cache) {
                 o.retries = CACHE_RETRIES;
                 if (!o.retry_max_ms || o.retry_max_ms > CACHE_RETRY_MAX_MS)
                         o.retry_max_ms = CACHE_RETRY_MAX_MS;
         }
-        return reg_client_new(&o, client, err);
+        return reg_client_new(&o, ret, err);
+}
+
+int lib_client_new(struct bld *b, const char *creds, struct reg_client **ret, struct bld_err *err)
+{
+        return client_new(b, creds, false, ret, err);
+}
+
+static int session_client(struct bld *b, bool for_cache, struct reg_client **at,
+                          struct reg_client **ret, struct bld_err *err)
+{
+        int r = 0;
+
+        pthread_mutex_lock(&b->reg_lock);
+        if (!*at)
+                r = client_new(b, NULL, for_cache, at, err);
+        if (r == 0)
+                *ret = *at;
+        pthread_mutex_unlock(&b->reg_lock);
+        return r;
 }
 
 static int session_registry(void *user, struct reg_client **ret, struct bld_err *err)
 {
         struct bld *b = user;
-        int r;
 
-        pthread_mutex_lock(&b->reg_lock);
-        r = make_client(b, false, &b->reg, err);
-        *ret = b->reg;
-        pthread_mutex_unlock(&b->reg_lock);
-        return r;
+        return session_client(b, false, &b->reg, ret, err);
+}
+
+static int session_registry_src(void *user, struct reg_client **ret, struct bld_err *err)
+{
+        struct bld *b = user;
+
+        return session_client(b, false, &b->reg_src, ret, err);
 }
 
 static int session_cache_registry(void *user, struct reg_client **ret, struct bld_err *err)
 {
         struct bld *b = user;
-        int r;
 
-        pthread_mutex_lock(&b->reg_lock);
-        r = make_client(b, true, &b->cache_reg, err);
-        *ret = b->cache_reg;
-        pthread_mutex_unlock(&b->reg_lock);
-        return r;
+        return session_client(b, true, &b->cache_reg, ret, err);
 }
 
 /* ---- opening ---- */
@@ -249,6 +262,7 @@ static int session_init(struct bld *b, struct bld_err *err)
                 .helper = b->helper,
                 .registry = session_registry,
                 .cache_registry = session_cache_registry,
+                .registry_src = session_registry_src,
                 .note = session_note,
                 .user = b,
         };
@@ -295,6 +309,7 @@ void bld_close(struct bld *b)
 {
         if (!b)
                 return;
+        reg_client_free(b->reg_src);
         reg_client_free(b->reg); /* first: its thread notes and reads the token */
         reg_client_free(b->cache_reg);
         cas_close(b->cas);

@@ -24,11 +24,16 @@ struct bld {
         char *helper, *authfile, *creds, *cert_dir;
         struct strv insecure, cas_files, client_certs, helpers, mirrors;
         struct bld_opts o;        /* its pointers lead to the copies above */
-        pthread_mutex_t reg_lock; /* guards the two */
+        pthread_mutex_t reg_lock; /* guards the three */
         struct reg_client *reg, *cache_reg;
-        pthread_mutex_t note_lock; /* serialises o.note */
+        struct reg_client *reg_src; /* reads, while reg writes: copies between registries */
+        pthread_mutex_t note_lock;  /* serialises o.note */
 };
 
+/* A registry client with the session's options; creds "user:password" instead of its own, or NULL.
+ */
+int lib_client_new(struct bld *b, const char *creds, struct reg_client **ret,
+                   struct bld_err *err) MUST_CHECK;
 /* Copy an option struct of the caller's size into ours of size n, the rest zero. USAGE when its
  * size is not set. */
 int lib_opts_copy(void *ours, size_t n, const void *theirs, const char *what,

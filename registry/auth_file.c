@@ -94,7 +94,7 @@ static bool is_hub(const char *host)
 
 /* A key of `auths` as "host" or "host/path": a scheme goes, and with it everything from the first
  * slash (docker wrote such keys); the names of the Hub become one. */
-static char *normal_key(const char *key)
+char *reg_auth_key(const char *key)
 {
         const char *s = key;
         bool scheme = false;
@@ -119,6 +119,11 @@ static char *normal_key(const char *key)
                 return mem_strdup("docker.io");
         }
         return out;
+}
+
+const char *reg_auth_server(const char *key)
+{
+        return is_hub(key) ? HUB_KEY : key;
 }
 
 static int set_secret(char **dst, const char *s, struct bld_err *err)
@@ -192,7 +197,7 @@ static int find_name(const struct js *auths, const char *name, const struct reg_
         if (r != 0)
                 return r;
         for (void *it = js_iter(auths); it; it = js_iter_next(auths, it)) {
-                AUTO_FREE char *key = normal_key(js_iter_key(it));
+                AUTO_FREE char *key = reg_auth_key(js_iter_key(it));
 
                 if (exact && str_eq(js_iter_key(it), name))
                         continue; /* looked at already */
@@ -266,7 +271,7 @@ int reg_auth_file_find(const struct js *doc, const struct reg_auth_query *q, str
 {
         const struct js *auths = q->legacy ? doc : js_get(doc, "auths");
         const struct js *helpers = js_get(doc, "credHelpers");
-        AUTO_FREE char *host = normal_key(q->host);
+        AUTO_FREE char *host = reg_auth_key(q->host);
         int r;
 
         if (!host)

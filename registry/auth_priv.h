@@ -96,6 +96,9 @@ bool reg_creds_evidence(struct reg_client *c, const struct reg_repo *repo, struc
                         int code);
 void reg_helper_answer_free(void *p);
 
+/* $HOME, else the account's. Not MT-Safe where HOME is unset. */
+const char *reg_home_dir(void);
+
 /* What an auth file says about a repository ("host[:port]", "path"). 1 found, 0 no match.
  * Callbacks run a helper: same answers. */
 typedef int (*reg_helper_fn)(void *user, const char *suffix, const char *server,
@@ -116,11 +119,21 @@ int reg_auth_file_find(const struct js *doc, const struct reg_auth_query *q, str
 int reg_helper_get(const char *suffix, const char *server, int64_t timeout_ms,
                    const struct cancel *cancel, struct reg_creds **ret,
                    struct bld_err *err) MUST_CHECK;
+/* Keep credentials; forget them (1 it had some, 0 it had none). */
+int reg_helper_store(const char *suffix, const char *server, const char *user, const char *secret,
+                     int64_t timeout_ms, const struct cancel *cancel,
+                     struct bld_err *err) MUST_CHECK;
+int reg_helper_erase(const char *suffix, const char *server, int64_t timeout_ms,
+                     const struct cancel *cancel, struct bld_err *err) MUST_CHECK;
 bool reg_helper_suffix_ok(const char *suffix);
 /* Reply of a helper's get. */
 int reg_helper_reply(const char *text, size_t len, struct reg_creds **ret,
                      struct bld_err *err) MUST_CHECK;
 
+/* A key of `auths` as "host" or "host/path", the names of the Hub as one. NULL: no memory. */
+char *reg_auth_key(const char *key);
+/* The name docker stores credentials of a host (or host/path) under, for files and helpers. */
+const char *reg_auth_server(const char *key);
 char *reg_base64(const void *p, size_t n); /* malloc'ed; NULL: no memory */
 /* Standard alphabet, padding required, surrounding whitespace allowed. Appended to out. */
 bool reg_base64_decode(const char *s, struct sb *out);

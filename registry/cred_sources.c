@@ -126,7 +126,7 @@ static int from_host_env(struct reg_cred_search *s, struct reg_creds **ret, stru
         return from_pair(s, user, strlen(user), pass, ret, err);
 }
 
-static const char *home_dir(void)
+const char *reg_home_dir(void)
 {
         const char *home = getenv("HOME");
         struct passwd *pw;
@@ -206,17 +206,17 @@ static int from_containers(struct reg_cred_search *s, struct reg_creds **ret, st
 
         if (conf && *conf)
                 return from_path(s, conf, "containers/auth.json", false, ret, err);
-        return from_path(s, home_dir(), ".config/containers/auth.json", false, ret, err);
+        return from_path(s, reg_home_dir(), ".config/containers/auth.json", false, ret, err);
 }
 
 static int from_docker_home(struct reg_cred_search *s, struct reg_creds **ret, struct bld_err *err)
 {
-        return from_path(s, home_dir(), ".docker/config.json", false, ret, err);
+        return from_path(s, reg_home_dir(), ".docker/config.json", false, ret, err);
 }
 
 static int from_dockercfg(struct reg_cred_search *s, struct reg_creds **ret, struct bld_err *err)
 {
-        return from_path(s, home_dir(), ".dockercfg", true, ret, err);
+        return from_path(s, reg_home_dir(), ".dockercfg", true, ret, err);
 }
 
 /* A job of GitLab's CI may use its registry. */

@@ -81,21 +81,22 @@ static int refused(const char *name, const struct sb *out, int status, struct bl
                        out->len ? sb_text(&text) : "no message");
 }
 
-int reg_helper_get(const char *suffix, const char *server, int64_t timeout_ms,
-                   const struct cancel *cancel, struct reg_creds **ret, struct bld_err *err)
+/* docker-credential-SUFFIX ACTION with input on stdin. 1 with its reply in out, 0 it has no such
+ * credentials. */
+static int run(const char *suffix, char *action, const char *input, int64_t timeout_ms,
+               const struct cancel *cancel, struct sb *out, struct bld_err *err)
 {
-        char name[128], get[] = "get";
-        AUTO(wipe) struct sb out = SB_INIT(REPLY_MAX);
+        char name[128];
         AUTO_SB struct sb noise = SB_INIT(REPLY_MAX);
         struct bld_err why = BLD_ERR_INIT;
-        char *argv[] = {name, get, NULL};
+        char *argv[] = {name, action, NULL};
         int r, status = 0;
 
         /* the name comes from a file: it must not be able to name a path or an option */
         if (!reg_helper_suffix_ok(suffix))
                 return err_set(err, BLD_E_INVALID, "bad credential helper name");
         (void)snprintf(name, sizeof(name), "docker-credential-%s", suffix);
-        r = proc_run(name, argv, server, strlen(server), &out, &noise, timeout_ms, cancel, &status,
+        r = proc_run(name, argv, input, strlen(input), out, &noise, timeout_ms, cancel, &status,
                      &why);
         if (r < 0 && (why.code == BLD_E_NOT_FOUND || why.sys == ENOENT))
                 return err_set(err, BLD_E_NOT_FOUND, "%s is not installed", name);
@@ -103,8 +104,48 @@ int reg_helper_get(const char *suffix, const char *server, int64_t timeout_ms,
                 err_copy(err, &why);
                 return r;
         }
-        if (status != 0)
-                return refused(name, &out, status, err);
+        return status != 0 ? refused(name, out, status, err) : 1;
+}
+
+int reg_helper_get(const char *suffix, const char *server, int64_t timeout_ms,
+                   const struct cancel *cancel, struct reg_creds **ret, struct bld_err *err)
+{
+        AUTO(wipe) struct sb out = SB_INIT(REPLY_MAX);
+        char get[] = "get";
+        int r = run(suffix, get, server, timeout_ms, cancel, &out, err);
+
+        if (r <= 0)
+                return r;
         r = reg_helper_reply(sb_text(&out), out.len, ret, err);
-        return r < 0 ? err_wrap(err, r, "%s", name) : r;
+        return r < 0 ? err_wrap(err, r, "docker-credential-%s", suffix) : r;
+}
+
+int reg_helper_store(const char *suffix, const char *server, const char *user, const char *secret,
+                     int64_t timeout_ms, const struct cancel *cancel, struct bld_err *err)
+{
+        AUTO(wipe) struct sb in = SB_INIT(REPLY_MAX);
+        AUTO(wipe) struct sb out = SB_INIT(REPLY_MAX);
+        AUTO_JS struct js *j = js_obj();
+        char store[] = "store";
+        int r = j ? js_set_str(j, "ServerURL", server) : BLD_E_NOMEM;
+
+        if (r == 0)
+                r = js_set_str(j, "Username", user);
+        if (r == 0)
+                r = js_set_str(j, "Secret", secret);
+        if (r < 0)
+                return err_set(err, r, "credentials for a helper");
+        r = js_write(j, JS_COMPACT, &in, err);
+        if (r == 0)
+                r = run(suffix, store, sb_text(&in), timeout_ms, cancel, &out, err);
+        return MIN(r, 0);
+}
+
+int reg_helper_erase(const char *suffix, const char *server, int64_t timeout_ms,
+                     const struct cancel *cancel, struct bld_err *err)
+{
+        AUTO(wipe) struct sb out = SB_INIT(REPLY_MAX);
+        char erase[] = "erase";
+
+        return run(suffix, erase, server, timeout_ms, cancel, &out, err);
 }

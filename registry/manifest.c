@@ -437,29 +437,55 @@ int reg_manifest_put(struct reg_client *c, const struct img_ref *ref, const char
         return reg_manifest_put_missing(c, ref, media_type, p, n, NULL, err);
 }
 
-int reg_blob_head(struct reg_client *c, const struct img_ref *ref, const struct img_desc *desc,
-                  struct bld_err *err)
+/* 1 with what it says of the size (UINT64_MAX: nothing), 0 not there. */
+static int look_up(struct reg_client *c, const struct img_ref *ref, const struct digest *d,
+                   uint64_t *ret_size, struct bld_err *err)
 {
         AUTO_TARGET struct reg_target t = {0};
         AUTO_REQ struct req rq = {0};
         struct reg_repo *repo = NULL;
         const char *length;
-        uint64_t n;
         int r;
 
         r = reg_repo_get(c, ref, &repo, err);
         if (r == 0)
-                r = reg_target_blob(&t, repo, &desc->digest, "look-up", err);
+                r = reg_target_blob(&t, repo, d, "look-up", err);
         if (r == 0)
                 r = reg_target_req(&t, c, &rq, "HEAD", "pull", err);
         if (r == 0)
                 r = req_run(&rq, err);
         if (r < 0)
                 return r;
-        if (rq.res.status == 404)
+        if (rq.res.fault == REG_FAULT_NONE && rq.res.status == 404)
                 return 0;
-        if (rq.res.status != 200)
+        if (rq.res.fault != REG_FAULT_NONE || rq.res.status != 200)
                 return req_refused(&rq, err);
         length = reg_res_header(&rq.res, "Content-Length", 0);
-        return !length || (parse_u64(length, 0, UINT64_MAX, &n) && n == desc->size);
+        if (!length || !parse_u64(length, 0, UINT64_MAX - 1, ret_size))
+                *ret_size = UINT64_MAX;
+        return 1;
+}
+
+int reg_blob_head(struct reg_client *c, const struct img_ref *ref, const struct img_desc *desc,
+                  struct bld_err *err)
+{
+        uint64_t size;
+        int r = look_up(c, ref, &desc->digest, &size, err);
+
+        return r <= 0 ? r : size == UINT64_MAX || size == desc->size;
+}
+
+int reg_blob_size(struct reg_client *c, const struct img_ref *ref, const struct digest *d,
+                  uint64_t *ret_size, struct bld_err *err)
+{
+        uint64_t size;
+        int r = look_up(c, ref, d, &size, err);
+
+        if (r <= 0)
+                return r;
+        if (size == UINT64_MAX)
+                return err_set(err, BLD_E_CORRUPT, "%s does not say how large the blob is",
+                               ref->domain);
+        *ret_size = size;
+        return 1;
 }

@@ -87,6 +87,9 @@ int reg_manifest_put_missing(struct reg_client *c, const struct img_ref *ref,
 /* 1 there with that size, 0 not. */
 int reg_blob_head(struct reg_client *c, const struct img_ref *ref, const struct img_desc *desc,
                   struct bld_err *err);
+/* 1 there, *ret_size set; 0 not. */
+int reg_blob_size(struct reg_client *c, const struct img_ref *ref, const struct digest *d,
+                  uint64_t *ret_size, struct bld_err *err);
 /* Size and digest are enforced while streaming: the sink's bytes are good once this returns 0. */
 int reg_blob_get(struct reg_client *c, const struct img_ref *ref, const struct img_desc *desc,
                  const struct reg_sink *sink, struct bld_err *err) MUST_CHECK;
@@ -130,6 +133,24 @@ int reg_login_check(struct reg_client *c, const char *host, struct bld_err *err)
  * no secrets. Asks credential helpers. */
 int reg_creds_explain(struct reg_client *c, const struct img_ref *ref, struct sb *out,
                       struct bld_err *err) MUST_CHECK;
+
+/* Which credentials would be used for a repository (path "": the host): 1 and the user's name, 0
+ * none. *ret_user is "" for a token; ret_source says where they are from. Never the secret. */
+int reg_login_user(struct reg_client *c, const char *host, const char *path, char **ret_user,
+                   char **ret_source, struct bld_err *err);
+/* ---- the file that holds credentials (no client needed) ---- */
+
+/* Which one login writes: this one, $REGISTRY_AUTH_FILE, $DOCKER_CONFIG/config.json or
+ * ~/.docker/config.json. Malloc'ed. */
+int reg_login_file(const char *authfile, char **ret, struct bld_err *err) MUST_CHECK;
+/* Keep credentials of "host" or "host/path": with the helper the file names for the host, else in
+ * the file (mode 0600, replaced as a whole, everything else in it kept). *ret_where: the helper or
+ * the file, malloc'ed. */
+int reg_login_save(const char *file, const char *key, const char *user, const char *pass,
+                   const struct cancel *cancel, char **ret_where, struct bld_err *err) MUST_CHECK;
+/* Forget them; key NULL: all of the file. Names of what was forgotten are appended. */
+int reg_logout(const char *file, const char *key, const struct cancel *cancel, struct strv *out,
+               struct bld_err *err) MUST_CHECK;
 
 /* A plain download over http or https: no registry, no registry's credentials. */
 struct reg_http {

@@ -282,8 +282,16 @@ int bd_index_entries(const struct bd_saved *v, size_t n, struct img_descs *ret, 
         for (size_t i = 0; i < n; i++) {
                 int r = 0;
 
-                if ((!v[i].names || v[i].names->n == 0) && !add_entry(v[i].desc, ret))
+                if ((!v[i].names || v[i].names->n == 0) && (!v[i].tags || v[i].tags->n == 0) &&
+                    !add_entry(v[i].desc, ret))
                         return err_nomem(err, "index of a layout");
+                for (size_t k = 0; v[i].tags && k < v[i].tags->n; k++) {
+                        struct img_desc *d = add_entry(v[i].desc, ret);
+
+                        if (!d ||
+                            img_kvs_set(&d->annotations, BD_ANN_REF_NAME, v[i].tags->v[k]) < 0)
+                                return err_nomem(err, "index of a layout");
+                }
                 for (size_t k = 0; r == 0 && v[i].names && k < v[i].names->n; k++)
                         r = add_named(v[i].desc, v[i].names->v[k], ret, err);
                 if (r < 0)

@@ -217,8 +217,7 @@ int bd_fetch_layers(struct bd_ctx *c, const struct bd_image *im, bd_progress_fn 
 /* ---- documents ---- */
 
 /* "3.14-slm" -> "did you mean 3.14-slim?"; only ever a hint, so its own failures are dropped. */
-static int suggest_tags(struct reg_client *reg, const struct img_ref *ref, int r,
-                        struct bld_err *err)
+int bd_suggest_tags(struct reg_client *reg, const struct img_ref *ref, int r, struct bld_err *err)
 {
         AUTO_STRV struct strv tags = {.v = NULL};
         const char *tag = ref->tag ? ref->tag : "latest", *near;
@@ -249,7 +248,7 @@ static int get_remote(struct bd_ctx *c, struct reg_client *reg, const struct img
         int r = reg_manifest_get(reg, ref, out, &d, err);
 
         if (r == BLD_E_NOT_FOUND && !digest_is_set(&ref->digest))
-                return suggest_tags(reg, ref, r, err);
+                return bd_suggest_tags(reg, ref, r, err);
         if (r < 0)
                 return r;
         r = bd_doc_put(c, sb_text(out), out->len, &d.digest, NULL, err);

@@ -15,7 +15,7 @@
 
 /* ---- blobs ---- */
 
-static void blob_path(const struct digest *d, char out[16 + DIGEST_HEX_MAX])
+void bd_input_blob_path(const struct digest *d, char out[16 + DIGEST_HEX_MAX])
 {
         char hex[DIGEST_HEX_MAX];
 
@@ -53,7 +53,7 @@ static int load_blob(struct bd_input *in, const struct img_desc *d, struct bld_e
         /* what is there, but damaged, is moved aside and taken from the input */
         if (r > 0 && size == d->size && cas_blob_verify(in->c->cas, &d->digest, NULL) == 0)
                 return 1;
-        blob_path(&d->digest, path);
+        bd_input_blob_path(&d->digest, path);
         r = bd_input_find(in, path, &part, err);
         if (r <= 0)
                 return r;
@@ -76,7 +76,7 @@ static int need_blob(struct bd_input *in, const struct img_desc *d, struct bld_e
                 return MIN(r, 0);
         if (d->urls.n) /* a layer its maker does not hand on */
                 return 0;
-        blob_path(&d->digest, path);
+        bd_input_blob_path(&d->digest, path);
         return err_set(err, BLD_E_INVALID, "%s: %s is missing", in->what, path);
 }
 
@@ -157,7 +157,7 @@ int bd_load_named(struct bd_input *in, const char *name, const struct img_desc *
                 if (!full)
                         return err_nomem(err, in->what);
         }
-        r = cas_ref_set(in->c->cas, full, desc, err);
+        r = in->unnamed ? 0 : cas_ref_set(in->c->cas, full, desc, err);
         if (r < 0)
                 return r;
         d = img_descs_push(descs);
@@ -187,7 +187,7 @@ static int fix_type(struct bd_input *in, struct img_desc *d, struct bld_err *err
 
         if (d->media_type && (img_mt_is_index(d->media_type) || img_mt_is_manifest(d->media_type)))
                 return 0;
-        blob_path(&d->digest, path);
+        bd_input_blob_path(&d->digest, path);
         r = bd_input_read(in, path, IMG_MANIFEST_MAX, &doc, err);
         if (r < 0)
                 return r;
@@ -205,10 +205,8 @@ static int load_entry(struct bd_input *in, struct img_desc *d, struct strv *name
 {
         struct layout l = {.in = in};
         AUTO(img_desc_done) struct img_desc plain = {.media_type = NULL};
-        int r = fix_type(in, d, err);
+        int r = load_doc(&l, d, 0, err);
 
-        if (r == 0)
-                r = load_doc(&l, d, 0, err);
         if (r < 0)
                 return r;
         if (img_desc_copy(d, &plain) < 0)
@@ -256,7 +254,7 @@ static int layers_left_out(struct bd_input *in, const struct img_index *ix, stru
                 AUTO_SB struct sb doc = SB_INIT(IMG_MANIFEST_MAX);
                 char path[16 + DIGEST_HEX_MAX];
 
-                blob_path(&ix->manifests.v[i].digest, path);
+                bd_input_blob_path(&ix->manifests.v[i].digest, path);
                 if (bd_input_read(in, path, IMG_MANIFEST_MAX, &doc, NULL) > 0 &&
                     img_manifest_decode(sb_text(&doc), doc.len, NULL, &m, NULL) == 0 &&
                     m.layers.n == 0)
@@ -265,9 +263,7 @@ static int layers_left_out(struct bd_input *in, const struct img_index *ix, stru
         return 0;
 }
 
-/* 1 the images of a layout were loaded, 0 it is none (or lists nothing). */
-static int load_layout(struct bd_input *in, struct strv *names, struct img_descs *descs,
-                       struct bld_err *err)
+int bd_load_index(struct bd_input *in, struct img_index *ret, struct bld_err *err)
 {
         AUTO_SB struct sb version = SB_INIT(4096);
         AUTO_SB struct sb text = SB_INIT(BD_LOAD_JSON_MAX);
@@ -288,10 +284,28 @@ static int load_layout(struct bd_input *in, struct strv *names, struct img_descs
         if (r != 0)
                 return MIN(r, 0);
         for (size_t i = 0; r == 0 && i < ix.manifests.n; i++)
-                r = load_entry(in, &ix.manifests.v[i], names, descs, err);
+                r = fix_type(in, &ix.manifests.v[i], err);
         if (r < 0)
                 return r;
-        return ix.manifests.n > 0;
+        *ret = ix;
+        memset(&ix, 0, sizeof(ix));
+        return ret->manifests.n > 0;
+}
+
+/* 1 the images of a layout were loaded, 0 it is none (or lists nothing). */
+static int load_layout(struct bd_input *in, struct strv *names, struct img_descs *descs,
+                       struct bld_err *err)
+{
+        AUTO(img_index_done) struct img_index ix = {.media_type = NULL};
+        int r = bd_load_index(in, &ix, err);
+
+        if (r <= 0)
+                return r;
+        for (size_t i = 0; r > 0 && i < ix.manifests.n; i++) {
+                r = load_entry(in, &ix.manifests.v[i], names, descs, err);
+                r = r < 0 ? r : 1;
+        }
+        return r;
 }
 
 static int load_any(struct bd_input *in, struct strv *names, struct img_descs *descs,

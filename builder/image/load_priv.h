@@ -17,6 +17,7 @@ struct bd_input {
         int fd;           /* a plain tar, or -1 */
         struct cas_tmp *tmp;
         struct map members; /* path -> struct bd_member */
+        bool unnamed;       /* what is loaded gets no name in the store */
 };
 struct bd_member {
         bool link; /* target holds where it leads */
@@ -55,6 +56,11 @@ int bd_load_docker(struct bd_input *in, const char *manifest_json, size_t len, s
 int bd_load_named(struct bd_input *in, const char *name, const struct img_desc *desc,
                   struct strv *names, struct img_descs *descs, struct bld_err *err) MUST_CHECK;
 
+/* The entries of a layout's index.json, their types filled in: 1, or 0 when it is no layout (or one
+ * that counts for nothing beside its manifest.json). */
+int bd_load_index(struct bd_input *in, struct img_index *ret, struct bld_err *err);
+/* "blobs/<algorithm>/<hex>" */
+void bd_input_blob_path(const struct digest *d, char out[16 + DIGEST_HEX_MAX]);
 /* Bring one manifest or index, with what it reaches, into the store without naming it.
  * d->media_type is filled in when it is missing. */
 int bd_load_document(struct bd_input *in, struct img_desc *d, struct bld_err *err) MUST_CHECK;

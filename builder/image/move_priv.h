@@ -15,7 +15,22 @@
 #define BD_ANN_REF_NAME "org.opencontainers.image.ref.name"
 #define BD_ANN_IMAGE_NAME "io.containerd.image.name"
 
-/* ---- image.c ---- */
+/* ---- closure.c ---- */
+
+/* Where documents are read from: the store, a registry, an archive. */
+struct bd_docs {
+        /* Its bytes, verified. NOT_FOUND. */
+        int (*read)(void *user, const struct img_desc *d, size_t max, struct sb *out,
+                    struct bld_err *err);
+        /* 1 there, 0 not. */
+        int (*has)(void *user, const struct digest *d, struct bld_err *err);
+        void *user;
+};
+struct bd_docs bd_docs_store(struct bd_ctx *c);
+/* Follow indexes down to the manifest of a platform. */
+int bd_choose(const struct bd_docs *docs, const struct img_desc *from,
+              const struct img_platform *want, struct img_desc *ret,
+              struct bld_err *err) MUST_CHECK;
 
 /* Everything a manifest or index reaches. */
 struct bd_closure {
@@ -25,9 +40,28 @@ struct bd_closure {
 enum {
         BD_CLOSURE_SPARSE = 1, /* children of an index that are not in the store are left out */
 };
+int bd_closure_from(const struct bd_docs *docs, const struct img_desc *root, unsigned flags,
+                    struct bd_closure *ret, struct bld_err *err) MUST_CHECK;
+/* In the store. */
 int bd_closure_make(struct bd_ctx *c, const struct img_desc *root, unsigned flags,
                     struct bd_closure *ret, struct bld_err *err) MUST_CHECK;
 void bd_closure_done(struct bd_closure *x);
+
+/* ---- find.c ---- */
+
+/* The images whose manifest, index or config has a digest that begins with these digits. */
+struct bd_search {
+        const struct bd_docs *docs;
+        const char *digits;
+        struct img_desc found; /* the first; the caller's to free */
+        const char *name;      /* of its entry, borrowed */
+        unsigned hits;         /* different images */
+};
+/* Look at one document and all below it. */
+int bd_search_add(struct bd_search *s, const struct img_desc *d, const char *name,
+                  struct bld_err *err) MUST_CHECK;
+
+/* ---- image.c ---- */
 
 /* A document of the store, its size checked against the descriptor. */
 int bd_doc_read(struct bd_ctx *c, const struct img_desc *desc, size_t max, struct sb *out,
@@ -68,6 +102,14 @@ int bd_layer_type(const char *have, enum bd_format format, const char **ret,
 int bd_manifest_put(struct bd_ctx *c, const struct img_manifest *m, struct img_desc *ret,
                     struct bld_err *err) MUST_CHECK;
 
+/* ---- convert.c, recompress.c ---- */
+
+/* The same image (or index) with the other family's media types. INVALID where it has no such form.
+ */
+int bd_convert_types(struct bd_ctx *c, const struct img_desc *desc, enum bd_format format,
+                     struct img_desc *ret, struct bld_err *err) MUST_CHECK;
+int bd_drop_attestations(struct bd_ctx *c, struct img_index *ix, struct bld_err *err) MUST_CHECK;
+
 /* ---- par.c ---- */
 
 /* fn(user, i) for every i below n on at most max threads, the caller's among them. After the first
@@ -101,6 +143,9 @@ int bd_fetch_blob_metered(struct bd_ctx *c, const struct img_ref *from, const st
 /* Every one of these present; each from where it was seen, or from `from`. */
 int bd_fetch_missing(struct bd_ctx *c, const struct img_descs *blobs, const struct img_ref *from,
                      bd_progress_fn progress, void *user, struct bld_err *err) MUST_CHECK;
+/* To a NOT_FOUND (r) of a tag: "did you mean". Returns r. */
+struct reg_client;
+int bd_suggest_tags(struct reg_client *reg, const struct img_ref *ref, int r, struct bld_err *err);
 
 /* ---- push.c ---- */
 

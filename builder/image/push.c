@@ -1,20 +1,21 @@
-/* Store -> registry: blobs in parallel, then documents with children before parents, then the name.
- * Nothing is named in the registry before everything it reaches is there. */
-#include "builder/builder.h"
-
+/* Into a registry, from wherever an image is: blobs in parallel, then documents with children
+ * before parents, then the name. Nothing is named in the registry before everything it reaches is
+ * there. */
 #include <errno.h>
 #include <string.h>
 
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/sys.h"
-#include "builder/image/move_priv.h"
+#include "builder/image/end_priv.h"
 #include "registry/registry.h"
 
 #define PUSH_THREADS 16u
+#define RELAY_THREADS 6u /* each holds an upload, and a download, open */
 
 struct push {
         struct bd_ctx *c;
+        struct bd_end *end;
         struct reg_client *reg;
         const struct img_ref *dst;
         const struct img_ref *from; /* or NULL */
@@ -22,7 +23,7 @@ struct push {
         size_t first; /* of them is done before all others */
         bool anew;    /* the registry lacks what it said it has: send without a look */
         struct bd_meter meter;
-        pthread_mutex_t lock; /* guards stats */
+        pthread_mutex_t lock; /* guards stats, and the end, which is one thread's at a time */
         struct bd_push_stats stats;
 };
 
@@ -30,7 +31,10 @@ struct push {
 
 struct upload {
         struct bd_ctx *c;
-        int fd;                  /* -1: not in the store */
+        struct bd_part part;     /* fd -1: not in a file */
+        struct bd_relay *stream; /* then, or NULL when nothing was read yet */
+        struct img_ref repo;     /* to stream from; domain NULL: nobody has it */
+        const struct img_desc *d;
         const atomic_bool *stop; /* may be NULL */
         struct bd_meter_item item;
 };
@@ -45,9 +49,20 @@ static ssize_t upload_pread(void *user, void *p, size_t n, uint64_t off, struct 
                 return r;
         if (u->stop && atomic_load(u->stop))
                 return err_set(err, BLD_E_CANCELLED, "stopped after another transfer failed");
-        if (u->fd < 0)
-                return err_set(err, BLD_E_NOT_FOUND, "%s is not in the store", u->item.what);
-        k = sys_pread(u->fd, p, n, (int64_t)off);
+        if (u->part.fd < 0) {
+                if (!u->repo.domain)
+                        return err_set(err, BLD_E_NOT_FOUND,
+                                       "%s is not in the store\nwhy: no registry is known that it "
+                                       "was seen in",
+                                       u->item.what);
+                if (!u->stream)
+                        r = bd_relay_new(u->c, &u->repo, u->d, &u->stream, err);
+                return r < 0 ? r : bd_relay_pread(u->stream, p, n, off, err);
+        }
+        if (off >= u->part.size)
+                return 0;
+        k = sys_pread(u->part.fd, p, (size_t)MIN((uint64_t)n, u->part.size - off),
+                      (int64_t)(u->part.off + off));
         return k < 0 ? err_sys(err, errno, "read %s", u->item.what) : k;
 }
 
@@ -57,6 +72,13 @@ static void upload_progress(void *user, uint64_t done, uint64_t total)
 
         (void)total;
         bd_meter_step(&u->item, done);
+}
+
+static void upload_done(struct upload *u)
+{
+        bd_part_done(&u->part);
+        bd_relay_free(u->stream);
+        img_ref_done(&u->repo);
 }
 
 /* Repository on the registry we push to that the blob can be mounted from: where the image came
@@ -86,37 +108,51 @@ static int mount_from(struct bd_ctx *c, const struct img_ref *dst, const struct 
         return 0;
 }
 
+static int send(struct upload *u, struct reg_client *reg, const struct img_ref *dst,
+                const char *mount, bool anew, struct bd_meter *meter, enum reg_put_how *how,
+                struct bld_err *err)
+{
+        struct reg_source src = {.pread = upload_pread, .progress = upload_progress, .user = u};
+
+        bd_meter_item_init(&u->item, meter, u->d);
+        if (!anew)
+                return reg_blob_put(reg, dst, u->d, &src, mount, how, err);
+        *how = REG_PUT_UPLOADED;
+        return reg_blob_put_anew(reg, dst, u->d, &src, err);
+}
+
 int bd_push_blob(struct bd_ctx *c, struct reg_client *reg, const struct img_ref *dst,
                  const struct img_ref *from, const struct img_desc *d, bool anew,
                  struct bd_meter *meter, const atomic_bool *stop, enum reg_put_how *how,
                  struct bld_err *err)
 {
         AUTO_FREE char *mount = NULL;
-        AUTO_FD int fd = -1;
-        struct upload u = {.c = c, .stop = stop};
-        struct reg_source src = {.pread = upload_pread, .progress = upload_progress, .user = &u};
+        AUTO(upload_done) struct upload u = {.c = c, .part = {.fd = -1}, .d = d, .stop = stop};
         int r = mount_from(c, dst, from, d, &mount, err);
 
-        if (r < 0)
-                return r;
-        bd_meter_item_init(&u.item, meter, d);
-        r = cas_blob_open(c->cas, &d->digest, &fd, NULL);
-        if (r < 0 && r != BLD_E_NOT_FOUND)
-                return err_set(err, r, "blob %s of the store cannot be read", u.item.what);
-        u.fd = fd;
-        if (anew) {
-                *how = REG_PUT_UPLOADED;
-                r = reg_blob_put_anew(reg, dst, d, &src, err);
-        } else {
-                r = reg_blob_put(reg, dst, d, &src, mount, how, err);
-        }
-        return fd >= 0 ? bd_blame_blob(c, &d->digest, r, err) : r;
+        if (r == 0)
+                r = bd_store_blob(c, d, &u.part, &u.repo, err);
+        if (r >= 0)
+                r = send(&u, reg, dst, mount, anew, meter, how, err);
+        return u.part.fd >= 0 ? bd_blame_blob(c, &d->digest, r, err) : r;
 }
 
 static int upload(struct push *p, const struct img_desc *d, const atomic_bool *stop,
                   enum reg_put_how *how, struct bld_err *err)
 {
-        return bd_push_blob(p->c, p->reg, p->dst, p->from, d, p->anew, &p->meter, stop, how, err);
+        AUTO_FREE char *mount = NULL;
+        AUTO(upload_done) struct upload u = {.c = p->c, .part = {.fd = -1}, .d = d, .stop = stop};
+        int r = mount_from(p->c, p->dst, p->from, d, &mount, err);
+
+        pthread_mutex_lock(&p->lock);
+        if (r == 0)
+                r = bd_end_blob(p->end, d, &u.part, &u.repo, err);
+        pthread_mutex_unlock(&p->lock);
+        if (r < 0)
+                return r;
+        r = send(&u, p->reg, p->dst, mount, p->anew, &p->meter, how, err);
+        return u.part.fd >= 0 && bd_end_is_store(p->end) ? bd_blame_blob(p->c, &d->digest, r, err)
+                                                         : r;
 }
 
 /* Layers that their makers ask not to be handed on, and that we do not have either. */
@@ -139,20 +175,8 @@ static void count(struct push *p, const struct img_desc *d, enum reg_put_how how
 static int push_one(struct push *p, const struct img_desc *d, const atomic_bool *stop,
                     enum reg_put_how *how, struct bld_err *err)
 {
-        int r = bd_has(p->c, &d->digest, err);
+        int r = upload(p, d, stop, how, err);
 
-        if (r == 0) {
-                /* A base layer nobody needed so far. It may be there, or be mounted, without its
-                 * bytes; only when both fail it is fetched to be sent. */
-                r = upload(p, d, stop, how, NULL);
-                if (r == 0)
-                        count(p, d, *how);
-                if (r == 0)
-                        return 0;
-                r = bd_fetch_blob_metered(p->c, NULL, d, NULL, stop, err);
-        }
-        if (r >= 0)
-                r = upload(p, d, stop, how, err);
         if (r == 0)
                 count(p, d, *how);
         return r;
@@ -180,30 +204,13 @@ static size_t tell_tale(const struct img_descs *blobs)
 
 /* ---- documents ---- */
 
-/* What the document is to be called there. */
-static int doc_ref(const struct push *p, const struct img_desc *d, bool root, struct img_ref *ret,
-                   struct bld_err *err)
+static int wrong_digest(const struct img_desc *d, struct bld_err *err)
 {
-        int r = img_ref_copy(p->dst, ret, err);
+        char have[DIGEST_STR_MAX];
 
-        if (r < 0)
-                return r;
-        if (!root)
-                ret->digest = d->digest;
-        if (root && digest_is_set(&ret->digest) && !digest_eq(&ret->digest, &d->digest)) {
-                char have[DIGEST_STR_MAX];
-
-                digest_format(&d->digest, have);
-                return err_set(err, BLD_E_INVALID,
-                               "the image has the digest %s, not the one it is to be pushed under",
-                               have);
-        }
-        if (root && !ret->tag && !digest_is_set(&ret->digest)) {
-                ret->tag = mem_strdup("latest");
-                if (!ret->tag)
-                        return err_nomem(err, "tag");
-        }
-        return 0;
+        digest_format(&d->digest, have);
+        return err_set(err, BLD_E_INVALID,
+                       "the image has the digest %s, not the one it is to be pushed under", have);
 }
 
 /* Blobs the registry has lost since it said it had them. */
@@ -213,7 +220,7 @@ static int push_missing(struct push *p, const struct strv *names, struct bld_err
         int r = 0;
 
         p->anew = true;
-        for (size_t i = 0; r == 0 && i < p->blobs->n; i++) {
+        for (size_t i = 0; r == 0 && p->blobs && i < p->blobs->n; i++) {
                 enum reg_put_how how = REG_PUT_UPLOADED;
                 char name[DIGEST_STR_MAX];
 
@@ -230,12 +237,16 @@ static int push_doc(struct push *p, const struct img_desc *d, bool root, struct 
         AUTO_SB struct sb doc = SB_INIT(IMG_MANIFEST_MAX);
         AUTO_REF struct img_ref ref = {.domain = NULL};
         AUTO_STRV struct strv missing = {.v = NULL};
-        int r = bd_doc_read(p->c, d, IMG_MANIFEST_MAX, &doc, err);
+        struct bd_docs docs = bd_end_docs(p->end);
+        int r = docs.read(docs.user, d, IMG_MANIFEST_MAX, &doc, err);
 
         if (r == 0)
-                r = doc_ref(p, d, root, &ref, err);
-        if (r == 0)
-                r = cancel_check(p->c->cancel, err);
+                r = img_ref_copy(p->dst, &ref, err);
+        if (r < 0)
+                return r;
+        if (!root)
+                ref.digest = d->digest;
+        r = cancel_check(p->c->cancel, err);
         if (r == 0)
                 r = reg_manifest_put_missing(p->reg, &ref, d->media_type, sb_text(&doc), doc.len,
                                              &missing, err);
@@ -248,45 +259,107 @@ static int push_doc(struct push *p, const struct img_desc *d, bool root, struct 
         return r;
 }
 
-/* 1 the name leads to this very image already; then everything it reaches is there. */
-static int is_there(struct push *p, const struct img_desc *root, struct bld_err *err)
+/* ---- what is there already ---- */
+
+static bool head_is(struct push *p, const struct img_ref *ref, const struct digest *d)
+{
+        AUTO(img_desc_done) struct img_desc head = {.media_type = NULL};
+
+        /* who may only push cannot look: what is wrong, the push itself will tell */
+        return reg_manifest_head(p->reg, ref, &head, NULL) == 1 && digest_eq(&head.digest, d);
+}
+
+/* The name leads to this very image; then everything it reaches is there: registries take no
+ * manifest before its parts. */
+static bool named(struct push *p, const struct img_desc *root)
+{
+        return head_is(p, p->dst, &root->digest);
+}
+
+/* It is there under another name. */
+static bool unnamed(struct push *p, const struct img_desc *root)
 {
         AUTO_REF struct img_ref ref = {.domain = NULL};
-        struct img_desc head = {.media_type = NULL};
-        int r = doc_ref(p, root, true, &ref, err);
 
-        if (r < 0)
-                return r;
-        r = reg_manifest_head(p->reg, &ref, &head, NULL) == 1 &&
-            digest_eq(&head.digest, &root->digest); /* what is wrong, the push itself will tell */
-        img_desc_done(&head);
-        return r;
+        if (digest_is_set(&p->dst->digest) || img_ref_copy(p->dst, &ref, NULL) < 0)
+                return false;
+        ref.digest = root->digest;
+        return head_is(p, &ref, &root->digest);
 }
 
 static int push_all(struct push *p, const struct bd_closure *x, struct bld_err *err)
 {
         static const atomic_bool go_on;
         enum reg_put_how how = REG_PUT_UPLOADED;
+        bool remote = bd_end_repo(p->end) != NULL;
         int r = 0;
 
-        p->first = tell_tale(p->blobs);
+        p->first = remote ? p->blobs->n : tell_tale(p->blobs);
         if (p->first < p->blobs->n)
                 r = push_one(p, &p->blobs->v[p->first], &go_on, &how, err);
-        if (r == 0 && how != REG_PUT_UPLOADED) {
-                r = is_there(p, &x->docs.v[x->docs.n - 1], err);
-                if (r < 0)
-                        return r;
-                if (r == 1) {
-                        for (size_t i = 0; i < p->blobs->n; i++)
-                                if (i != p->first)
-                                        count(p, &p->blobs->v[i], REG_PUT_PRESENT);
-                        return 0;
-                }
+        if (r == 0 && how != REG_PUT_UPLOADED && named(p, &x->docs.v[x->docs.n - 1])) {
+                for (size_t i = 0; i < p->blobs->n; i++)
+                        if (i != p->first)
+                                count(p, &p->blobs->v[i], REG_PUT_PRESENT);
+                p->stats.unchanged = true;
+                return 0;
         }
         if (r == 0)
-                r = bd_par_run(p->blobs->n, PUSH_THREADS, push_blob, p, err);
+                r = bd_par_run(p->blobs->n, remote ? RELAY_THREADS : PUSH_THREADS, push_blob, p,
+                               err);
         for (size_t i = 0; r == 0 && i < x->docs.n; i++)
                 r = push_doc(p, &x->docs.v[i], i + 1 == x->docs.n, err);
+        /* without the record a later push cannot mount; no reason to call this one failed */
+        for (size_t i = 0; r == 0 && !remote && i < x->blobs.n; i++)
+                (void)!bd_pushed_note(p->c, &x->blobs.v[i].digest, p->dst, NULL);
+        return r;
+}
+
+static int send_root(struct push *p, const struct img_desc *root, struct bld_err *err)
+{
+        AUTO(bd_closure_done) struct bd_closure x = {.docs = {.v = NULL}};
+        struct bd_docs docs = bd_end_docs(p->end);
+        int r;
+
+        /* the source's documents need not even be read */
+        if (bd_end_repo(p->end) && named(p, root)) {
+                p->stats.unchanged = true;
+                return 0;
+        }
+        if (bd_end_repo(p->end) && unnamed(p, root))
+                return push_doc(p, root, true, err);
+        r = bd_closure_from(&docs, root, 0, &x, err);
+        p->blobs = &x.blobs;
+        return r == 0 ? push_all(p, &x, err) : r;
+}
+
+int bd_send(struct bd_end *from, const struct img_desc *root, const struct img_ref *dst,
+            const struct bd_send_opts *o, struct bd_push_stats *ret, struct bld_err *err)
+{
+        AUTO_REF struct img_ref to = {.domain = NULL};
+        struct push p = {.c = bd_end_ctx(from), .end = from, .dst = &to, .from = o->mount_from};
+        int r;
+
+        if (!img_mt_is_index(root->media_type) && !img_mt_is_manifest(root->media_type))
+                return err_set(err, BLD_E_INVALID, "\"%.100s\" is not the type of an image",
+                               root->media_type);
+        r = img_ref_copy(dst, &to, err);
+        if (r < 0)
+                return r;
+        if (!to.tag && !digest_is_set(&to.digest))
+                to.digest = root->digest;
+        if (digest_is_set(&to.digest) && !digest_eq(&to.digest, &root->digest))
+                return wrong_digest(root, err);
+        r = p.c->registry(p.c->user, &p.reg, err);
+        if (r < 0)
+                return r;
+        bd_meter_init(&p.meter, o->progress, o->user);
+        pthread_mutex_init(&p.lock, NULL);
+        r = send_root(&p, root, err);
+        pthread_mutex_destroy(&p.lock);
+        bd_meter_done(&p.meter);
+        if (r == 0 && ret)
+                *ret = p.stats;
         return r;
 }
 
@@ -294,27 +367,21 @@ int bd_push(struct bd_ctx *c, const struct img_desc *desc, const struct img_ref 
             const struct img_ref *from, bd_progress_fn progress, void *user,
             struct bd_push_stats *ret, struct bld_err *err)
 {
-        AUTO(bd_closure_done) struct bd_closure x = {.docs = {.v = NULL}};
-        struct push p = {.c = c, .dst = dst, .from = from, .blobs = &x.blobs};
-        int r;
+        AUTO(bd_end_free_p) struct bd_end *store = NULL;
+        AUTO_REF struct img_ref to = {.domain = NULL};
+        struct img_place place = {.at = IMG_AT_STORE};
+        struct bd_send_opts o = {.mount_from = from, .progress = progress, .user = user};
+        char text[DIGEST_STR_MAX];
+        int r = img_ref_copy(dst, &to, err);
 
-        if (!img_mt_is_index(desc->media_type) && !img_mt_is_manifest(desc->media_type))
-                return err_set(err, BLD_E_INVALID, "\"%.100s\" is not the type of an image",
-                               desc->media_type);
-        r = bd_closure_make(c, desc, 0, &x, err);
+        digest_format(&desc->digest, text);
+        place.text = text;
+        if (r == 0 && !to.tag && !digest_is_set(&to.digest)) {
+                to.tag = mem_strdup("latest");
+                if (!to.tag)
+                        return err_nomem(err, "tag");
+        }
         if (r == 0)
-                r = c->registry(c->user, &p.reg, err);
-        if (r < 0)
-                return r;
-        bd_meter_init(&p.meter, progress, user);
-        pthread_mutex_init(&p.lock, NULL);
-        r = push_all(&p, &x, err);
-        /* without the record a later push cannot mount; no reason to call this one failed */
-        for (size_t i = 0; r == 0 && i < x.blobs.n; i++)
-                (void)!bd_pushed_note(c, &x.blobs.v[i].digest, dst, NULL);
-        pthread_mutex_destroy(&p.lock);
-        bd_meter_done(&p.meter);
-        if (r == 0 && ret)
-                *ret = p.stats;
-        return r;
+                r = bd_end_open(c, &place, -1, &store, err);
+        return r == 0 ? bd_send(store, desc, &to, &o, ret, err) : r;
 }

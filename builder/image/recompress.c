@@ -256,7 +256,7 @@ static int convert_image(const struct job *j, const struct img_desc *desc, struc
 }
 
 /* Attestations speak of manifests by digest; of the new ones they would say nothing. */
-static int drop_attestations(struct bd_ctx *c, struct img_index *ix, struct bld_err *err)
+int bd_drop_attestations(struct bd_ctx *c, struct img_index *ix, struct bld_err *err)
 {
         struct img_descs kept = {.v = NULL};
         size_t n = 0;
@@ -309,7 +309,7 @@ static int convert_index(const struct job *j, const struct img_desc *desc, struc
         if (r == 0 && !changed)
                 return img_desc_copy(desc, ret) < 0 ? err_nomem(err, "index") : 0;
         if (r == 0)
-                r = drop_attestations(j->c, &ix, err);
+                r = bd_drop_attestations(j->c, &ix, err);
         if (r == 0)
                 r = img_index_encode(&ix, &text, err);
         if (r == 0)

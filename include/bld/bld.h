@@ -31,6 +31,9 @@ struct bld_list {
         size_t n;
 };
 
+/* Progress of a transfer; from any thread, one at a time. */
+typedef void (*bld_progress_fn)(void *user, const char *what, uint64_t done, uint64_t total);
+
 /* ---- session ---- */
 
 struct bld_opts {
@@ -77,5 +80,6 @@ BLD_API void bld_free(void *p);
 #include "bld/build.h"
 #include "bld/image.h"
 #include "bld/layer.h"
+#include "bld/registry.h"
 
 #endif

@@ -9,9 +9,6 @@
 extern "C" {
 #endif
 
-/* Progress of a transfer; from any thread, one at a time. */
-typedef void (*bld_progress_fn)(void *user, const char *what, uint64_t done, uint64_t total);
-
 struct bld_transfer_opts {
         size_t size;
         const char *platform; /* NULL: this machine's */
@@ -21,6 +18,8 @@ struct bld_transfer_opts {
         const char *compression;
         bld_progress_fn progress;
         void *user;
+        bool dry_run;    /* push: look only */
+        bool *unchanged; /* push: set when the name stood for this image already; or NULL */
 };
 
 /* Array of {name, repository, tag, digest, mediaType, configDigest, platform, created, size,
@@ -52,6 +51,21 @@ BLD_API int bld_save(struct bld *b, const struct bld_list *refs, const char *for
 /* path: archive, layout folder, or "-": in_fd. ret_json: array of {name, digest}. */
 BLD_API int bld_load(struct bld *b, const char *path, int in_fd, char **ret_json,
                      struct bld_err *err);
+
+/* A root file system (tar, plain or compressed; "-": in_fd; an http(s) URL) as an image of one
+ * layer. changes: Dockerfile instructions that set its config. */
+struct bld_import_opts {
+        size_t size;
+        struct bld_list changes;
+        const char *message;
+        const char *platform; /* NULL: this machine's */
+        int in_fd;
+};
+BLD_API int bld_import(struct bld *b, const char *path, const char *name,
+                       const struct bld_import_opts *o, char ret_digest[160], struct bld_err *err);
+/* The merged tree of an image as one tar. path "-": out_fd. */
+BLD_API int bld_export(struct bld *b, const char *ref, const char *platform, const char *path,
+                       int out_fd, struct bld_err *err);
 
 /* {total, kinds: {blobs: {bytes, count}, ...}, reclaimable} */
 BLD_API int bld_du(struct bld *b, char **ret_json, struct bld_err *err);

@@ -1,0 +1,93 @@
+/* Images wherever they are: copying between registries, the store, layouts and archives; opening
+ * one from any of them. Places are parsed by image/ (img_place). */
+#ifndef BUILDER_TRANSPORT_H
+#define BUILDER_TRANSPORT_H
+
+#include "builder/builder.h"
+
+/* One image from anywhere: documents are in the store, layers perhaps not. A place of kind ANY is
+ * looked for in the store, then, where the text names a registry, there. *ret_root: what the place
+ * names, an index perhaps. layers: bring those, too. */
+struct bd_open_opts {
+        const struct img_platform *platform; /* NULL: this machine's */
+        bool layers;
+        bool offline;
+        int in_fd; /* for "-" */
+        bd_progress_fn progress;
+        void *user;
+};
+int bd_open(struct bd_ctx *c, const struct img_place *p, const struct bd_open_opts *o,
+            struct bd_image *ret, struct img_desc *ret_root, struct bld_err *err) MUST_CHECK;
+/* The document a place names, as it is; nothing is written to the store. platform: of an index,
+ * NULL for itself. out may be NULL. */
+int bd_open_document(struct bd_ctx *c, const struct img_place *p, bool offline,
+                     const struct img_platform *platform, struct sb *out, struct img_desc *ret,
+                     struct bld_err *err) MUST_CHECK;
+/* Tags of a repository, or names in a layout. */
+int bd_place_tags(struct bd_ctx *c, const struct img_place *p, struct strv *out,
+                  struct bld_err *err) MUST_CHECK;
+
+/* Manifests whose subject is what the place names. */
+int bd_place_referrers(struct bd_ctx *c, const struct img_place *p, const char *artifact_type,
+                       struct img_descs *out, struct bld_err *err) MUST_CHECK;
+
+/* A file that appears whole at commit, or not at all; devices and FIFOs are written as they are. */
+struct bd_file_out;
+int bd_file_out_open(struct bd_ctx *c, const char *path, struct bd_file_out **ret, int *ret_fd,
+                     struct bld_err *err) MUST_CHECK;
+int bd_file_out_commit(struct bd_file_out *f, struct bld_err *err) MUST_CHECK;
+void bd_file_out_free(struct bd_file_out *f);
+
+enum bd_convert { BD_KEEP, BD_TO_OCI, BD_TO_DOCKER };
+
+struct bd_copy_opts {
+        const struct img_platform *platform; /* NULL: all there is */
+        bool all_tags;
+        const char *tag_filter; /* glob, or /regular expression/; implies all_tags */
+        bool referrers;         /* and what refers to the image: signatures, SBOMs */
+        bool skip_existing;     /* a name that exists stays as it is */
+        bool preserve_digests;  /* POLICY where a digest would change */
+        bool dry_run;
+        enum bd_convert convert;
+        const char *codec; /* layers in "gzip", "zstd" or "none"; NULL: as they are */
+        bool force_codec;
+        int in_fd, out_fd; /* for "-" */
+        bd_progress_fn progress;
+        void *user;
+};
+enum bd_copy_how { BD_COPIED, BD_UNCHANGED, BD_SKIPPED };
+struct bd_copied {
+        char *name; /* where it is now */
+        struct digest digest;
+        enum bd_copy_how how;
+        struct bd_push_stats stats;
+};
+VEC_DEFINE(bd_copieds, struct bd_copied);
+void bd_copieds_free(struct bd_copieds *a);
+/* ret gets one element per name, also when a later one fails. */
+int bd_copy(struct bd_ctx *c, const struct img_place *src, const struct img_place *dst,
+            const struct bd_copy_opts *o, struct bd_copieds *ret, struct bld_err *err) MUST_CHECK;
+
+/* ---- indexes put together (members.c) ---- */
+
+struct bd_member_of {
+        struct img_desc desc; /* with its platform, where one is known */
+        char *place;          /* where its bytes are, as text */
+        enum img_at at;
+};
+VEC_DEFINE(bd_members, struct bd_member_of);
+void bd_members_free(struct bd_members *a);
+/* A copy of m, unless its digest is there. */
+int bd_members_add(struct bd_members *to, const struct bd_member_of *m,
+                   struct bld_err *err) MUST_CHECK;
+/* Entries of the index a place names, or the one image it is. */
+int bd_members_of(struct bd_ctx *c, const struct img_place *p, bool offline, struct bd_members *to,
+                  struct bld_err *err) MUST_CHECK;
+int bd_member_read(struct bd_ctx *c, const struct bd_member_of *m, struct sb *out,
+                   struct bld_err *err) MUST_CHECK;
+/* Bring all members to where dst is, then put the document over them there. */
+int bd_members_publish(struct bd_ctx *c, const struct bd_members *members, const struct sb *doc,
+                       const struct img_place *dst, bd_progress_fn progress, void *user,
+                       struct bld_err *err) MUST_CHECK;
+
+#endif
