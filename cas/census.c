@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/num.h"
@@ -268,14 +269,30 @@ static int add_snapshot(struct census *n, const char *view, const char *id, stru
         return r;
 }
 
+/* "<id>.lock" beside a mount's folder is of use as long as that is there. */
+static bool locks_mount(struct census *n, const char *view, const char *name)
+{
+        char path[3 * CAS_NAME_MAX];
+        int len = (int)strlen(name) - (int)strlen(".lock");
+
+        (void)snprintf(path, sizeof(path), "mounts/%.*s/%.*s", CAS_NAME_MAX, view,
+                       MIN(len, CAS_NAME_MAX), name);
+        return faccessat(n->c->root_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 static int add_mount(struct census *n, const char *view, const char *id, struct bld_err *err)
 {
-        struct item *it = new_item(n, CAS_ITEM_MOUNT, "mounts", view, id, err);
+        bool is_lock = str_has_suffix(id, ".lock");
+        struct item *it;
         int r;
 
+        if (is_lock && locks_mount(n, view, id))
+                return 0;
+        it = new_item(n, is_lock ? CAS_ITEM_WASTE : CAS_ITEM_MOUNT, "mounts", view, id, err);
         if (!it)
                 return BLD_E_NOMEM;
         r = measure(n, it, 0, err);
+        it->x.waste = is_lock;
         it->x.held = n->leases.live_build; /* it may be mounted there */
         n->total += it->x.bytes;
         return r;
