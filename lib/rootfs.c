@@ -236,14 +236,20 @@ static int apply(struct bld *b, const struct img_desc *desc, const struct bld_im
         AUTO_SB struct sb text = SB_INIT(1u << 20);
         AUTO_SB struct sb base = SB_INIT(4096);
         struct bld_build_result res = {.id = ""};
-        char digest[DIGEST_STR_MAX];
+        char hex[DIGEST_HEX_MAX], base_name[64];
         const char *context;
         AUTO_FD int fd = -1;
         struct bld_build_opts bo = {.size = sizeof(bo)};
         int r = room(b, &fd, err);
 
-        digest_format(&desc->digest, digest);
-        sb_fmt(&base, "imported=store:%s", digest);
+        /* FROM needs a name, which is gone again when the build is over */
+        digest_hex(&desc->digest, hex);
+        (void)snprintf(base_name, sizeof(base_name), "localhost/bld-import:%.32s", hex);
+        if (r == 0)
+                r = cas_ref_set(b->cas, base_name, desc, err);
+        if (r < 0)
+                return r;
+        sb_fmt(&base, "imported=store:%s", base_name);
         context = sb_text(&base);
         sb_str(&text, "FROM imported\n");
         for (size_t i = 0; i < o->changes.n; i++)
@@ -254,14 +260,14 @@ static int apply(struct bld *b, const struct img_desc *desc, const struct bld_im
                 r = fd_write_all(fd, sb_text(&text), text.len, err);
         if (r == 0 && lseek(fd, 0, SEEK_SET) < 0)
                 r = err_sys(err, errno, "read the changes");
-        if (r < 0)
-                return r;
         bo.context = "-";
         bo.stdin_fd = fd;
         bo.build_contexts = (struct bld_list){&context, 1};
         bo.tags = (struct bld_list){&name, name ? 1 : 0};
         bo.platforms = (struct bld_list){&o->platform, o->platform ? 1 : 0};
-        r = bld_build(b, &bo, &res, err);
+        if (r == 0)
+                r = bld_build(b, &bo, &res, err);
+        (void)!cas_ref_remove(b->cas, base_name, NULL);
         if (r == 0)
                 (void)str_copy(ret_digest, 160, res.digest);
         return r;

@@ -360,7 +360,22 @@ logins() {
 	want 2 bash -c "'$BLD' login '$REG' </dev/null"; one_error
 }
 
-# A registry in front of which a proxy cuts the first transfers: the stream starts again.
+rootfs() {
+	mkdir -p r/etc && echo hi >r/etc/motd
+	tar -C r -cJf r.txz .
+	want 0 "$BLD" import -c 'CMD ["/bin/x"]' -c 'ENV A=b' r.txz imp:v1
+	same "$(cat out)" "$(digest_of imp:v1)"
+	config imp:v1 | jq -e '.config.Cmd == ["/bin/x"] and (.config.Env | index("A=b"))' >/dev/null
+	hasnt <("$BLD" images -a) bld-import
+	want 0 bash -c "'$BLD' import - plain:v1 <r.txz"
+	want 0 "$BLD" export -o e.tar plain:v1
+	same hi "$(tar -xOf e.tar etc/motd)"
+	want 2 "$BLD" import -c 'RUN x' r.txz; one_error
+	echo no >no.tar
+	want 3 "$BLD" import no.tar no:v1; one_error
+	store_whole
+}
+
 t "base image" base
 t "registry to registry: streamed, byte-equal to skopeo's" between_registries
 t "within a registry: mounted; a tag without moving blobs" same_registry
@@ -371,4 +386,5 @@ t "--referrers and cosign's tags" referred
 t "tags, digest, manifest, blob, catalog, config, inspect of a registry" plumbing
 t "index create, append, rm, annotate, inspect" indexes
 t "login and logout" logins
+t "import and export" rootfs
 t_end
