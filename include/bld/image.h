@@ -18,8 +18,6 @@ struct bld_transfer_opts {
         const char *compression;
         bld_progress_fn progress;
         void *user;
-        bool dry_run;    /* push: look only */
-        bool *unchanged; /* push: set when the name stood for this image already; or NULL */
 };
 
 /* Array of {name, repository, tag, digest, mediaType, configDigest, platform, created, size,
