@@ -127,6 +127,7 @@ profile() {
 pod_root() {
 	[ ! -d "$T/pod-root" ] || return 0
 	cp "$BLD" "$T/bld-in-pod" && strip "$T/bld-in-pod" 2>/dev/null
+	# shellcheck disable=SC2046 # a list of files
 	"$TOP/deploy/collect" "$T/pod-root" libcurl.so.4 libisal.so.2 libc.so.6 libm.so.6 /lib64/ld-linux-x86-64.so.2 \
 		$(ldd "$BLD" | grep -o '/[^ ]*')
 	mkdir -p "$T"/pod-root/{usr/bin,bin,proc,dev,sys,ctx,out}
@@ -146,7 +147,7 @@ pod() {
 	mkdir -p "$D/vol" "$D/res"
 	chown "$owner" "$D/vol" "$D/res"
 	want 0 "$TOP/tests/e2e/pod" --root "$T/pod-root" --volume "$D/vol:/var/lib/bld" --volume "$D/res:/out" --volume "$T/ctx:/ctx:ro" \
-		--env BLD_ROOT=/var/lib/bld/store --env SOURCE_DATE_EPOCH=$SOURCE_DATE_EPOCH --env TZ=UTC "$@" -- \
+		--env BLD_ROOT=/var/lib/bld/store --env "SOURCE_DATE_EPOCH=$SOURCE_DATE_EPOCH" --env TZ=UTC "$@" -- \
 		/bin/sh /ctx/script "$level" /out
 	judge "$level" "$shared" "$D/res"
 }
@@ -191,7 +192,7 @@ on_host() {
 	cp "$BLD" "$home/bin/bld"
 	sed "s|/ctx|$T/ctx|g" "$T/ctx/script" >"$home/script"
 	chown -R "$(stat -c %u:%g "$home")" "$home"
-	want 0 "$@" BLD_ROOT="$home/store2" SOURCE_DATE_EPOCH=$SOURCE_DATE_EPOCH PATH="$home/bin:$PATH" sh "$home/script" "$level" "$home/out"
+	want 0 "$@" BLD_ROOT="$home/store2" "SOURCE_DATE_EPOCH=$SOURCE_DATE_EPOCH" PATH="$home/bin:$PATH" sh "$home/script" "$level" "$home/out"
 	judge "$level" false "$home/out"
 }
 
