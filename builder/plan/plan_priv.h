@@ -136,6 +136,35 @@ int plan_push(struct plan *p, struct stage *s, struct vertex *v, char *created_b
 int plan_note(struct stage *s, char *created_by, struct bld_err *err) MUST_CHECK; /* empty layer */
 int plan_fail(struct plan *p, const struct df_pos *pos, int r);
 
+/* ---- stages (plan_stages.c) ---- */
+
+void plan_names_free(void *p); /* for the values of plan.names */
+int plan_fail_at(struct plan *p, const struct df_instr *in, int r);
+/* ARG before the first FROM, and the automatic platform arguments. */
+int plan_globals(struct plan *p, struct bld_err *err) MUST_CHECK;
+int plan_list_stages(struct plan *p, struct bld_err *err) MUST_CHECK;
+/* Read its FROM line. */
+int plan_stage_from(struct plan *p, struct stage *s, struct bld_err *err) MUST_CHECK;
+/* Its state, when no stage begins with it any more. */
+void plan_stage_release(struct stage *s);
+void plan_stage_done(struct stage *s);
+
+/* ---- which are needed (plan_reach.c) ---- */
+
+/* Mark what the targets need, and what that needs. */
+int plan_reach(struct plan *p, size_t before, struct bld_err *err) MUST_CHECK;
+/* The stages one instruction asks for. */
+int plan_mark(struct plan *p, struct stage *s, const struct df_instr *in,
+              struct bld_err *err) MUST_CHECK;
+int plan_check_copies(struct plan *p, struct stage *s, struct bld_err *err) MUST_CHECK;
+
+/* ---- what they stand on (plan_base.c) ---- */
+
+int plan_start_stage(struct plan *p, struct stage *s, struct bld_err *err) MUST_CHECK;
+int plan_default_path(struct stage *s, struct bld_err *err) MUST_CHECK;
+/* Does the instruction make a vertex? */
+bool plan_makes_step(const struct df_instr *in);
+
 int plan_instr(struct plan *p, struct stage *s, const struct df_instr *in,
                struct bld_err *err) MUST_CHECK;
 int plan_copy(struct plan *p, struct stage *s, const struct df_instr *in,
