@@ -189,6 +189,24 @@ static int load_owners(struct init *in, struct owner_table *t, struct bld_err *e
         return r;
 }
 
+/* Other levels have real ids: the supervisor makes up for a /proc that cannot be mounted, and for
+ * signals that nothing else scopes. */
+static int make_guard(struct init *in, struct bld_err *err)
+{
+        const struct rt_env *env = &in->c->env;
+        unsigned modules = env->level == RT_CHROOT && !env->bare ? SUP_VPROC : 0;
+        int r;
+
+        if (env->shared_proc && !env->bare && !in->step.insecure && !landlock_signals())
+                modules |= SUP_KILL;
+        if (!modules)
+                return 0;
+        r = sup_new(modules, in->proc_fd, -1, &in->id, &in->sup, err);
+        return r == 0 && env->level == RT_CHROOT
+                       ? sup_in_chroot(in->sup, in->root.base, in->no_nodes, err)
+                       : r;
+}
+
 static int make_supervisor(struct init *in, struct bld_err *err)
 {
         unsigned modules = SUP_OWN | SUP_CRED | SUP_CREATE | SUP_STAT;
@@ -197,7 +215,7 @@ static int make_supervisor(struct init *in, struct bld_err *err)
 
         owner_table_init(&below);
         if (in->c->env.level != RT_SOLO)
-                return 0;
+                return make_guard(in, err);
         in->owners_fd = sys_openat(in->scratch_fd, RT_OWNERS,
                                    O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (in->owners_fd < 0)
@@ -205,6 +223,8 @@ static int make_supervisor(struct init *in, struct bld_err *err)
         r = load_owners(in, &below, err);
         if (r == 0 && below.m.live)
                 modules |= SUP_MOVE;
+        if (in->c->env.shared_proc && !landlock_signals())
+                modules |= SUP_KILL;
         if (r == 0)
                 r = sup_new(modules, in->proc_fd, in->root.upper_fd, &in->id, &in->sup, err);
         if (r == 0) { /* the table moves */
@@ -469,6 +489,7 @@ void rt_init_child(struct rt_child *c, const int *fds, size_t nfds)
 {
         struct init in = {.c = c,
                           .scratch_fd = -1,
+                          .store_fd = -1,
                           .files_fd = -1,
                           .null_fd = -1,
                           .proc_fd = -1,

@@ -150,7 +150,7 @@ static int clear(struct init *in, struct placed *p, size_t i, bool ours)
         char trash[32];
 
         if (ours && p->back)
-                return sys_rename(p->dir, p->leaf, AT_FDCWD, p->back);
+                return sys_rename(p->dir, p->leaf, in->store_fd, p->back);
         if (ours && !p->is_dir)
                 return sys_unlinkat(p->dir, p->leaf, 0);
         (void)snprintf(trash, sizeof(trash), "trash-%zu", i);
@@ -281,8 +281,10 @@ int tree_open(struct init *in, struct bld_err *err)
         r = root_open(&in->root, root, err);
         if (r < 0)
                 return r;
+        in->store_fd = sys_openat(AT_FDCWD, ".", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
         in->root.upper_fd = sys_openat(AT_FDCWD, root, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-        if (in->root.upper_fd < 0 || sys_mkdirat(in->scratch_fd, "files", 0700) < 0)
+        if (in->store_fd < 0 || in->root.upper_fd < 0 ||
+            sys_mkdirat(in->scratch_fd, "files", 0700) < 0)
                 return err_sys(err, errno, "open the root of the step");
         in->files_fd = sys_openat(in->scratch_fd, "files", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
         in->proc_fd = sys_openat(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);

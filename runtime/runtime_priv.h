@@ -332,6 +332,7 @@ struct init {
         int task_fd, answer_fd, out_fd, err_fd;
         struct root root;
         int scratch_fd;
+        int store_fd; /* chroot: where what was moved from there goes back to */
         int files_fd; /* the private tmpfs: hosts, resolv.conf, secrets, an empty folder */
         int null_fd;  /* our own /dev/null, whatever RUN --mount puts over its name later */
         int proc_fd;  /* the same of /proc */
@@ -379,6 +380,8 @@ enum sup_module {
         SUP_CRED = 2,   /* ids of processes, set-uid programs */
         SUP_CREATE = 4, /* new files of others than root */
         SUP_STAT = 8,   /* owners and devices shown */
+        SUP_VPROC = 32, /* /proc, /sys, /dev/fd in a chroot */
+        SUP_KILL = 64,  /* signals only to the step's own processes */
         SUP_MOVE = 16,  /* links and pipes whose noted owner an overlay's copy-up would lose */
 };
 
@@ -386,6 +389,9 @@ struct sup;
 /* modules: of the above. /proc, the upper folder: borrowed. id: who the step is. */
 int sup_new(unsigned modules, int proc_fd, int upper_fd, const struct ident *id, struct sup **ret,
             struct bld_err *err) MUST_CHECK;
+/* chroot: where the root is, and whether /dev lacks its nodes. */
+int sup_in_chroot(struct sup *s, const char *root_path, bool no_nodes,
+                  struct bld_err *err) MUST_CHECK;
 void sup_free(struct sup *s);
 /* In the step, before it gives up what that takes: its calls are trapped from here on. */
 int sup_install(const struct sup *s, int *ret_listener, struct bld_err *err) MUST_CHECK;

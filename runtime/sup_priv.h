@@ -30,15 +30,16 @@ struct sup_rule {
         bool nofollow;  /* links, without being told so */
         bool short_ids; /* on 32-bit machines an old form: ids of 16 bits, another layout */
         uint8_t what, which; /* sup_cred.c: users or groups; which of their ids */
-        /* Trapped only when this argument has a bit of `test`; 0: always. */
-        uint8_t test_arg;
-        uint32_t test;
+        /* Trapped only when this argument has a bit of `test`, or has none of `pass`; 0: always. */
+        uint8_t test_arg, pass_arg;
+        uint32_t test, pass;
 };
 struct sup_rules {
         const struct sup_rule *v;
         size_t n;
 };
-extern const struct sup_rules sup_own_rules, sup_cred_rules, sup_create_rules, sup_stat_rules;
+extern const struct sup_rules sup_own_rules, sup_cred_rules, sup_create_rules, sup_stat_rules,
+        sup_vproc_rules, sup_kill_rules;
 
 /* A number of one architecture that is trapped. */
 struct sup_trap {
@@ -48,6 +49,7 @@ struct sup_trap {
 VEC_DEFINE(sup_traps, struct sup_trap);
 
 struct sup_req {
+        const struct sup *s;
         const struct sup_rule *rule;
         uint64_t id;
         pid_t tid;
@@ -75,6 +77,9 @@ struct sup {
         struct owner_table owners; /* of the layers below and of this step */
         struct owner_table fresh;  /* of this step alone */
         struct sup_creds creds;    /* each set of ids once; the first is the step's own */
+        const char *root_path;     /* chroot: where the step's root is in our eyes */
+        int sys_fd;                /* chroot: our /sys; or -1 */
+        bool no_nodes;             /* chroot: /dev/null and its like are to be served */
         bool chrooted;             /* somebody may have another root than ours */
         struct seccomp_notif *req; /* of the size the kernel wants */
         struct seccomp_notif_resp *resp;
@@ -92,6 +97,13 @@ bool sup_valid(const struct sup *s, const struct sup_req *q);
 int64_t sup_send_fd(struct sup *s, const struct sup_req *q, int fd, bool cloexec);
 /* Open a file of /proc about the task. */
 int sup_proc_open(const struct sup *s, pid_t tid, const char *name, int flags);
+
+/* Ids of a task for files; false when it is gone. */
+bool sup_ids(const struct sup *s, pid_t tid, uint32_t *ret_uid, uint32_t *ret_gid);
+/* Is the process one of the step's? (sup_kill.c) */
+bool sup_is_ours(const struct sup *s, pid_t pid);
+/* st into the task's memory, in its layout. (sup_stat.c) */
+int64_t sup_put_stat(const struct sup_req *q, uint64_t addr, const struct stat *st);
 
 /* ---- sup_filter.c ---- */
 

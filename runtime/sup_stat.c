@@ -53,6 +53,20 @@ static void to_32(const struct stat *st, struct stat64_32 *r)
                                 .ino = st->st_ino};
 }
 
+int64_t sup_put_stat(const struct sup_req *q, uint64_t addr, const struct stat *st)
+{
+        if (!q->compat) /* libc's is the kernel's on 64-bit machines */
+                return sup_copy_out(q, addr, st, sizeof(*st));
+#ifdef __x86_64__
+        struct stat64_32 st32;
+        to_32(st, &st32);
+        return sup_copy_out(q, addr, &st32, sizeof(st32));
+#else
+        (void)to_32;
+        return SUP_CONTINUE;
+#endif
+}
+
 static int64_t do_stat(struct sup *s, struct sup_req *q)
 {
         uint64_t buf = q->a[q->rule->val];
@@ -63,16 +77,7 @@ static int64_t do_stat(struct sup *s, struct sup_req *q)
         if ((q->compat && q->rule->short_ids) || look(s, q, &fd, &st, &o) <= 0)
                 return SUP_CONTINUE; /* short: a 32-bit call that libc left in the nineties */
         owner_apply(&o, &st);
-        if (!q->compat) /* libc's is the kernel's on 64-bit machines */
-                return sup_copy_out(q, buf, &st, sizeof(st));
-#ifdef __x86_64__
-        struct stat64_32 st32;
-        to_32(&st, &st32);
-        return sup_copy_out(q, buf, &st32, sizeof(st32));
-#else
-        (void)to_32;
-        return SUP_CONTINUE;
-#endif
+        return sup_put_stat(q, buf, &st);
 }
 
 static int64_t do_statx(struct sup *s, struct sup_req *q)

@@ -231,6 +231,25 @@ two_at_once() {
 	for n in 11 12 13; do has <(rlist two:$n -1) "7/$n .* f$n\$"; done
 }
 
+# /proc without a mount: one's own processes and what everybody may know, and nothing else.
+virtual_proc() {
+	env_chroot
+	rbase
+	dockerfile <<-'X'
+	FROM base:latest
+	RUN readlink /proc/self/exe; grep -c MemTotal /proc/meminfo; echo out >/dev/stdout; readlink /proc/$$/cwd; ls /dev/fd/ | head -1 | sed s/^/fd/; grep -c r-xp /proc/self/maps | sed 's/^[1-9].*/mapped/'; cat /sys/devices/system/cpu/online | sed 's/^0.*/cpus/'; sh -c 'echo reopened >/proc/self/fd/1'; test -e /proc/$$/stat && echo mine
+	RUN ls -d /proc/1 /proc/1/root; cat /proc/1/environ /proc/self/root/etc/passwd; cat /proc/kmsg; (echo x >/proc/sys/kernel/hostname); (echo b >/proc/sysrq-trigger); true
+	USER app
+	RUN grep -c '^Uid:.1000' /proc/self/status; cat /proc/self/comm; test -r /proc/self/maps && echo readable
+	X
+	rm -rf "$DIR/ctx-v"
+	cp -r ctx "$DIR/ctx-v"
+	rbuild --no-cache "$DIR/ctx-v"
+	for w in /bin/busybox 1 out / fd0 mapped cpus reopened mine cat readable; do has "$D/err" "\\| $w\$"; done
+	hasnt "$D/err" '\| (root:|/proc/1)'
+	has "$D/err" "can't create /proc/sys/kernel/hostname: Permission denied"
+}
+
 forced() {
 	root_only "takes an account without subordinate ids"
 	env_solo
@@ -255,5 +274,6 @@ for e in ${LV_ONLY:-solo pod caps chroot}; do
 	t "$e: kill -9" killed env_$e
 	t "$e: three builds at once" two_at_once env_$e
 done
+t "chroot: a /proc that nobody mounted" virtual_proc
 t "a level asked for works or says what is missing" forced
 t_end
