@@ -203,7 +203,9 @@ static int make_guard(struct init *in, struct bld_err *err)
                 return 0;
         r = sup_new(modules, in->proc_fd, -1, &in->id, &in->sup, err);
         return r == 0 && env->level == RT_CHROOT
-                       ? sup_in_chroot(in->sup, in->root.base, in->no_nodes, err)
+                       ? sup_in_chroot(in->sup, in->root.base,
+                                       in->step.hostname ? in->step.hostname : DEFAULT_HOSTNAME,
+                                       in->no_nodes, err)
                        : r;
 }
 
@@ -305,7 +307,8 @@ static int furnish(struct init *in, struct bld_err *err)
         fd_close(&in->files_fd);
         if (!in->sup) /* which looks numbers up there */
                 fd_close(&in->root.upper_fd);
-        if (sethostname(host, strlen(host)) < 0)
+        /* Some containers' profiles allow namespaces and yet not this: then it keeps its name. */
+        if (sethostname(host, strlen(host)) < 0 && errno != EPERM)
                 return err_sys(err, errno, "set the host name \"%s\"", host);
         if (in->step.network == RT_NET_NONE)
                 return loopback_up(err);

@@ -389,8 +389,9 @@ struct sup;
 /* modules: of the above. /proc, the upper folder: borrowed. id: who the step is. */
 int sup_new(unsigned modules, int proc_fd, int upper_fd, const struct ident *id, struct sup **ret,
             struct bld_err *err) MUST_CHECK;
-/* chroot: where the root is, and whether /dev lacks its nodes. */
-int sup_in_chroot(struct sup *s, const char *root_path, bool no_nodes,
+/* chroot: where the root is, what the host is called, whether /dev lacks its nodes. All borrowed.
+ */
+int sup_in_chroot(struct sup *s, const char *root_path, const char *hostname, bool no_nodes,
                   struct bld_err *err) MUST_CHECK;
 void sup_free(struct sup *s);
 /* In the step, before it gives up what that takes: its calls are trapped from here on. */

@@ -231,8 +231,10 @@ int sup_new(unsigned modules, int proc_fd, int upper_fd, const struct ident *id,
         return r;
 }
 
-int sup_in_chroot(struct sup *s, const char *root_path, bool no_nodes, struct bld_err *err)
+int sup_in_chroot(struct sup *s, const char *root_path, const char *hostname, bool no_nodes,
+                  struct bld_err *err)
 {
+        s->hostname = hostname;
         s->root_path = root_path;
         s->no_nodes = no_nodes;
         s->sys_fd = sys_openat(AT_FDCWD, "/sys", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);

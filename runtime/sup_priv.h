@@ -78,6 +78,7 @@ struct sup {
         struct owner_table fresh;  /* of this step alone */
         struct sup_creds creds;    /* each set of ids once; the first is the step's own */
         const char *root_path;     /* chroot: where the step's root is in our eyes */
+        const char *hostname;      /* chroot: what uname(2) tells */
         int sys_fd;                /* chroot: our /sys; or -1 */
         bool no_nodes;             /* chroot: /dev/null and its like are to be served */
         bool chrooted;             /* somebody may have another root than ours */

@@ -12,6 +12,7 @@
 #include <sys/fsuid.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "base/num.h"
@@ -487,6 +488,18 @@ static int64_t do_readlink(struct sup *s, struct sup_req *q)
         return r < 0 ? r : n;
 }
 
+/* The host name of all the other levels, so that none gets into the image; it cannot be set here.
+ */
+static int64_t do_uname(struct sup *s, struct sup_req *q)
+{
+        struct utsname u;
+
+        if (q->compat || uname(&u) < 0)
+                return SUP_CONTINUE;
+        (void)str_copy(u.nodename, sizeof(u.nodename), s->hostname);
+        return sup_copy_out(q, q->a[1], &u, sizeof(u));
+}
+
 /* clang-format off */
 static const struct sup_rule rules[] = {
         {.call = "open", .module = SUP_VPROC, .handle = do_open, .path = 1, .val = 2},
@@ -504,6 +517,7 @@ static const struct sup_rule rules[] = {
         {.call = "faccessat2", .module = SUP_VPROC, .handle = do_access, .dir = 1, .path = 2, .val = 3, .flags = 4},
         {.call = "readlink", .module = SUP_VPROC, .handle = do_readlink, .path = 1, .val = 2},
         {.call = "readlinkat", .module = SUP_VPROC, .handle = do_readlink, .dir = 1, .path = 2, .val = 3},
+        {.call = "uname", .module = SUP_VPROC, .handle = do_uname},
         {.call = "statfs", .module = SUP_VPROC, .handle = do_statfs, .path = 1, .val = 2},
 };
 /* clang-format on */

@@ -237,7 +237,7 @@ virtual_proc() {
 	rbase
 	dockerfile <<-'X'
 	FROM base:latest
-	RUN readlink /proc/self/exe; grep -c MemTotal /proc/meminfo; echo out >/dev/stdout; readlink /proc/$$/cwd; ls /dev/fd/ | head -1 | sed s/^/fd/; grep -c r-xp /proc/self/maps | sed 's/^[1-9].*/mapped/'; cat /sys/devices/system/cpu/online | sed 's/^0.*/cpus/'; sh -c 'echo reopened >/proc/self/fd/1'; test -e /proc/$$/stat && echo mine
+	RUN hostname; readlink /proc/self/exe; grep -c MemTotal /proc/meminfo; echo out >/dev/stdout; readlink /proc/$$/cwd; ls /dev/fd/ | head -1 | sed s/^/fd/; grep -c r-xp /proc/self/maps | sed 's/^[1-9].*/mapped/'; cat /sys/devices/system/cpu/online | sed 's/^0.*/cpus/'; sh -c 'echo reopened >/proc/self/fd/1'; test -e /proc/$$/stat && echo mine
 	RUN ls -d /proc/1 /proc/1/root; cat /proc/1/environ /proc/self/root/etc/passwd; cat /proc/kmsg; (echo x >/proc/sys/kernel/hostname); (echo b >/proc/sysrq-trigger); true
 	USER app
 	RUN grep -c '^Uid:.1000' /proc/self/status; cat /proc/self/comm; test -r /proc/self/maps && echo readable
@@ -245,7 +245,7 @@ virtual_proc() {
 	rm -rf "$DIR/ctx-v"
 	cp -r ctx "$DIR/ctx-v"
 	rbuild --no-cache "$DIR/ctx-v"
-	for w in /bin/busybox 1 out / fd0 mapped cpus reopened mine cat readable; do has "$D/err" "\\| $w\$"; done
+	for w in buildkitsandbox /bin/busybox 1 out / fd0 mapped cpus reopened mine cat readable; do has "$D/err" "\\| $w\$"; done
 	hasnt "$D/err" '\| (root:|/proc/1)'
 	has "$D/err" "can't create /proc/sys/kernel/hostname: Permission denied"
 }
