@@ -253,7 +253,6 @@ static void tell_why(const struct reg_creds *k, bool first, void *user)
 bool reg_creds_evidence(struct reg_client *c, const struct reg_repo *repo, struct bld_err *err,
                         int code)
 {
-        AUTO_SB struct sb trouble = SB_INIT(64u << 10);
         struct reg_cred_search s = {.c = c, .repo = repo, .peek = true};
         struct evidence e = {.err = err, .code = code};
 

@@ -277,7 +277,6 @@ static void start_errors(void **state)
                 const char *helper;
                 int code;
         } rows[] = {{RT_NONE, NULL, BLD_E_UNSUPPORTED},
-                    {RT_CHROOT, NULL, BLD_E_UNSUPPORTED},
                     {RT_VROOT, NULL, BLD_E_UNSUPPORTED},
                     {RT_AUTO, "/nonexistent/bld", BLD_E_NOT_FOUND},
                     {RT_AUTO, "/bin/true", BLD_E_CHILD}};
