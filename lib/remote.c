@@ -105,7 +105,6 @@ int bld_referrers(struct bld *b, const char *ref, const char *artifact_type, cha
                   struct bld_err *err)
 {
         AUTO_PLACE struct img_place p = {.text = NULL};
-        AUTO(img_desc_done) struct img_desc d = {.media_type = NULL};
         AUTO(img_descs_free) struct img_descs list = {.v = NULL};
         AUTO_JS struct js *arr = js_arr();
         int r = arr ? lib_place(ref, IMG_AT_REGISTRY, &p, err) : err_nomem(err, "referrers");
