@@ -96,6 +96,35 @@ int bd_push(struct bd_ctx *c, const struct img_desc *desc, const struct img_ref 
             const struct img_ref *from, bd_progress_fn progress, void *user,
             struct bd_push_stats *ret, struct bld_err *err) MUST_CHECK;
 
+/* ---- annotations (annotate.c) ---- */
+
+enum bd_note_level {
+        BD_NOTE_MANIFEST,
+        BD_NOTE_INDEX,
+        BD_NOTE_MANIFEST_DESC, /* of the manifest, where it is listed */
+        BD_NOTE_INDEX_DESC,    /* of the index, in index.json of a layout */
+};
+struct bd_note {
+        enum bd_note_level level;
+        bool has_platform;
+        struct img_platform platform;
+        char *key, *value;
+};
+VEC_DEFINE(bd_notes, struct bd_note);
+void bd_notes_free(struct bd_notes *a);
+/* --annotation "[LEVEL[PLATFORM][,LEVEL...]:]K=V". USAGE says what is wrong. */
+int bd_notes_flag(const char *text, struct bd_notes *to, struct bld_err *err) MUST_CHECK;
+/* The key "annotation[-LEVEL][[PLATFORM]].K" of an output. */
+int bd_notes_key(const char *key, const char *value, struct bd_notes *to,
+                 struct bld_err *err) MUST_CHECK;
+bool bd_note_is_for(const struct bd_note *n, const struct img_platform *platform);
+/* Those of one level; platform NULL: of the index. Added to ret. */
+int bd_notes_get(const struct bd_notes *notes, enum bd_note_level level,
+                 const struct img_platform *platform, struct img_kvs *ret,
+                 struct bld_err *err) MUST_CHECK;
+int bd_notes_append(struct bd_notes *dst, const struct bd_notes *src,
+                    struct bld_err *err) MUST_CHECK;
+
 /* ---- putting an image together (assemble.c) ---- */
 
 /* A layer of a result, bottom first in a chain. */
@@ -119,7 +148,8 @@ int bd_assemble(struct bd_ctx *c, const struct img_config *config, const struct 
                 struct digest *ret_config, struct bld_err *err) MUST_CHECK;
 /* Index over several manifests (their descriptors carry platforms). */
 int bd_assemble_index(struct bd_ctx *c, const struct img_descs *manifests, enum bd_format format,
-                      struct img_desc *ret, struct bld_err *err) MUST_CHECK;
+                      const struct img_kvs *annotations, struct img_desc *ret,
+                      struct bld_err *err) MUST_CHECK;
 
 /* The same image (or index) with its layers compressed in another way; configs stay as they are.
  * Layers that have the codec already are kept unless `force`. What was made once is found again. */
@@ -156,9 +186,14 @@ struct bd_output {
         bool as_dir;       /* oci: tar=false */
         char *compression; /* or NULL */
         int compression_level;
-        bool docker_types; /* oci-mediatypes=false */
-        bool rewrite_timestamp;
-        struct img_kvs annotations;
+        bool docker_types;       /* oci-mediatypes=false */
+        bool keep_times;         /* rewrite-timestamp=false: layers keep theirs under an epoch */
+        bool push_by_digest;     /* under no tag */
+        bool no_store;           /* store=false: no name in the store */
+        bool split_given, split; /* platform-split= */
+        bool remove_others;      /* mode=delete: the folder holds the tree and nothing else */
+        char *epoch;             /* source-date-epoch=, or NULL */
+        struct bd_notes annotations;
         bool force_compression; /* base layers, too */
 };
 /* USAGE names the key or type that is wrong. */
@@ -175,6 +210,8 @@ struct bd_export {
         bool clamp;        /* local, tar: file times to clamp_sec */
         int64_t clamp_sec;
         const struct img_platform *platform; /* local, tar */
+        bool split;         /* local, tar: a folder OS_ARCH also around a single platform */
+        bool remove_others; /* local: what the folder held before goes */
 };
 /* Files appear whole (temporary name, rename) or not at all. Blobs that are missing are fetched. */
 int bd_emit_oci(struct bd_ctx *c, const struct bd_export *x, struct bld_err *err) MUST_CHECK;

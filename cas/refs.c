@@ -229,18 +229,34 @@ static int require_present(void *user, const struct img_desc *d, bool present, s
 
 /* ---- the calls ---- */
 
+static bool same_annotations(const struct img_kvs *a, const struct img_kvs *b)
+{
+        bool same = a->n == b->n;
+
+        for (size_t i = 0; i < a->n && same; i++)
+                same = str_eq(img_kvs_get(b, a->v[i].key), a->v[i].value);
+        return same;
+}
+
 /* Does the index say this already? An unchanged build must neither write nor sync. */
 static int is_set(struct cas *c, const char *name, const struct img_desc *desc, struct bld_err *err)
 {
         AUTO(img_index_done) struct img_index ix = {.media_type = NULL};
+        AUTO(img_desc_done) struct img_desc want = {.size = 0};
         int r = cas_index_read(c, &ix, err);
 
+        if (r == 0 && img_desc_copy(desc, &want) < 0)
+                return err_nomem(err, "index.json");
+        drop_bookkeeping(&want);
         for (size_t i = 0; r == 0 && i < ix.manifests.n; i++) {
-                const struct img_desc *d = &ix.manifests.v[i];
+                struct img_desc *d = &ix.manifests.v[i];
 
-                if (digest_eq(&d->digest, &desc->digest) && d->size == desc->size &&
-                    str_eq(d->media_type, desc->media_type) &&
-                    (!name || str_eq(entry_name(d), name)))
+                if (!digest_eq(&d->digest, &desc->digest) || d->size != desc->size ||
+                    !str_eq(d->media_type, desc->media_type) ||
+                    (name && !str_eq(entry_name(d), name)))
+                        continue;
+                drop_bookkeeping(d);
+                if (same_annotations(&d->annotations, &want.annotations))
                         return 1;
         }
         return r;

@@ -34,7 +34,8 @@ struct build_args {
         const char *progress, *progress_fd, *log_file;
         /* reproducibility */
         const char *epoch, *provenance, *sbom;
-        bool reproducible;
+        struct strv attest;
+        bool reproducible, rewrite_timestamp, force_compression;
         /* foreign */
         bool layers;
 };

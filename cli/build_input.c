@@ -183,16 +183,61 @@ static int check_names(const struct build_args *a, const struct bld_build_opts *
         if (a->iid && !ONE_OF(a->iid, "manifest", "config"))
                 return err_set(err, BLD_E_USAGE, "--iid takes manifest or config, not \"%.50s\"",
                                a->iid);
-        if (a->provenance && !ONE_OF(a->provenance, "off", "false"))
-                return err_set(err, BLD_E_USAGE,
-                               "--provenance is not available yet\n"
-                               "try: --provenance off");
-        if (a->sbom && !ONE_OF(a->sbom, "off", "false"))
-                return err_set(err, BLD_E_USAGE, "--sbom is not available yet\ntry: --sbom off");
         if (!a->layers)
                 return err_set(err, BLD_E_USAGE,
                                "--layers=false would squash the image, which is not available yet");
         return 0;
+}
+
+/* ---- attestations: taken as long as they ask for none ---- */
+
+static int refuse_attest(const char *type, struct bld_err *err)
+{
+        return err_set(err, BLD_E_USAGE,
+                       "bld makes no %s attestations yet\n"
+                       "try: --%s=false, and attach one to the pushed image by its digest",
+                       strcmp(type, "sbom") == 0 ? "SBOM" : "provenance", type);
+}
+
+/* false, 0, off, disabled, mode=off, disabled=true: what people write to have none. */
+static bool switches_off(const char *field)
+{
+        bool v = true;
+
+        if (ONE_OF(field, "off", "none", "disabled", "mode=off", "mode=disabled"))
+                return true;
+        if (str_has_prefix(field, "disabled="))
+                return parse_go_bool(field + strlen("disabled="), &v) && v;
+        return parse_go_bool(field, &v) && !v;
+}
+
+static int check_attest(const char *type, const char *spec, struct bld_err *err)
+{
+        AUTO_STRV struct strv fields = {0};
+        bool off = false;
+        int r = spec ? csv_split(spec, &fields, err) : 0;
+
+        if (!spec || r < 0)
+                return r < 0 ? err_recode(err, BLD_E_USAGE) : 0;
+        for (size_t i = 0; i < fields.n; i++) {
+                if (!type && str_has_prefix(fields.v[i], "type="))
+                        type = fields.v[i] + strlen("type=");
+                off = off || switches_off(fields.v[i]);
+        }
+        if (!type || !ONE_OF(type, "sbom", "provenance"))
+                return err_set(err, BLD_E_USAGE,
+                               "--attest \"%.100s\" needs type=provenance or type=sbom", spec);
+        return off ? 0 : refuse_attest(type, err);
+}
+
+static int check_attests(const struct build_args *a, struct bld_err *err)
+{
+        int r = check_attest("provenance", a->provenance, err);
+
+        r = r < 0 ? r : check_attest("sbom", a->sbom, err);
+        for (size_t i = 0; i < a->attest.n && r == 0; i++)
+                r = check_attest(NULL, a->attest.v[i], err);
+        return r;
 }
 
 static int check_files(const struct build_args *a, struct bld_err *err)
@@ -335,6 +380,8 @@ static int read_output(const struct build_args *a, struct bld_build_opts *o, str
         o->outputs = cli_list(&a->outputs);
         o->push = a->push;
         o->compression = a->compression;
+        o->force_compression = a->force_compression;
+        o->keep_times = !a->rewrite_timestamp;
         o->out_fd = 1;
         r = read_level(a->compression_level, &o->compression_level, err);
         r = r < 0 ? r : read_format(a->format, &o->docker_format, err);
@@ -480,6 +527,7 @@ int build_input_read(struct cli *c, const struct build_args *a, const char *cont
         r = r < 0 ? r : read_pull(a->pull, &o->pull, err);
         o->source_date_epoch = read_epoch(a->epoch, &in->build_args, in->epoch);
         r = r < 0 ? r : check_names(a, o, err);
+        r = r < 0 ? r : check_attests(a, err);
         r = r < 0 ? r : check_files(a, err);
         return r < 0 ? r : read_progress(c, a, in, err);
 }

@@ -5,7 +5,10 @@
 
 void build_defaults(void *args)
 {
-        ((struct build_args *)args)->layers = true;
+        struct build_args *a = args;
+
+        a->layers = true;
+        a->rewrite_timestamp = true;
 }
 
 /* Names that docker, buildx, buildah and kaniko users type. OPT_NOTE: no meaning here, harmless.
@@ -20,7 +23,8 @@ const struct opt build_opts[] = {
         {"build-context", 0, OPT_LIST, A(build_contexts), "NAME=SRC", "further named context",
          NULL},
         {"label", 0, OPT_LIST, A(labels), "K=V", "label of the image", NULL},
-        {"annotation", 0, OPT_LIST, A(annotations), "K=V", "annotation of the manifest", NULL},
+        {"annotation", 0, OPT_LIST, A(annotations), "K=V",
+         "annotation of the manifest; index:K=V and others", NULL},
         {"platform", 0, OPT_LIST, A(platforms), "OS/ARCH", "target platforms (this machine's)",
          NULL},
         {"ignorefile", 0, OPT_STR, A(ignorefile), "FILE", "instead of .dockerignore", NULL},
@@ -80,6 +84,7 @@ const struct opt build_opts[] = {
         {"format", 0, OPT_STR, A(format), "F", "oci or docker", NULL},
         {"compression", 0, OPT_STR, A(compression), "C", "of layers: gzip, zstd or none", NULL},
         {"compression-level", 0, OPT_STR, A(compression_level), "N", "1 to 9; zstd 1 to 19", NULL},
+        {"force-compression", 0, OPT_BOOL, A(force_compression), NULL, "base layers, too", NULL},
         {"iidfile", 0, OPT_STR, A(iidfile), "FILE", "write the image's digest", NULL},
         {"iid", 0, OPT_STR, A(iid), "KIND", "which digest: manifest or config", NULL},
         {"metadata-file", 0, OPT_STR, A(metadata_file), "FILE", "write what was built, as JSON",
@@ -103,8 +108,11 @@ const struct opt build_opts[] = {
          "clamp times: seconds, RFC 3339 or context ($SOURCE_DATE_EPOCH)", "Reproducibility"},
         {"timestamp", 0, OPT_STR, A(epoch), "T", "the same", NULL},
         {"reproducible", 0, OPT_BOOL, A(reproducible), NULL, "same input, same digest", NULL},
-        {"provenance", 0, OPT_STR, A(provenance), "off", "only off for now", NULL},
-        {"sbom", 0, OPT_STR, A(sbom), "off", "only off for now", NULL},
+        {"rewrite-timestamp", 0, OPT_BOOL, A(rewrite_timestamp), NULL,
+         "clamp files of new layers, too (true)", NULL},
+        {"provenance", 0, OPT_OPTSTR, A(provenance), "off", "only off for now", NULL},
+        {"sbom", 0, OPT_OPTSTR, A(sbom), "off", "only off for now", NULL},
+        {"attest", 0, OPT_LIST, A(attest), "type=T,disabled=true", "only disabled for now", NULL},
 
         /* ---- known elsewhere, without effect ---- */
         {"builder", 0, OPT_NOTE, 0, "NAME", "there are no builder objects", NULL},
@@ -184,7 +192,6 @@ const struct opt build_opts[] = {
         {"push-retry", 0, OPT_REFUSE, 0, "N", "say --retry N", NULL},
         {"push-if-changed", 0, OPT_REFUSE, 0, NULL, LATER, NULL},
         {"ignore-immutable-tag", 0, OPT_REFUSE, 0, NULL, LATER, NULL},
-        {"force-compression", 0, OPT_REFUSE, 0, NULL, "not available yet for builds", NULL},
         {"squash", 0, OPT_REFUSE, 0, NULL, LATER, NULL},
         {"squash-all", 0, OPT_REFUSE, 0, NULL, LATER, NULL},
         {"omit-history", 0, OPT_REFUSE, 0, NULL, LATER, NULL},
@@ -196,12 +203,10 @@ const struct opt build_opts[] = {
         {"termination-log", 0, OPT_REFUSE, 0, NULL, LATER, NULL},
         {"progress-file", 0, OPT_REFUSE, 0, "FILE", LATER, NULL},
         {"dry-run", 0, OPT_REFUSE, 0, NULL, LATER, NULL},
-        {"rewrite-timestamp", 0, OPT_REFUSE, 0, NULL, "--source-date-epoch does that", NULL},
         {"lock", 0, OPT_REFUSE, 0, NULL, LATER, NULL},
         {"locked", 0, OPT_REFUSE, 0, NULL, LATER, NULL},
         {"verify-reproducible", 0, OPT_REFUSE, 0, NULL, LATER, NULL},
         {"policy", 0, OPT_REFUSE, 0, "FILE", LATER, NULL},
-        {"attest", 0, OPT_REFUSE, 0, "SPEC", LATER, NULL},
         {"sign", 0, OPT_REFUSE, 0, NULL, LATER, NULL},
         {"sign-by", 0, OPT_REFUSE, 0, "KEY", LATER, NULL},
         {"secret-scan", 0, OPT_REFUSE, 0, "MODE", LATER, NULL},

@@ -254,7 +254,7 @@ int bd_assemble(struct bd_ctx *c, const struct img_config *config, const struct 
 }
 
 int bd_assemble_index(struct bd_ctx *c, const struct img_descs *manifests, enum bd_format format,
-                      struct img_desc *ret, struct bld_err *err)
+                      const struct img_kvs *annotations, struct img_desc *ret, struct bld_err *err)
 {
         AUTO(img_index_done) struct img_index ix = {.media_type = NULL};
         AUTO_SB struct sb text = SB_INIT(IMG_MANIFEST_MAX);
@@ -270,6 +270,10 @@ int bd_assemble_index(struct bd_ctx *c, const struct img_descs *manifests, enum 
                 if (!n || img_desc_copy(&manifests->v[i], n) < 0)
                         return err_nomem(err, "index");
         }
+        for (size_t i = 0; annotations && i < annotations->n; i++)
+                if (img_kvs_set(&ix.annotations, annotations->v[i].key, annotations->v[i].value) <
+                    0)
+                        return err_nomem(err, "index");
         r = img_index_encode(&ix, &text, err);
         if (r == 0)
                 r = bd_doc_put(c, sb_text(&text), text.len, NULL, &d.digest, err);

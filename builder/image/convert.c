@@ -89,7 +89,10 @@ static int convert_index(struct bd_ctx *c, const struct img_desc *d, enum bd_for
                 if (format == BD_FORMAT_DOCKER)
                         drop_annotations(&e->annotations);
         }
-        return r == 0 ? bd_assemble_index(c, &ix.manifests, format, ret, err) : r;
+        return r == 0 ? bd_assemble_index(c, &ix.manifests, format,
+                                          format == BD_FORMAT_OCI ? &ix.annotations : NULL, ret,
+                                          err)
+                      : r;
 }
 
 static bool is_docker(const char *type)

@@ -214,16 +214,31 @@ static int merge(int from, int to, unsigned depth, struct bld_err *err)
         return r;
 }
 
-static int merge_into(const char *tmp, const char *dest, struct bld_err *err)
+/* mode=delete: what was there goes, but for the tree that is about to take its place. */
+static int clear_folder(int dir, const char *keep, struct bld_err *err)
+{
+        AUTO_STRV struct strv names = {.v = NULL};
+        int r = list_names(dir, &names, err);
+
+        for (size_t i = 0; r == 0 && i < names.n; i++)
+                if (strcmp(names.v[i], keep) != 0)
+                        r = path_remove_tree(dir, names.v[i], err);
+        return r;
+}
+
+static int merge_into(const char *tmp, const char *dest, bool remove_others, struct bld_err *err)
 {
         AUTO_FD int from = -1;
         AUTO_FD int to = -1;
+        int r = 0;
 
         from = sys_openat(AT_FDCWD, tmp, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
         to = sys_openat(AT_FDCWD, dest, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
         if (from < 0 || to < 0)
                 return err_sys(err, errno, "open %s", from < 0 ? tmp : dest);
-        return err_wrap(err, merge(from, to, 0, err), "%s", dest);
+        if (remove_others)
+                r = clear_folder(to, path_base(tmp), err);
+        return err_wrap(err, r < 0 ? r : merge(from, to, 0, err), "%s", dest);
 }
 
 static int write_tree(struct bd_ctx *c, const struct bd_export *x,
@@ -242,7 +257,7 @@ static int write_tree(struct bd_ctx *c, const struct bd_export *x,
         if (r < 0)
                 return r;
         if (exists)
-                return merge_into(tmp, x->dest, err);
+                return merge_into(tmp, x->dest, x->remove_others, err);
         if (sys_rename(AT_FDCWD, tmp, AT_FDCWD, x->dest) < 0)
                 return err_sys(err, errno, "rename to %s", x->dest);
         return 0;

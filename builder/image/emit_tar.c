@@ -261,7 +261,7 @@ int bd_tree_parts_make(struct bd_ctx *c, const struct bd_export *x, struct bd_tr
                 r = add_part(c, x->desc, x->platform, ret, err);
         else
                 r = all_parts(c, x->desc, ret, err);
-        if (r == 0 && ret->n == 1)
+        if (r == 0 && ret->n == 1 && !x->split)
                 ret->v[0].folder[0] = '\0';
         return r;
 }

@@ -36,6 +36,14 @@ static const char *const keys[] = {
         "oci-artifact",
         "name-canonical",
         "push-by-digest",
+        "mode",
+        "source-date-epoch",
+        "registry.insecure",
+        "dangling-name-prefix",
+        "attestation-inline",
+        "prefer-nondist-layers",
+        "context",
+        "annotation.KEY",
 };
 
 struct pair {
@@ -49,7 +57,8 @@ void bd_output_done(struct bd_output *o)
         free(o->dest);
         free(o->name);
         free(o->compression);
-        img_kvs_free(&o->annotations);
+        free(o->epoch);
+        bd_notes_free(&o->annotations);
         memset(o, 0, sizeof(*o));
 }
 
@@ -108,8 +117,11 @@ static int set_compression(struct bd_output *o, const struct pair *p, struct bld
         const char *v = strcasecmp(p->value, "uncompressed") == 0 ? "none" : p->value;
 
         if (strcmp(v, "gzip") != 0 && strcmp(v, "zstd") != 0 && strcmp(v, "none") != 0)
-                return err_set(err, BLD_E_USAGE,
-                               "output: compression=%s is none of gzip, zstd, none", p->value);
+                return err_try(err,
+                               err_set(err, BLD_E_USAGE,
+                                       "output: compression=%s is none of gzip, zstd, none",
+                                       p->value),
+                               strcmp(v, "estargz") == 0 ? "compression=zstd" : "compression=gzip");
         return set_text(&o->compression, v, err);
 }
 
@@ -121,51 +133,66 @@ static int unknown_key(const struct pair *p, struct bld_err *err)
         return near ? err_try(err, r, "%s=%s", near, p->value) : r;
 }
 
-/* The keys of buildx that change nothing here are taken with the values that mean what we do. */
+static int refuse(const struct pair *p, const char *try, struct bld_err *err)
+{
+        return err_try(
+                err, err_set(err, BLD_E_USAGE, "output: %s=%s is not supported", p->key, p->value),
+                "%s", try);
+}
+
+/* The keys of buildx that change nothing here, with the values that would: those are refused. */
 static int set_fixed(const struct pair *p, struct bld_err *err)
 {
         static const struct {
                 const char *key;
-                bool value;
-        } fixed[] = {{"oci-artifact", false},
-                     {"store", true},
-                     {"name-canonical", false},
-                     {"push-by-digest", false}};
+                enum { EITHER, ONLY_FALSE } takes;
+                const char *try;
+        } fixed[] = {
+                {"unpack", EITHER, NULL},
+                {"name-canonical", EITHER, NULL}, /* a digest names an image of the store anyway */
+                {"attestation-inline", EITHER, NULL},
+                {"oci-artifact", ONLY_FALSE, "leave it out: it is about attestations"},
+                {"prefer-nondist-layers", ONLY_FALSE,
+                 "leave it out: layers keep their type, and all are pushed"},
+                {"registry.insecure", ONLY_FALSE, "--tls-verify=false"},
+        };
         bool v = false;
         int r;
 
-        if (strcmp(p->key, "unpack") == 0 || strcmp(p->key, "platform-split") == 0)
-                return set_bool(&v, p, err);
+        if (strcmp(p->key, "dangling-name-prefix") == 0)
+                return 0;
+        if (strcmp(p->key, "context") == 0)
+                return refuse(p, "type=docker,dest=FILE, then docker --context NAME load -i FILE",
+                              err);
         for (size_t i = 0; i < ARRAY_LEN(fixed); i++) {
                 if (strcmp(p->key, fixed[i].key) != 0)
                         continue;
                 r = set_bool(&v, p, err);
-                if (r == 0 && v != fixed[i].value)
-                        r = err_set(err, BLD_E_USAGE, "output: %s=%s is not supported", p->key,
-                                    p->value);
-                return r;
+                return r == 0 && v && fixed[i].takes == ONLY_FALSE ? refuse(p, fixed[i].try, err)
+                                                                   : r;
         }
         return unknown_key(p, err);
 }
 
-static int set_annotation(struct bd_output *o, const struct pair *p, struct bld_err *err)
+static int set_mode(struct bd_output *o, const struct pair *p, struct bld_err *err)
 {
-        const char *key = p->key + strlen("annotation");
+        o->remove_others = strcmp(p->value, "delete") == 0;
+        if (o->remove_others || strcmp(p->value, "copy") == 0)
+                return 0;
+        return err_set(err, BLD_E_USAGE, "output: mode=%s is neither copy nor delete", p->value);
+}
 
-        if (str_has_prefix(key, "-manifest."))
-                key += strlen("-manifest");
-        if (key[0] != '.' || !key[1])
-                return err_set(err, BLD_E_USAGE,
-                               "output: \"%s\": only annotations of the manifest are supported",
-                               p->key);
-        return img_kvs_set(&o->annotations, key + 1, p->value) < 0 ? err_nomem(err, "output") : 0;
+static int set_not(bool *to, const struct pair *p, struct bld_err *err)
+{
+        bool v = true;
+        int r = set_bool(&v, p, err);
+
+        *to = !v;
+        return r;
 }
 
 static int set_one(struct bd_output *o, const struct pair *p, struct bld_err *err)
 {
-        bool v = true;
-        int r = 0;
-
         if (strcmp(p->key, "type") == 0)
                 return set_type(o, p->value, err);
         if (strcmp(p->key, "dest") == 0)
@@ -181,19 +208,26 @@ static int set_one(struct bd_output *o, const struct pair *p, struct bld_err *er
         if (strcmp(p->key, "force-compression") == 0)
                 return set_bool(&o->force_compression, p, err);
         if (strcmp(p->key, "rewrite-timestamp") == 0)
-                return set_bool(&o->rewrite_timestamp, p, err);
-        if (strcmp(p->key, "tar") == 0) {
-                r = set_bool(&v, p, err);
-                o->as_dir = !v;
-                return r;
+                return set_not(&o->keep_times, p, err);
+        if (strcmp(p->key, "tar") == 0)
+                return set_not(&o->as_dir, p, err);
+        if (strcmp(p->key, "oci-mediatypes") == 0)
+                return set_not(&o->docker_types, p, err);
+        if (strcmp(p->key, "store") == 0)
+                return set_not(&o->no_store, p, err);
+        if (strcmp(p->key, "push-by-digest") == 0)
+                return set_bool(&o->push_by_digest, p, err);
+        if (strcmp(p->key, "mode") == 0)
+                return set_mode(o, p, err);
+        if (strcmp(p->key, "source-date-epoch") == 0)
+                return set_text(&o->epoch, p->value, err);
+        if (strcmp(p->key, "platform-split") == 0) {
+                o->split_given = true;
+                return set_bool(&o->split, p, err);
         }
-        if (strcmp(p->key, "oci-mediatypes") == 0) {
-                r = set_bool(&v, p, err);
-                o->docker_types = !v;
-                return r;
-        }
-        if (str_has_prefix(p->key, "annotation"))
-                return set_annotation(o, p, err);
+        if (str_has_prefix(p->key, "annotation-") || str_has_prefix(p->key, "annotation.") ||
+            str_has_prefix(p->key, "annotation["))
+                return bd_notes_key(p->key, p->value, &o->annotations, err);
         return set_fixed(p, err);
 }
 
@@ -206,7 +240,7 @@ static int parse_field(struct bd_output *o, char *field, struct bld_err *err)
                                field);
         *p.value++ = '\0';
         /* keys are case-blind, but an annotation's own name is not */
-        for (char *k = p.key; *k && *k != '.'; k++)
+        for (char *k = p.key; *k && (*k != '.' || strncmp(p.key, "annotation", 10) != 0); k++)
                 *k = (char)tolower((unsigned char)*k);
         return set_one(o, &p, err);
 }
@@ -243,6 +277,17 @@ static int check(const struct bd_output *o, const char *spec, bool typed, struct
         }
         if (o->as_dir && o->type != BD_OUT_OCI)
                 return err_set(err, BLD_E_USAGE, "output: tar=false is for type=oci");
+        if ((o->split_given || o->remove_others) && o->type != BD_OUT_LOCAL &&
+            !(o->type == BD_OUT_TAR && !o->remove_others))
+                return err_set(err, BLD_E_USAGE, "output: %s",
+                               o->remove_others ? "mode=delete is for type=local"
+                                                : "platform-split is for type=local and type=tar");
+        if (o->push_by_digest && !o->push)
+                return err_set(err, BLD_E_USAGE,
+                               "output: push-by-digest=true needs type=registry or push=true");
+        if (o->no_store && !o->push)
+                return err_set(err, BLD_E_USAGE,
+                               "output: store=false leaves nothing of the image without push=true");
         if (o->push && o->type != BD_OUT_STORE && o->type != BD_OUT_REGISTRY)
                 return err_set(err, BLD_E_USAGE, "output: push=true is for type=image");
         return 0;

@@ -40,6 +40,7 @@ struct build {
         int level;
         bool multi_platform; /* an index, however many platforms there are */
         bool has_epoch;
+        bool keep_times;   /* rewrite-timestamp=false */
         int64_t clamp_sec; /* SOURCE_DATE_EPOCH */
         bool epoch_given;  /* on the command line: then the ARG of that name is `epoch` */
         char epoch[24];

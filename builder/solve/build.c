@@ -23,6 +23,8 @@ struct session {
         struct resolver *resolver;
         struct bld_build_result *ret;
         struct run_allow allow;
+        struct outputs out;
+        char *epoch; /* source-date-epoch= of an output, or NULL */
         struct lint lint;
         struct bd_check *check; /* only look; NULL: build */
         struct outline *outline;
@@ -112,6 +114,30 @@ static int parse_compression(struct build *b, const struct outputs *out, struct 
         return 0;
 }
 
+/* What outputs say about the build itself. */
+static int output_options(struct session *s, const struct outputs *out, struct bld_err *err)
+{
+        struct build *b = &s->b;
+
+        b->keep_times = b->o->keep_times;
+        for (size_t i = 0; i < out->n; i++) {
+                b->keep_times = b->keep_times || out->v[i].keep_times;
+                if (out->v[i].epoch && !s->epoch) {
+                        s->epoch = mem_strdup(out->v[i].epoch);
+                        if (!s->epoch)
+                                return err_nomem(err, "outputs");
+                }
+                if (out->v[i].remove_others && !s->allow.delete_local)
+                        return err_try(err,
+                                       err_set(err, BLD_E_POLICY,
+                                               "output: mode=delete removes what %s holds, which "
+                                               "is not allowed",
+                                               out->v[i].dest),
+                                       "--allow buildx.local.delete");
+        }
+        return 0;
+}
+
 /* Build argument BUILDKIT_MULTI_PLATFORM: an index also around one image. */
 static int parse_multi(struct build *b, struct bld_err *err)
 {
@@ -127,17 +153,18 @@ static int parse_multi(struct build *b, struct bld_err *err)
 static int parse_options(struct session *s, struct bld_err *err)
 {
         const struct bld_build_opts *o = s->b.o;
-        struct outputs out;
+        struct outputs *out = &s->out;
         int r;
 
-        r = outputs_parse(o, &out, err);
+        r = outputs_parse(o, out, err);
         if (r == 0)
-                r = parse_compression(&s->b, &out, err);
-        outputs_done(&out);
+                r = parse_compression(&s->b, out, err);
         if (r == 0)
                 r = named_parse(&o->build_contexts, &s->b.named, err);
         if (r == 0)
                 r = run_opts_parse(&s->b, &s->allow, err);
+        if (r == 0)
+                r = output_options(s, out, err);
         if (r == 0)
                 r = resources_parse(o, &s->b.resources, err);
         if (r == 0)
@@ -547,10 +574,12 @@ static int run_session(struct session *s, struct bld_err *err)
         if (r == 0)
                 r = parse_file(s, err);
         if (r == 0)
-                r = epoch_find(&s->b, &s->src, s->resolver, s->file, err);
+                r = epoch_find(&s->b, s->epoch, &s->src, s->resolver, s->file, err);
         if (r == 0)
                 r = plan_all(s, err);
         r = report_checks(s, r, err);
+        if (r == 0)
+                r = outputs_check(&s->b, &s->out, &s->g, err);
         if (r == 0)
                 r = image_results(s, err);
         if (r < 0)
@@ -565,7 +594,7 @@ static int run_session(struct session *s, struct bld_err *err)
                 failed_step(s, &st);
         }
         if (r == 0)
-                r = finish_build(&s->b, &s->g, s->ret, err);
+                r = finish_build(&s->b, &s->out, &s->g, s->ret, err);
         r = close_cache(s, r, err);
         describe(s, &st);
         if (s->b.index)
@@ -580,6 +609,8 @@ static void session_done(struct session *s, bool keep)
         rt_keeper_stop(b->keeper);
         rcache_free(b->cache); /* before what its threads use: events, leases */
         free(s->cache_platforms);
+        free(s->epoch);
+        outputs_done(&s->out);
         if (b->events) {
                 events_post(b->events, BLD_EV_BUILD_END, NULL, NULL, 0, 0);
                 events_free(b->events);
@@ -618,13 +649,13 @@ static int look(struct session *s, struct bld_err *err)
         if (r < 0)
                 return r;
         /* What RUN may do is a question for the build. */
-        s->allow = (struct run_allow){true, true, true};
+        s->allow = (struct run_allow){true, true, true, true};
         s->check->opened = true;
         r = parse_file(s, err);
         if (r < 0 && s->ret->place.line)
                 return err_wrap(err, r, "dockerfile parse error on line %u", s->ret->place.line);
         if (r == 0)
-                r = epoch_find(&s->b, &s->src, s->resolver, s->file, err);
+                r = epoch_find(&s->b, s->epoch, &s->src, s->resolver, s->file, err);
         if (r == 0 && s->check->call != BD_CALL_TARGETS)
                 r = plan_all(s, err);
         return r < 0 ? r : lint_verdict(&s->lint, err);

@@ -262,11 +262,11 @@ static int resolve(struct build *b, const struct source *src, struct resolver *x
         return r < 0 ? err_wrap(err, r, "SOURCE_DATE_EPOCH %.100s", text) : 0;
 }
 
-int epoch_find(struct build *b, const struct source *src, struct resolver *x,
+int epoch_find(struct build *b, const char *given, const struct source *src, struct resolver *x,
                const struct df_file *f, struct bld_err *err)
 {
         const struct plan_opts o = {.file = f, .build_args = &b->o->build_args};
-        const char *text = b->o->source_date_epoch;
+        const char *text = given ? given : b->o->source_date_epoch;
         AUTO_FREE char *value = NULL;
         struct age age = {0};
         int r = 0;

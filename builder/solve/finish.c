@@ -16,9 +16,17 @@ void outputs_done(struct outputs *o)
                 bd_output_done(&o->v[i]);
         free(o->v);
         strv_done(&o->names);
+        strv_done(&o->by_digest);
+        bd_notes_free(&o->notes);
 }
 
-static int add_name(struct outputs *o, const char *name, struct bld_err *err)
+static int add_to(struct strv *to, const char *full, struct bld_err *err)
+{
+        return full && (strv_has(to, full) || strv_add(to, full) == 0) ? 0 : err_nomem(err, "tags");
+}
+
+/* by_digest: a repository, to which the image goes under its digest alone. */
+static int add_name(struct outputs *o, const char *name, bool by_digest, struct bld_err *err)
 {
         AUTO(img_ref_done) struct img_ref ref = {0};
         AUTO_FREE char *full = NULL;
@@ -28,10 +36,15 @@ static int add_name(struct outputs *o, const char *name, struct bld_err *err)
                 r = err_set(err, BLD_E_USAGE, "a tag cannot carry a digest: %s", name);
         if (r < 0)
                 return err_wrap(err, err_recode(err, BLD_E_USAGE), "tag \"%s\"", name);
-        full = img_ref_format(&ref, IMG_REF_DEFAULT_TAG);
-        if (!full || (!strv_has(&o->names, full) && strv_add(&o->names, full) < 0))
-                return err_nomem(err, "tags");
-        return 0;
+        if (by_digest && ref.tag)
+                return err_try(err,
+                               err_set(err, BLD_E_USAGE,
+                                       "output: push-by-digest=true pushes under no tag, and "
+                                       "\"%s\" has one",
+                                       name),
+                               "leave out \":%s\"", ref.tag);
+        full = img_ref_format(&ref, by_digest ? 0 : IMG_REF_DEFAULT_TAG);
+        return add_to(by_digest ? &o->by_digest : &o->names, full, err);
 }
 
 static int add_output(struct outputs *o, const char *spec, struct bld_err *err)
@@ -46,12 +59,27 @@ static int add_output(struct outputs *o, const char *spec, struct bld_err *err)
         if (out->name)
                 r = csv_split(out->name, &names, err);
         for (size_t i = 0; i < names.n && r == 0; i++)
-                r = add_name(o, names.v[i], err);
+                r = add_name(o, names.v[i], out->push_by_digest, err);
         if (r == 0 && out->dest && strcmp(out->dest, "-") != 0 && !out->as_dir &&
             (out->type == BD_OUT_OCI || out->type == BD_OUT_DOCKER || out->type == BD_OUT_TAR))
                 r = path_check_target(out->dest, err);
+        if (r == 0)
+                r = bd_notes_append(&o->notes, &out->annotations, err);
         o->store = o->store || out->type == BD_OUT_STORE || out->type == BD_OUT_REGISTRY;
         o->push = o->push || out->push || out->type == BD_OUT_REGISTRY;
+        return r;
+}
+
+/* Outputs without a name of their own go by the tags; push-by-digest then holds for these. */
+static int add_tags(const struct bld_build_opts *o, struct outputs *ret, struct bld_err *err)
+{
+        bool by_digest = false;
+        int r = 0;
+
+        for (size_t i = 0; i < ret->n; i++)
+                by_digest = by_digest || (ret->v[i].push_by_digest && !ret->v[i].name);
+        for (size_t i = 0; i < o->tags.n && r == 0; i++)
+                r = add_name(ret, o->tags.v[i], by_digest, err);
         return r;
 }
 
@@ -63,47 +91,78 @@ int outputs_parse(const struct bld_build_opts *o, struct outputs *ret, struct bl
         ret->v = mem_zalloc(o->outputs.n, sizeof(*ret->v));
         if (!ret->v)
                 return err_nomem(err, "outputs");
-        for (size_t i = 0; i < o->tags.n && r == 0; i++)
-                r = add_name(ret, o->tags.v[i], err);
+        for (size_t i = 0; i < o->annotations.n && r == 0; i++)
+                r = bd_notes_flag(o->annotations.v[i], &ret->notes, err);
         for (size_t i = 0; i < o->outputs.n && r == 0; i++)
                 r = add_output(ret, o->outputs.v[i], err);
+        r = r < 0 ? r : add_tags(o, ret, err);
         /* A tag names it in the store whatever else comes out. */
         ret->store = ret->store || o->outputs.n == 0 || ret->names.n > 0;
+        for (size_t i = 0; i < ret->n; i++)
+                ret->store = ret->store && !ret->v[i].no_store;
         ret->push = ret->push || o->push;
-        if (r == 0 && ret->push && ret->names.n == 0)
+        if (r == 0 && ret->push && ret->names.n + ret->by_digest.n == 0)
                 r = err_try(err, err_set(err, BLD_E_USAGE, "--push needs a name to push to"),
                             "-t REGISTRY/NAME:TAG");
         return r;
 }
 
-/* ---- the image ---- */
-
-static int annotations(const struct bld_build_opts *o, const struct outputs *out,
-                       struct img_kvs *ret, struct bld_err *err)
+static enum bd_format format_of(const struct build *b, const struct outputs *out)
 {
-        for (size_t i = 0; i < o->annotations.n; i++) {
-                const char *kv = o->annotations.v[i], *eq = strchr(kv, '=');
-                const char *level = "manifest:";
-                AUTO_FREE char *key = NULL;
-
-                if (str_has_prefix(kv, level))
-                        kv += strlen(level);
-                key = eq && eq > kv ? mem_strndup(kv, (size_t)(eq - kv)) : NULL;
-                if (!key || strchr(key, ':') || strchr(key, '['))
-                        return err_set(err, BLD_E_USAGE,
-                                       "--annotation \"%.200s\" is not of the form "
-                                       "[manifest:]KEY=VALUE",
-                                       o->annotations.v[i]);
-                if (img_kvs_set(ret, key, eq + 1) < 0)
-                        return err_nomem(err, "annotations");
-        }
         for (size_t i = 0; i < out->n; i++)
-                for (size_t k = 0; k < out->v[i].annotations.n; k++)
-                        if (img_kvs_set(ret, out->v[i].annotations.v[k].key,
-                                        out->v[i].annotations.v[k].value) < 0)
-                                return err_nomem(err, "annotations");
-        return 0;
+                if (out->v[i].docker_types)
+                        return BD_FORMAT_DOCKER;
+        return b->o->docker_format ? BD_FORMAT_DOCKER : BD_FORMAT_OCI;
 }
+
+static int check_note(const struct bd_note *n, const struct graph *g, bool index,
+                      struct bld_err *err)
+{
+        char text[128];
+
+        if (!index && (n->level == BD_NOTE_INDEX || n->level == BD_NOTE_INDEX_DESC))
+                return err_try(err,
+                               err_set(err, BLD_E_USAGE,
+                                       "annotation \"%.200s\" is for an index, and an image of one "
+                                       "platform has none",
+                                       n->key),
+                               "--annotation %.200s=..., without a level", n->key);
+        for (size_t i = 0; i < g->targets.n; i++)
+                if (g->targets.v[i].is_image && bd_note_is_for(n, &g->targets.v[i].config.platform))
+                        return 0;
+        img_platform_format(&n->platform, text);
+        return err_set(err, BLD_E_USAGE, "annotation \"%.200s\" is for %s, which is not built",
+                       n->key, text);
+}
+
+int outputs_check(const struct build *b, const struct outputs *o, const struct graph *g,
+                  struct bld_err *err)
+{
+        size_t images = 0;
+        bool index;
+        int r = 0;
+
+        for (size_t i = 0; i < g->targets.n; i++)
+                images += g->targets.v[i].is_image;
+        index = images > 1 || b->multi_platform;
+        if (o->notes.n && format_of(b, o) == BD_FORMAT_DOCKER)
+                return err_try(err,
+                               err_set(err, BLD_E_USAGE, "docker manifests have no annotations"),
+                               "--format oci, or no --annotation");
+        for (size_t i = 0; i < o->notes.n && r == 0; i++)
+                r = check_note(&o->notes.v[i], g, index, err);
+        for (size_t i = 0; i < o->n && r == 0; i++)
+                if (images > 1 && o->v[i].split_given && !o->v[i].split)
+                        r = err_try(err,
+                                    err_set(err, BLD_E_USAGE,
+                                            "output: platform-split=false would put the files of "
+                                            "%zu platforms into one folder",
+                                            images),
+                                    "--platform with one platform");
+        return r;
+}
+
+/* ---- the image ---- */
 
 struct fetch_progress {
         struct build *b;
@@ -141,16 +200,21 @@ static int fetch_rest(struct build *b, const struct vertex *fs, const struct vx_
 }
 
 static int assemble(struct build *b, struct plan_target *t, enum bd_format format,
-                    const struct img_kvs *notes, struct img_desc *ret, struct bld_build_result *res,
-                    struct bld_err *err)
+                    const struct bd_notes *notes, struct img_desc *ret,
+                    struct bld_build_result *res, struct bld_err *err)
 {
         static const struct vx_result nothing = {0};
         const struct vx_result *r = t->fs ? &t->fs->result : &nothing;
         AUTO(result_done) struct vx_result clamped = {0};
+        AUTO(img_kvs_free) struct img_kvs inside = {0}, outside = {0};
         struct digest config = {0};
         int k = fetch_rest(b, t->fs, r, err);
 
-        if (k == 0 && b->has_epoch) {
+        if (k == 0)
+                k = bd_notes_get(notes, BD_NOTE_MANIFEST, &t->config.platform, &inside, err);
+        if (k == 0)
+                k = bd_notes_get(notes, BD_NOTE_MANIFEST_DESC, &t->config.platform, &outside, err);
+        if (k == 0 && b->has_epoch && !b->keep_times) {
                 k = rewrite_times(b, r, history_base(t, r), &clamped, err);
                 r = &clamped;
         }
@@ -159,9 +223,11 @@ static int assemble(struct build *b, struct plan_target *t, enum bd_format forma
         if (k == 0)
                 k = remote_inline(b, t, &t->config.cache, err);
         if (k == 0)
-                k = bd_assemble(b->c, &t->config, &r->layers, format, notes, ret, &config, err);
+                k = bd_assemble(b->c, &t->config, &r->layers, format, &inside, ret, &config, err);
         if (k < 0)
                 return k;
+        ret->annotations = outside;
+        outside = (struct img_kvs){0};
         ret->has_platform = true;
         ret->platform = t->config.platform;
         digest_format(&config, res->config_digest);
@@ -174,23 +240,6 @@ static int assemble(struct build *b, struct plan_target *t, enum bd_format forma
 }
 
 /* ---- names and outputs ---- */
-
-static int set_name(struct build *b, const char *name, const struct img_desc *desc,
-                    struct bld_err *err)
-{
-        struct img_desc have = {0};
-        bool same;
-
-        /* A build that changes nothing writes nothing. */
-        if (name) {
-                same = cas_ref_get(b->c->cas, name, &have, NULL) == 0 &&
-                       digest_eq(&have.digest, &desc->digest);
-                img_desc_done(&have);
-                if (same)
-                        return 0;
-        }
-        return cas_ref_set(b->c->cas, name, desc, err);
-}
 
 static bool known_untagged(struct build *b, const struct img_desc *desc)
 {
@@ -216,6 +265,8 @@ static int export_one(struct build *b, const struct bd_output *out, const struct
                               .mtime_sec = b->has_epoch ? b->clamp_sec : 0,
                               .clamp = b->has_epoch,
                               .clamp_sec = b->clamp_sec,
+                              .split = out->split,
+                              .remove_others = out->remove_others,
                               .platform = desc->has_platform ? &desc->platform : NULL};
 
         switch (out->type) {
@@ -242,22 +293,32 @@ static void push_report(void *user, const char *what, uint64_t done, uint64_t to
         events_post(b->events, BLD_EV_TRANSFER, NULL, what, done, total);
 }
 
+static int push_one(struct build *b, const char *name, const struct img_desc *desc,
+                    struct bld_build_result *ret, struct bld_err *err)
+{
+        AUTO(img_ref_done) struct img_ref ref = {0};
+        struct bd_push_stats st = {0};
+        int r = img_ref_parse(name, &ref, err);
+
+        if (r == 0 && !ref.tag)
+                ref.digest = desc->digest;
+        if (r == 0)
+                r = bd_push(b->c, desc, &ref, NULL, push_report, b, &st, err);
+        ret->pushed_bytes += st.uploaded_bytes;
+        ret->push_skipped_bytes += st.present_bytes;
+        return r;
+}
+
 static int push_all(struct build *b, const struct outputs *out, const struct img_desc *desc,
                     struct bld_build_result *ret, struct bld_err *err)
 {
         int64_t start = time_mono_ns();
         int r = 0;
 
-        for (size_t i = 0; i < out->names.n && r == 0; i++) {
-                AUTO(img_ref_done) struct img_ref ref = {0};
-                struct bd_push_stats st = {0};
-
-                r = img_ref_parse(out->names.v[i], &ref, err);
-                if (r == 0)
-                        r = bd_push(b->c, desc, &ref, NULL, push_report, b, &st, err);
-                ret->pushed_bytes += st.uploaded_bytes;
-                ret->push_skipped_bytes += st.present_bytes;
-        }
+        for (size_t i = 0; i < out->names.n && r == 0; i++)
+                r = push_one(b, out->names.v[i], desc, ret, err);
+        for (size_t i = 0; i < out->by_digest.n && r == 0; i++)
+                r = push_one(b, out->by_digest.v[i], desc, ret, err);
         ret->push_ms = (time_mono_ns() - start) / 1000000;
         return r;
 }
@@ -268,22 +329,14 @@ static int deliver(struct build *b, const struct outputs *out, const struct img_
         int r = 0;
 
         for (size_t i = 0; i < out->names.n && out->store && r == 0; i++)
-                r = set_name(b, out->names.v[i], desc, err);
+                r = cas_ref_set(b->c->cas, out->names.v[i], desc, err);
         if (r == 0 && out->store && out->names.n == 0 && !known_untagged(b, desc))
-                r = set_name(b, NULL, desc, err);
+                r = cas_ref_set(b->c->cas, NULL, desc, err);
         for (size_t i = 0; i < out->n && r == 0; i++)
                 r = export_one(b, &out->v[i], out, desc, err);
         if (r == 0 && out->push)
                 r = push_all(b, out, desc, ret, err);
         return r;
-}
-
-static enum bd_format format_of(const struct build *b, const struct outputs *out)
-{
-        for (size_t i = 0; i < out->n; i++)
-                if (out->v[i].docker_types)
-                        return BD_FORMAT_DOCKER;
-        return b->o->docker_format ? BD_FORMAT_DOCKER : BD_FORMAT_OCI;
 }
 
 /* force-compression of any output: one image, one digest, so it goes for all of them. */
@@ -293,7 +346,7 @@ static int recompress(struct build *b, const struct outputs *out, struct img_des
         struct bd_recompress_opts o = {
                 .codec = b->o->compression, .level = b->level, .reproducible = b->has_epoch};
         struct img_desc made = {0};
-        bool wanted = false;
+        bool wanted = b->o->force_compression;
         int r;
 
         for (size_t i = 0; i < out->n; i++) {
@@ -310,52 +363,58 @@ static int recompress(struct build *b, const struct outputs *out, struct img_des
         r = bd_recompress(b->c, root, &o, &made, err);
         if (r < 0)
                 return r;
+        img_kvs_free(&made.annotations);
+        made.annotations = root->annotations; /* of the descriptor: they stay */
+        root->annotations = (struct img_kvs){0};
         img_desc_done(root);
         *root = made;
         return 0;
 }
 
-int finish_build(struct build *b, struct graph *g, struct bld_build_result *ret,
-                 struct bld_err *err)
+static int put_index(struct build *b, const struct outputs *out, const struct img_descs *manifests,
+                     enum bd_format format, struct img_desc *ret, struct bld_err *err)
 {
-        struct outputs out;
-        struct img_kvs notes = {0};
+        AUTO(img_kvs_free) struct img_kvs inside = {0};
+        int r = bd_notes_get(&out->notes, BD_NOTE_INDEX, NULL, &inside, err);
+
+        r = r < 0 ? r : bd_assemble_index(b->c, manifests, format, &inside, ret, err);
+        return r < 0 ? r
+                     : bd_notes_get(&out->notes, BD_NOTE_INDEX_DESC, NULL, &ret->annotations, err);
+}
+
+int finish_build(struct build *b, const struct outputs *out, struct graph *g,
+                 struct bld_build_result *ret, struct bld_err *err)
+{
         struct img_descs manifests = {0};
         struct img_desc root = {0};
-        enum bd_format format;
-        int r = outputs_parse(b->o, &out, err);
+        enum bd_format format = format_of(b, out);
+        int r = 0;
 
-        format = format_of(b, &out);
-        if (r == 0)
-                r = annotations(b->o, &out, &notes, err);
         for (size_t i = 0; i < g->targets.n && r == 0; i++) {
                 struct img_desc *d;
 
                 if (!g->targets.v[i].is_image)
                         continue;
                 d = img_descs_push(&manifests);
-
-                r = d ? assemble(b, &g->targets.v[i], format, &notes, d, ret, err)
+                r = d ? assemble(b, &g->targets.v[i], format, &out->notes, d, ret, err)
                       : err_nomem(err, "image");
         }
         ret->layers_reused -= MIN(ret->layers_reused, ret->layers_new);
         if (r == 0 && (manifests.n > 1 || b->multi_platform)) {
                 ret->config_digest[0] = '\0';
-                r = bd_assemble_index(b->c, &manifests, format, &root, err);
+                r = put_index(b, out, &manifests, format, &root, err);
         } else if (r == 0) {
                 r = img_desc_copy(&manifests.v[0], &root) < 0 ? err_nomem(err, "image") : 0;
         }
         if (r == 0)
-                r = recompress(b, &out, &root, err);
+                r = recompress(b, out, &root, err);
         if (r == 0) {
                 digest_format(&root.digest, ret->digest);
                 (void)str_copy(ret->media_type, sizeof(ret->media_type), root.media_type);
                 ret->size = root.size;
-                r = deliver(b, &out, &root, ret, err);
+                r = deliver(b, out, &root, ret, err);
         }
         img_desc_done(&root);
         img_descs_free(&manifests);
-        img_kvs_free(&notes);
-        outputs_done(&out);
         return r;
 }

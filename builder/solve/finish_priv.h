@@ -5,20 +5,27 @@
 #include "builder/solve/solve_priv.h"
 
 /* Assemble every target, name it, export it, push it; fills digest, sizes, pushed bytes of ret. */
-int finish_build(struct build *b, struct graph *g, struct bld_build_result *ret,
-                 struct bld_err *err) MUST_CHECK;
+struct outputs;
+int finish_build(struct build *b, const struct outputs *out, struct graph *g,
+                 struct bld_build_result *ret, struct bld_err *err) MUST_CHECK;
 
 /* The outputs asked for, parsed before anything runs, so that a typo costs nothing. */
 struct outputs {
         struct bd_output *v;
         size_t n;
-        struct strv names; /* full references of -t and name= */
-        bool store;        /* goes into the local store */
+        struct strv names;     /* full references of -t and name= */
+        struct strv by_digest; /* repositories to push to under no tag */
+        struct bd_notes notes; /* --annotation and annotation.K= */
+        bool store;            /* goes into the local store */
         bool push;
 };
 int outputs_parse(const struct bld_build_opts *o, struct outputs *ret,
                   struct bld_err *err) MUST_CHECK;
 void outputs_done(struct outputs *o);
+/* What only the plan can tell: are there the platforms, and the index, that outputs and annotations
+ * are for? USAGE. */
+int outputs_check(const struct build *b, const struct outputs *o, const struct graph *g,
+                  struct bld_err *err) MUST_CHECK;
 
 /* The result with the times of its new layers (those above nbase) limited to SOURCE_DATE_EPOCH
  * (rewrite.c). */

@@ -21,6 +21,8 @@ static int parse_allow(const struct bld_build_opts *o, struct run_allow *ret, st
                         ret->host_network = true;
                 else if (strcmp(a, "security.insecure") == 0)
                         ret->insecure = true;
+                else if (strcmp(a, "buildx.local.delete") == 0)
+                        ret->delete_local = true;
                 else if (strcmp(a, "device") == 0 || str_has_prefix(a, "device="))
                         ret->device = true;
                 else

@@ -5,7 +5,7 @@
 #include "builder/op/op_priv.h"
 
 struct run_allow {
-        bool host_network, insecure, device;
+        bool host_network, insecure, device, delete_local;
 };
 
 /* Entitlements, b->host_names and b->host_ips, b->limits and b->ulimits. USAGE, POLICY, NOMEM. */

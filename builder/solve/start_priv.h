@@ -8,7 +8,7 @@
 /* SOURCE_DATE_EPOCH of the command line, else of a global ARG: seconds, an RFC 3339 time, or the
  * name of something whose age is taken (dockerfile.md, "Reproducible images"). Fills has_epoch,
  * clamp_sec, epoch and epoch_given of the build (epoch.c). */
-int epoch_find(struct build *b, const struct source *src, struct resolver *x,
+int epoch_find(struct build *b, const char *given, const struct source *src, struct resolver *x,
                const struct df_file *f, struct bld_err *err) MUST_CHECK;
 
 /* INVALID when the file, or build argument BUILDKIT_SYNTAX, asks for a frontend that is not built

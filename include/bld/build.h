@@ -58,7 +58,7 @@ struct bld_build_opts {
         struct bld_list build_args;     /* "K=V" */
         struct bld_list build_contexts; /* "NAME=SRC" */
         struct bld_list labels;         /* "K=V" */
-        struct bld_list annotations;    /* "K=V" */
+        struct bld_list annotations;    /* "[LEVEL[PLATFORM]:]K=V" */
         struct bld_list platforms;
         struct bld_list secrets; /* CSV "id=ID[,src=F|env=V]" */
         struct bld_list ssh;
@@ -94,6 +94,8 @@ struct bld_build_opts {
         struct bld_list cache_from, cache_to; /* CSV "type=registry,ref=...", or a reference */
         const char *cache_repo;               /* both, with mode=max; NULL: none */
         int64_t cache_ttl_ms;                 /* entries older than that are not used; 0: all are */
+        bool force_compression;               /* base layers, too */
+        bool keep_times;                      /* layers are not rewritten for an epoch */
 };
 
 /* ---- result ---- */

@@ -215,7 +215,7 @@ static UNUSED void make_index(struct bd_ctx *c, const char *name, const char *co
                 assert_non_null(d);
                 make_image(c, NULL, archs[i], archs[i], d);
         }
-        OK(bd_assemble_index(c, &list, BD_FORMAT_OCI, ret, err));
+        OK(bd_assemble_index(c, &list, BD_FORMAT_OCI, NULL, ret, err));
         if (name)
                 OK(cas_ref_set(c->cas, name, ret, err));
 }

@@ -425,9 +425,21 @@ static void output_details(void **state)
         assert_string_equal(o.compression, "zstd");
         assert_int_equal(o.compression_level, 7);
         assert_true(o.docker_types);
-        assert_true(o.rewrite_timestamp);
-        assert_string_equal(img_kvs_get(&o.annotations, "Org.X"), "v=w");
-        assert_string_equal(img_kvs_get(&o.annotations, "y"), "z");
+        assert_false(o.keep_times);
+        assert_int_equal(o.annotations.n, 2);
+        assert_string_equal(o.annotations.v[0].key, "Org.X");
+        assert_string_equal(o.annotations.v[0].value, "v=w");
+        assert_string_equal(o.annotations.v[1].key, "y");
+        bd_output_done(&o);
+        OK(bd_output_parse("type=registry,name=a,push-by-digest=true,name-canonical=true,"
+                           "store=false,rewrite-timestamp=false,source-date-epoch=7,"
+                           "registry.insecure=false,Dangling-Name-Prefix=x",
+                           &o, err));
+        assert_true(o.push_by_digest && o.no_store && o.keep_times);
+        assert_string_equal(o.epoch, "7");
+        bd_output_done(&o);
+        OK(bd_output_parse("type=local,dest=d,mode=delete,platform-split=false", &o, err));
+        assert_true(o.remove_others && o.split_given && !o.split);
         bd_output_done(&o);
 }
 
@@ -450,7 +462,18 @@ static void output_bad(void **state)
                 {"type=image,compression=lzma", "none of gzip"},
                 {"type=image,compression-level=99", "not a level"},
                 {"type=image,oci-artifact=true", "not supported"},
-                {"type=image,annotation-index.a=b", "only annotations of the manifest"},
+                {"type=image,annotation-indx.a=b", "try: index"},
+                {"type=image,annotation-index[linux/amd64].a=b", "no one platform"},
+                {"type=image,annotation.=b", "annotation[-LEVEL].KEY"},
+                {"type=image,annotations.a=b", "unknown key"},
+                {"type=image,push-by-digest=true", "needs type=registry"},
+                {"type=image,store=false", "without push=true"},
+                {"type=image,registry.insecure=true", "--tls-verify=false"},
+                {"type=image,compression=estargz", "try: compression=zstd"},
+                {"type=image,platform-split=true", "type=local"},
+                {"type=tar,dest=x,mode=delete", "type=local"},
+                {"type=local,dest=x,mode=move", "neither copy nor delete"},
+                {"type=docker,context=x", "docker --context"},
                 {"type=image,dest=x", "takes no dest="},
                 {"type=tar,push=true,dest=x", "push=true"},
                 {"type=oci,\"dest=x", "CSV"},
@@ -465,6 +488,91 @@ static void output_bad(void **state)
                 assert_int_equal(bd_output_parse(rows[i].spec, &o, &e), BLD_E_USAGE);
                 if (!strstr(e.msg, rows[i].says))
                         fail_msg("%s", e.msg);
+        }
+}
+
+/* ---- annotations ---- */
+
+static void notes_flags(void **state)
+{
+        static const struct {
+                const char *text, *manifest, *other, *index, *desc; /* "k" of amd64, arm64, ... */
+        } rows[] = {
+                {"k=v", "v", "v", NULL, NULL},
+                {"manifest:k=v", "v", "v", NULL, NULL},
+                {"index:k=v", NULL, NULL, "v", NULL},
+                {"manifest,index:k=v", "v", "v", "v", NULL},
+                {"manifest[linux/amd64]:k=v", "v", NULL, NULL, NULL},
+                {"manifest-descriptor[linux/arm64],index:k=v", NULL, NULL, "v", NULL},
+                {"manifest-descriptor:k=a=b:c", NULL, NULL, NULL, "a=b:c"},
+        };
+        struct img_platform amd, arm;
+
+        (void)state;
+        OK(img_platform_parse("linux/amd64", &amd, err));
+        OK(img_platform_parse("linux/arm64/v8", &arm, err));
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                struct bd_notes n = {0};
+                struct img_kvs kv[4] = {{0}, {0}, {0}, {0}};
+
+                print_message("%s\n", rows[i].text);
+                OK(bd_notes_flag(rows[i].text, &n, err));
+                OK(bd_notes_get(&n, BD_NOTE_MANIFEST, &amd, &kv[0], err));
+                OK(bd_notes_get(&n, BD_NOTE_MANIFEST, &arm, &kv[1], err));
+                OK(bd_notes_get(&n, BD_NOTE_INDEX, NULL, &kv[2], err));
+                OK(bd_notes_get(&n, BD_NOTE_MANIFEST_DESC, &amd, &kv[3], err));
+                assert_true(str_eq(img_kvs_get(&kv[0], "k"), rows[i].manifest));
+                assert_true(str_eq(img_kvs_get(&kv[1], "k"), rows[i].other));
+                assert_true(str_eq(img_kvs_get(&kv[2], "k"), rows[i].index));
+                assert_true(str_eq(img_kvs_get(&kv[3], "k"), rows[i].desc));
+                for (size_t k = 0; k < 4; k++)
+                        img_kvs_free(&kv[k]);
+                bd_notes_free(&n);
+        }
+}
+
+/* A platform's own value counts more, whichever was said first. */
+static void notes_order(void **state)
+{
+        struct bd_notes n = {0};
+        struct img_kvs kv = {0};
+        struct img_platform amd;
+
+        (void)state;
+        OK(img_platform_parse("linux/amd64", &amd, err));
+        OK(bd_notes_flag("manifest[linux/amd64]:k=own", &n, err));
+        OK(bd_notes_flag("k=all", &n, err));
+        OK(bd_notes_get(&n, BD_NOTE_MANIFEST, &amd, &kv, err));
+        assert_string_equal(img_kvs_get(&kv, "k"), "own");
+        img_kvs_free(&kv);
+        bd_notes_free(&n);
+}
+
+static void notes_bad(void **state)
+{
+        static const struct {
+                const char *text, *says;
+        } rows[] = {
+                {"k", "KEY=VALUE"},
+                {"=v", "KEY=VALUE"},
+                {"manifest:=v", "KEY="},
+                {"manifst:k=v", "try: manifest"},
+                {"index[linux/amd64]:k=v", "no one platform"},
+                {"manifest[linux/amd64:k=v", "[OS/ARCH]"},
+                {"manifest[]:k=v", "[OS/ARCH]"},
+                {"manifest[a b]:k=v", "annotation"},
+        };
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                struct bd_notes n = {0};
+                struct bld_err e = BLD_ERR_INIT;
+
+                print_message("%s\n", rows[i].text);
+                assert_int_equal(bd_notes_flag(rows[i].text, &n, &e), BLD_E_USAGE);
+                if (!strstr(e.msg, rows[i].says))
+                        fail_msg("%s", e.msg);
+                bd_notes_free(&n);
         }
 }
 
@@ -518,6 +626,9 @@ int main(void)
                 cmocka_unit_test(output_good),
                 cmocka_unit_test(output_details),
                 cmocka_unit_test(output_bad),
+                cmocka_unit_test(notes_flags),
+                cmocka_unit_test(notes_order),
+                cmocka_unit_test(notes_bad),
                 cmocka_unit_test(par_runs),
         };
 
