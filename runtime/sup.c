@@ -216,7 +216,7 @@ int sup_new(unsigned modules, int proc_fd, int upper_fd, const struct ident *id,
         s->listener = -1;
         s->proc_fd = proc_fd;
         s->upper_fd = upper_fd;
-        s->sys_fd = -1;
+        s->sys_fd = s->place_fd = -1;
         owner_table_init(&s->owners);
         owner_table_init(&s->fresh);
         r = make_buffers(s, err);
@@ -237,6 +237,13 @@ int sup_in_chroot(struct sup *s, const char *root_path, const char *hostname, bo
         s->hostname = hostname;
         s->root_path = root_path;
         s->no_nodes = no_nodes;
+        AUTO_FD int root = sys_openat(AT_FDCWD, root_path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+
+        if (root >= 0)
+                s->place_fd = sys_openat(root, "proc",
+                                         O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+        if (s->place_fd < 0)
+                return err_sys(err, errno, "open /proc of the step's root");
         s->sys_fd = sys_openat(AT_FDCWD, "/sys", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
         return s->sys_fd < 0 ? err_sys(err, errno, "open /sys") : 0;
 }
@@ -247,6 +254,9 @@ void sup_free(struct sup *s)
                 return;
         fd_close(&s->listener);
         fd_close(&s->sys_fd);
+        fd_close(&s->place_fd);
+        for (size_t i = 0; i < ARRAY_LEN(s->views); i++)
+                free(s->views[i]);
         owner_table_done(&s->owners);
         owner_table_done(&s->fresh);
         for (size_t i = 0; i < s->creds.n; i++)

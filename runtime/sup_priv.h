@@ -79,6 +79,9 @@ struct sup {
         struct sup_creds creds;    /* each set of ids once; the first is the step's own */
         const char *root_path;     /* chroot: where the step's root is in our eyes */
         const char *hostname;      /* chroot: what uname(2) tells */
+        int place_fd;              /* chroot: /proc of the step's root, ours to fill; or -1 */
+        char *views[256];          /* chroot: what the folders ".vN" in it stand for */
+        size_t next_view;
         int sys_fd;                /* chroot: our /sys; or -1 */
         bool no_nodes;             /* chroot: /dev/null and its like are to be served */
         bool chrooted;             /* somebody may have another root than ours */

@@ -5,6 +5,7 @@
  * resolves itself, inside the chroot and its Landlock domain. */
 #include "runtime/sup_priv.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -16,9 +17,13 @@
 #include <unistd.h>
 
 #include "base/num.h"
+#include "base/path.h"
 #include "base/sys.h"
 
 #define DEPTH_MAX 256 /* of processes below init */
+
+#define VIEW "/proc/.v" /* in the step's root: folders that stand for those of /proc and /sys */
+#define ENTRIES_MAX 8192
 
 enum kind { OTHER, PROC, SYS, DEV };
 
@@ -95,20 +100,27 @@ static void classify(const struct sup *s, const char *path, bool nofollow, struc
         }
 }
 
-/* Where a descriptor of the task leads, when that is /proc or /sys of ours: a folder handed over.
- */
+/* A descriptor of a folder of ours: what it stands for. */
 static bool dir_name(const struct sup *s, const struct sup_req *q, int dirfd, char *out,
                      size_t size)
 {
-        char link[40];
-        ssize_t n;
+        char link[40], path[4096], *end;
+        size_t root = strlen(s->root_path), prefix = strlen(VIEW);
+        unsigned long n;
+        ssize_t len;
 
         (void)snprintf(link, sizeof(link), "%d/fd/%d", (int)q->tid, dirfd);
-        n = readlinkat(s->proc_fd, link, out, size - 1);
-        if (n <= 0)
+        len = readlinkat(s->proc_fd, link, path, sizeof(path) - 1);
+        if (len <= 0)
                 return false;
-        out[n] = '\0';
-        return str_has_prefix(out, "/proc") || str_has_prefix(out, "/sys");
+        path[len] = '\0';
+        if (strncmp(path, s->root_path, root) != 0 || strncmp(path + root, VIEW, prefix) != 0)
+                return false;
+        n = strtoul(path + root + prefix, &end, 10);
+        if (n >= ARRAY_LEN(s->views) || !s->views[n])
+                return false;
+        (void)snprintf(out, size, "%s%s", s->views[n], end);
+        return true;
 }
 
 static void name_of(struct sup *s, const struct sup_req *q, bool nofollow, struct vname *v)
@@ -327,10 +339,79 @@ static int open_as(struct sup *s, const struct sup_req *q, const struct vname *v
 
 /* ---- the calls ---- */
 
+static int list_one(const struct sup *s, int dir, const struct vname *v, const struct dirent *e)
+{
+        uint64_t pid;
+
+        if (str_eq(e->d_name, ".") || str_eq(e->d_name, ".."))
+                return 0;
+        if (v->kind == PROC && !v->rest[0] && parse_u64(e->d_name, 1, INT32_MAX, &pid)) {
+                AUTO_FD int own = own_pid(s, (pid_t)pid);
+                if (own < 0)
+                        return 0;
+        }
+        if (e->d_type == DT_DIR)
+                return sys_mkdirat(dir, e->d_name, 0555);
+        if (e->d_type == DT_LNK)
+                return symlinkat("/", dir, e->d_name);
+        return mknodat(dir, e->d_name, S_IFREG | 0444, 0);
+}
+
+static int fill_view(const struct sup *s, int real, int view, const struct vname *v)
+{
+        int own = sys_openat(real, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+        DIR *d = own < 0 ? NULL : fdopendir(own);
+        struct dirent *e;
+
+        if (!d) {
+                int saved = errno;
+                fd_close(&own);
+                return -saved;
+        }
+        for (size_t n = 0; n < ENTRIES_MAX && (e = readdir(d)); n++)
+                (void)list_one(s, view, v, e);
+        closedir(d);
+        return 0;
+}
+
+/* A real folder of /proc must not get into the step's hands: its ".." leads out of the chroot,
+ * where Landlock refuses to open, but not to change modes and owners. So a folder of the step's own
+ * root, with the same names in it, goes in its place; what is looked up from there comes by here
+ * again. */
+static int open_view(struct sup *s, const struct vname *v, int real, unsigned flags)
+{
+        size_t n = s->next_view++ % ARRAY_LEN(s->views);
+        AUTO_FD int view = -1;
+        char name[32], *what = NULL;
+        int r;
+
+        (void)snprintf(name, sizeof(name), ".v%zu", n);
+        (void)path_remove_tree(s->place_fd, name, NULL); /* of long ago */
+        if (asprintf(&what, "/%s%s%s", v->kind == PROC ? "proc" : "sys", v->rest[0] ? "/" : "",
+                     v->rest) < 0)
+                return -ENOMEM;
+        free(s->views[n]);
+        s->views[n] = what;
+        if (sys_mkdirat(s->place_fd, name, 0755) < 0)
+                return -errno;
+        view = sys_openat(s->place_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+        if (view < 0)
+                return -errno;
+        if (!(flags & O_PATH)) { /* that it may be listed has shown when it was opened */
+                r = fill_view(s, real, view, v);
+                if (r < 0)
+                        return r;
+        }
+        /* By the handle: the step may have put something else under the name by now. */
+        r = sys_openat(view, ".", (int)(flags & O_PATH) | O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+        return r < 0 ? -errno : r;
+}
+
 static int64_t serve_open(struct sup *s, struct sup_req *q, unsigned flags)
 {
         bool nofollow = flags & O_NOFOLLOW;
         AUTO_FD int fd = -1;
+        struct stat st;
         struct vname v;
         int r;
 
@@ -342,6 +423,13 @@ static int64_t serve_open(struct sup *s, struct sup_req *q, unsigned flags)
         if (r < 0)
                 return r;
         fd = r;
+        if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+                r = open_view(s, &v, fd, flags);
+                if (r < 0)
+                        return r;
+                close(fd);
+                fd = r;
+        }
         if (!(flags & (O_NONBLOCK | O_PATH)))
                 (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
         return sup_send_fd(s, q, fd, flags & O_CLOEXEC);
