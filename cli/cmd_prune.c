@@ -105,10 +105,9 @@ const struct cli_cmd cmd_prune = {
         .name = "prune",
         .args = "[flags]",
         .summary = "free space: remove what nothing needs",
-        .details =
-                "What a name or a running build needs always stays. --until and --filter also "
-                "take\n"
-                "cached results, of those they name; cache mounts only with --all or type=mount.\n",
+        .details = "What a name or a running build needs always stays. --until and --filter\n"
+                   "also take cached results, of those they name; cache mounts only with --all\n"
+                   "or type=mount.\n",
         .examples = "bld prune --dry-run\nbld prune -af\nbld prune -f --until 7d\n"
                     "bld prune -f --max-used-space 20%\n"
                     "bld prune -f --filter type=mount --filter unused-for=30d\n",
