@@ -259,26 +259,22 @@ size_t ignore_count(const struct ignore *ig)
         return ig->patterns.n;
 }
 
-int ignore_pattern_hits(const char *pattern, const char *path, bool *ret, struct bld_err *err)
+int ignore_from_pattern(const char *pattern, struct ignore **ret, struct bld_err *err)
 {
-        struct ignore_pattern p = {0};
-        struct ignore_subject subject;
+        AUTO(ignore_free_p) struct ignore *ig = mem_zalloc(1, sizeof(*ig));
         AUTO_FREE char *clean = path_clean(pattern);
+        struct ignore_pattern *p = ig ? pattern_vec_push(&ig->patterns) : NULL;
         char q[TEXT_EXCERPT_MAX];
         int r;
 
-        if (!clean)
+        if (!p || !clean)
                 return err_nomem(err, "pattern");
-        r = ignore_pattern_compile(&p, clean[0] == '/' && clean[1] ? clean + 1 : clean);
-        if (r == 0) {
-                ignore_subject_init(&subject, path);
-                *ret = ignore_pattern_match(&p, &subject);
-        }
-        ignore_pattern_done(&p);
+        r = ignore_pattern_compile(p, clean[0] == '/' && clean[1] ? clean + 1 : clean);
         if (r == BLD_E_NOMEM)
                 return err_nomem(err, "pattern");
         if (r < 0)
                 return err_set(err, BLD_E_INVALID, "syntax error in pattern %s",
                                text_excerpt(pattern, strlen(pattern), q));
+        *ret = TAKE_PTR(&ig);
         return 0;
 }

@@ -33,9 +33,8 @@ size_t ignore_count(const struct ignore *ig);
  * Exceptions are not looked at. */
 bool ignore_excludes_all(const struct ignore *ig);
 
-/* The matcher alone: does pattern hit path or one of its parent folders (**, *, ?, [..])? */
-int ignore_pattern_hits(const char *pattern, const char *path, bool *ret,
-                        struct bld_err *err) MUST_CHECK;
+/* The matcher alone: one pattern, in which a leading '!' is no exception (COPY --parents). */
+int ignore_from_pattern(const char *pattern, struct ignore **ret, struct bld_err *err) MUST_CHECK;
 
 /* Go filepath.Match over the whole name; INVALID for a bad pattern. Returns 1, 0 or negative. */
 int glob_match(const char *pattern, const char *name, struct bld_err *err) MUST_CHECK;

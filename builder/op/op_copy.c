@@ -284,8 +284,11 @@ static int copy_pick(struct copy *k, const struct fs_pick *p, struct bld_err *er
 {
         AUTO_SB struct sb rel = SB_INIT(65536);
         AUTO_FREE char *path = NULL;
-        int r = try_unpack(k, p->node, err);
+        int r;
 
+        if (p->matched && !p->by_name && p->node->type != LY_DIR && is_excluded(k, p->name))
+                return 0;
+        r = try_unpack(k, p->node, err);
         if (r != 0)
                 return r < 0 ? r : 0;
         if (p->by_name)
@@ -294,8 +297,6 @@ static int copy_pick(struct copy *k, const struct fs_pick *p, struct bld_err *er
                 r = put_top(k, p->node, k->dest, err);
                 return r == 0 ? put_below(k, p->node, k->dest, &rel, 0, err) : r;
         }
-        if (p->matched && is_excluded(k, p->name))
-                return 0;
         path = landing(k, p->name);
         return path ? put_node(k, p->node, path, err) : err_nomem(err, "layer");
 }
@@ -373,20 +374,20 @@ static int copy_git(struct copy *k, const struct copy_source *s, struct bld_err 
         return r;
 }
 
-static int copy_source(struct copy *k, size_t i, const struct fs_picks *picks, struct bld_err *err)
+/* at: the first pick that is not of an earlier source. */
+static int copy_source(struct copy *k, size_t i, const struct fs_picks *picks, size_t *at,
+                       struct bld_err *err)
 {
         const struct copy_source *s = &k->c->src[i];
         int r = 0;
 
         switch (s->kind) {
         case COPY_PATH:
-                for (size_t n = 0; n < picks->n && r == 0; n++) {
-                        if (picks->v[n].src != i)
-                                continue;
-                        k->group = picks->v[n].group;
+                for (; *at < picks->n && picks->v[*at].src == i && r == 0; ++*at) {
+                        k->group = picks->v[*at].group;
                         r = cancel_check(&k->b->cancel, err);
                         if (r == 0)
-                                r = copy_pick(k, &picks->v[n], err);
+                                r = copy_pick(k, &picks->v[*at], err);
                 }
                 cut_ups(k, 0);
                 return r;
@@ -404,6 +405,7 @@ static int copy_sources(struct copy *k, struct bld_err *err)
 {
         struct fs_picks picks = {0};
         struct layout_item *top;
+        size_t at = 0;
         bool made;
         int r = 0;
 
@@ -412,7 +414,7 @@ static int copy_sources(struct copy *k, struct bld_err *err)
         if (r == 0 && k->c->parents)
                 r = layout_dir(k->l, k->dest, &top, &made, err);
         for (size_t i = 0; i < k->c->nsrc && r == 0; i++)
-                r = copy_source(k, i, &picks, err);
+                r = copy_source(k, i, &picks, &at, err);
         for (size_t i = 0; i < k->c->nsrc && r == 0; i++)
                 if (k->c->src[i].kind == COPY_INLINE)
                         r = copy_inline(k, &k->c->src[i], err);

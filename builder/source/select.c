@@ -31,12 +31,17 @@ static int pick(struct fs_picks *out, struct fs_node *node, const char *name, si
         return p->name ? 0 : err_nomem(err, "selected files");
 }
 
+static const char *tree_name(const struct fs *f)
+{
+        return fs_is_local(f) ? "build context" : "stage or image it comes from";
+}
+
 static int not_found(struct fs *f, const char *path, struct bld_err *err)
 {
         unsigned line = 0;
 
         (void)err_set(err, BLD_E_INVALID, "no file matches \"%s\": not found in the %s", path,
-                      fs_is_local(f) ? "build context" : "stage or image it comes from");
+                      tree_name(f));
         if (fs_is_ignored(f, path, &line)) {
                 const char *pattern = ignore_pattern(fs_ignore(f), line);
                 const char *name = ignore_name(fs_ignore(f));
@@ -47,6 +52,18 @@ static int not_found(struct fs *f, const char *path, struct bld_err *err)
                                name);
         }
         return BLD_E_INVALID;
+}
+
+/* A wildcard's match is followed as a source written out would be. */
+static int dangling(struct fs *f, struct fs_node *link, struct bld_err *err)
+{
+        AUTO_SB struct sb path = SB_INIT(65536);
+        int r = fs_path(link, &path, err);
+
+        if (r < 0)
+                return r;
+        return err_set(err, BLD_E_INVALID, "\"%s\" is a link to \"%s\", not found in the %s",
+                       sb_text(&path), link->link, tree_name(f));
 }
 
 /* Every path below dir that the rest of a pattern matches, component by component ('*' never
@@ -74,7 +91,9 @@ static int match_below(struct fs *f, struct fs_node *dir, const char *rest, size
                 }
                 if (n->type == LY_SYMLINK) {
                         r = fs_resolve(f, dir, n->name, true, &target, err);
-                        if (r < 0 || !target)
+                        if (r == 0 && !target)
+                                r = dangling(f, n, err);
+                        if (r < 0)
                                 continue;
                 }
                 r = pick(out, target, n->name, src, true, err);
@@ -110,17 +129,11 @@ static int select_wildcard(struct fs *f, const char *path, size_t src, struct fs
 static int select_paths(struct fs *f, const char *pattern, size_t src, bool missing_ok,
                         struct fs_picks *out, struct bld_err *err)
 {
-        AUTO_FREE char *rooted = NULL, *clean = NULL;
+        /* Rooted, so that cleaning takes every ".." away that would climb out. */
+        AUTO_FREE char *clean = path_join("/", pattern);
         struct fs_node *n = NULL;
         int r;
 
-        /* Cleaning it as a rooted path takes every ".." away that would climb out. */
-        rooted = mem_alloc(strlen(pattern) + 2);
-        if (!rooted)
-                return err_nomem(err, "source path");
-        rooted[0] = '/';
-        memcpy(rooted + 1, pattern, strlen(pattern) + 1);
-        clean = path_clean(rooted);
         if (!clean)
                 return err_nomem(err, "source path");
         if (glob_has_wildcard(clean + 1))
@@ -137,7 +150,8 @@ static int select_paths(struct fs *f, const char *pattern, size_t src, bool miss
 
 struct parents_walk {
         struct fs *f;
-        const char *pattern;
+        const struct ignore *pattern;
+        const char *literal; /* the pattern up to its first wildcard, whole components */
         size_t src, group;
         struct fs_picks *out;
 };
@@ -157,6 +171,28 @@ static int pick_parents(struct parents_walk *w, struct fs_node *n, const char *p
         return 0;
 }
 
+/* Can something below the folder match? Only on the way to the pattern's literal part, or in it. */
+static bool may_match_below(const struct parents_walk *w, const char *path)
+{
+        size_t n = strlen(path), m = strlen(w->literal);
+
+        return n < m ? w->literal[n] == '/' && strncmp(w->literal, path, n) == 0
+                     : m == 0 ||
+                               (strncmp(path, w->literal, m) == 0 && (!path[m] || path[m] == '/'));
+}
+
+/* Components before the first with a wildcard or an escape. Caller frees. */
+static char *literal_part(const char *pattern)
+{
+        size_t n = strcspn(pattern, "*?[\\");
+
+        if (!pattern[n])
+                return mem_strdup(pattern);
+        while (n > 0 && pattern[n - 1] != '/')
+                n--;
+        return mem_strndup(pattern, n ? n - 1 : 0);
+}
+
 static int walk_parents(struct parents_walk *w, struct fs_node *dir, struct sb *path, int depth,
                         bool *ret_any, struct bld_err *err)
 {
@@ -167,18 +203,16 @@ static int walk_parents(struct parents_walk *w, struct fs_node *dir, struct sb *
         for (size_t i = 0; i < dir->nchildren && r == 0; i++) {
                 struct fs_node *n = dir->children[i];
                 size_t base = path->len, at = w->out->n;
-                bool hit = false, below = false;
+                bool below = false;
 
                 if (base)
                         sb_char(path, '/');
                 sb_str(path, n->name);
                 r = sb_check(path, "path", err);
-                if (r == 0)
-                        r = ignore_pattern_hits(w->pattern, sb_text(path), &hit, err);
-                if (r == 0 && hit) {
+                if (r == 0 && ignore_match(w->pattern, sb_text(path), NULL)) {
                         r = pick_parents(w, n, sb_text(path), false, err);
                         *ret_any = true;
-                } else if (r == 0 && n->type == LY_DIR) {
+                } else if (r == 0 && n->type == LY_DIR && may_match_below(w, sb_text(path))) {
                         r = pick_parents(w, n, sb_text(path), true, err);
                         if (r == 0)
                                 r = walk_parents(w, n, path, depth + 1, &below, err);
@@ -197,25 +231,26 @@ static int select_parents(struct fs *f, const char *text, size_t src, struct fs_
 {
         const char *pivot = strstr(text, "/./");
         AUTO_FREE char *root = path_cleann(text, pivot ? (size_t)(pivot - text) : 0);
-        AUTO_FREE char *pattern = NULL;
+        AUTO_FREE char *rooted = path_join("/", pivot ? pivot + 3 : text);
+        AUTO_FREE char *literal = rooted ? literal_part(rooted + 1) : NULL;
+        AUTO(ignore_free_p) struct ignore *all = NULL;
         struct fs_picks roots = {0};
+        const char *pattern;
         bool any = false, wild;
-        int r = 0;
+        int r;
 
-        while (!pivot && (*text == '/' || str_has_prefix(text, "./")))
-                text += *text == '/' ? 1 : 2;
-        pattern = path_clean(pivot ? pivot + 3 : text);
-        if (!root || !pattern)
+        if (!root || !literal)
                 return err_nomem(err, "pattern");
+        pattern = rooted + 1;
         wild = glob_has_wildcard(root) || glob_has_wildcard(pattern);
-        if (strcmp(root, ".") == 0)
+        r = ignore_from_pattern(*pattern ? pattern : "**", &all, err);
+        if (r == 0 && strcmp(root, ".") == 0)
                 r = pick(&roots, fs_root(f), "", src, false, err);
-        else
+        else if (r == 0)
                 r = select_paths(f, root, src, wild, &roots, err);
         for (size_t i = 0; i < roots.n && r == 0; i++) {
                 AUTO_SB struct sb path = SB_INIT(65536);
-                struct parents_walk w = {f, strcmp(pattern, ".") == 0 ? "**" : pattern, src, out->n,
-                                         out};
+                struct parents_walk w = {f, all, literal, src, out->n, out};
 
                 if (roots.v[i].node->type == LY_DIR)
                         r = walk_parents(&w, roots.v[i].node, &path, 0, &any, err);
@@ -278,11 +313,20 @@ static int digest_node(struct digest_walk *w, struct fs_node *n, const char *nam
         return r < 0 ? r : 0;
 }
 
-/* A folder that is left out may come along for something below that is not. */
+/* With all below it. A folder that is left out may come along for something below that is not. */
 static bool is_excluded(const struct digest_walk *w, const struct fs_node *n, const char *path)
 {
         return w->excludes && ignore_match(w->excludes, path, NULL) &&
-               !(n->type == LY_DIR && ignore_has_exceptions(w->excludes));
+               !(n->type == LY_DIR && ignore_may_include_below(w->excludes, path));
+}
+
+/* What a copy leaves out (op_copy.c): a file found by a wildcard by its name, with --parents each
+ * by its path, and never a folder written out. */
+static bool is_left_out(const struct digest_walk *w, const struct fs_pick *k)
+{
+        return k->by_name ? is_excluded(w, k->node, k->name)
+                          : k->matched && !k->is_tree && w->excludes &&
+                                    ignore_match(w->excludes, k->name, NULL);
 }
 
 static int digest_tree(struct digest_walk *w, struct fs_node *dir, struct sb *path, int depth,
@@ -300,10 +344,11 @@ static int digest_tree(struct digest_walk *w, struct fs_node *dir, struct sb *pa
                         sb_char(path, '/');
                 sb_str(path, n->name);
                 r = sb_check(path, "path", err);
-                if (r == 0 && !is_excluded(w, n, sb_text(path)))
+                if (r == 0 && !is_excluded(w, n, sb_text(path))) {
                         r = digest_node(w, n, sb_text(path), err);
-                if (r == 0 && n->type == LY_DIR)
-                        r = digest_tree(w, n, path, depth + 1, err);
+                        if (r == 0 && n->type == LY_DIR)
+                                r = digest_tree(w, n, path, depth + 1, err);
+                }
                 sb_cut(path, base);
         }
         return r;
@@ -321,11 +366,13 @@ int fs_picks_digest(struct fs *f, const struct fs_picks *p, const struct ignore 
                 AUTO_SB struct sb path = SB_INIT(65536);
                 const struct fs_pick *k = &p->v[i];
 
+                if (is_left_out(&w, k))
+                        continue;
                 hasher_field_u64(&w.h, k->src);
                 if (k->by_name)
                         sb_str(&path, k->name);
                 r = sb_check(&path, "path", err);
-                if (r == 0 && !(k->by_name && is_excluded(&w, k->node, k->name)))
+                if (r == 0)
                         r = digest_node(&w, k->node, k->name, err);
                 if (r == 0 && k->is_tree)
                         r = digest_tree(&w, k->node, &path, 0, err);

@@ -144,6 +144,20 @@ copy_no_inputs() {
 	change hit "an expansion to the same" "in_file 's,/to/,/\${T:-to}/,'"
 }
 
+excluded_is_no_input() {
+	copy_context
+	cp ctx/sel/a ctx/sel/b
+	sed -i 's,^COPY sel,COPY --exclude=a --exclude=d sel/a sel/?,' ctx/Dockerfile
+	echo other >ctx/.dockerignore
+	rm ctx/sel/l
+	build ctx
+	change miss "a match that is copied" "echo two >sel/b"
+	change miss "a file written out" "echo two >sel/a"
+	sed -i 's,sel/a sel/?,sel/?,' ctx/Dockerfile
+	build ctx
+	change hit "a match that is excluded" "echo two >sel/a"
+}
+
 # A changed base, or step below: what is laid on top with --link stays.
 link_is_independent() {
 	mkdir -p ctx/sel
@@ -291,6 +305,7 @@ t "RUN: what is an input misses" run_inputs
 t "RUN: what is none hits" run_no_inputs
 t "COPY: what is an input misses" copy_inputs
 t "COPY: what is none hits" copy_no_inputs
+t "COPY: what is excluded is no input" excluded_is_no_input
 t "COPY --link does not depend on what is below" link_is_independent
 t "--no-cache-filter" no_cache_filter
 t "values of secrets are nowhere, after success, failure and kill" secrets_are_nowhere

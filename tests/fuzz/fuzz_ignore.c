@@ -30,7 +30,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         char *text = mem_strndup((const char *)data, size), *rest = text, *path, *line;
         struct bld_err err = BLD_ERR_INIT;
         struct ignore *ig = NULL;
-        bool hit;
 
         if (!text)
                 return 0;
@@ -44,7 +43,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         }
         while (rest && (line = strsep(&rest, "\n"))) {
                 (void)!glob_match(line, path, NULL);
-                (void)!ignore_pattern_hits(line, path, &hit, NULL);
+                if (ignore_from_pattern(line, &ig, NULL) == 0) {
+                        (void)ignore_match(ig, path, NULL);
+                        ignore_free(ig);
+                }
                 (void)glob_has_wildcard(line);
         }
         free(text);

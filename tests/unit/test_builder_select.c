@@ -55,9 +55,10 @@ static void picks(void **state)
                 {"nope", false, BLD_E_INVALID, "\"nope\""},
                 {"a/b", false, BLD_E_INVALID, "not found"},
                 {"?", false, 0, "a=a,b=b,d=d,l=a"},
-                {"d/*", false, 0, "e=d/e,x=d/x"},
+                {"d/*", false, BLD_E_INVALID, "\"d/dangling\" is a link to \"nope\", not found"},
+                {"d/?", false, 0, "e=d/e,x=d/x"},
                 {"*/x", false, 0, "x=d/x"},
-                {"d/e/../*", false, 0, "e=d/e,x=d/x"},
+                {"d/e/../[ex]", false, 0, "e=d/e,x=d/x"},
                 {"z*", false, 0, ""},
                 {"[[]odd][*]", false, 0, "[odd]*=[odd]*"},
                 {"[a-b]", false, 0, "a=a,b=b"},
@@ -66,6 +67,12 @@ static void picks(void **state)
                 {"d/./e", true, 0, "e=d/e"},
                 {"**/y", true, 0, "d=d,d/e=d/e,d/e/y=d/e/y"},
                 {"d/**", true, 0, "d=d,d/dangling=d/dangling,d/e=d/e,d/x=d/x"},
+                {"../d/../../a", true, 0, "a=a"}, /* never above the root */
+                {"d/./../../a", true, 0, NULL},
+                {"d/e", true, 0, "d=d,d/e=d/e"},
+                {"d/e*", true, 0, "d=d,d/e=d/e"},
+                {"d/[e]/y", true, 0, "d=d,d/e=d/e,d/e/y=d/e/y"},
+                {"[", true, BLD_E_INVALID, "syntax error in pattern"},
                 {"nope", true, BLD_E_INVALID, "not found"},
                 {"nope*", true, 0, ""},
                 {"nope/./*.c", true, 0, ""},
@@ -93,6 +100,34 @@ static void picks(void **state)
                         picks_text(&p, &got);
                         assert_string_equal(sb_text(&got), rows[i].want);
                 }
+                fs_picks_free(&p);
+        }
+        fs_free(t);
+}
+
+/* --parents looks only where its pattern can match: not at what is too deep to be looked at. */
+static void parents_prunes(void **state)
+{
+        static const struct {
+                const char *pattern;
+                int code;
+        } rows[] = {{"d/e/y", 0}, {"d/e/*", 0}, {"d/./e", 0}, {"x/*/y", BLD_E_LIMIT}};
+        struct fix *f = *state;
+        AUTO_SB struct sb path = SB_INIT(1u << 16);
+        struct fs *t;
+
+        make_disk(at(f, "ctx"), tree, ARRAY_LEN(tree));
+        sb_str(&path, at(f, "ctx"));
+        for (int i = 0; i < 300; i++) {
+                sb_str(&path, "/x");
+                assert_int_equal(mkdir(sb_text(&path), 0755), 0);
+        }
+        t = open_tree(f, "ctx");
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                struct fs_picks p = {.v = NULL};
+
+                print_message("%s\n", rows[i].pattern);
+                assert_int_equal(fs_select(t, rows[i].pattern, 0, true, &p, NULL), rows[i].code);
                 fs_picks_free(&p);
         }
         fs_free(t);
@@ -163,11 +198,13 @@ static void digests(void **state)
                 {"renamed", "d", NULL, RENAME, "d/x", "d/z", true},
                 {"wildcard: one more match", "?", NULL, WRITE, "c", "", true},
                 {"wildcard: no match more", "?", NULL, WRITE, "cc", "", false},
-                {"wildcard: renamed", "?", NULL, RENAME, "a", "c", true},
+                {"wildcard: renamed", "?", NULL, RENAME, "b", "c", true},
                 {"excluded", "d", "x", WRITE, "d/x", "Z", false},
                 {"excluded file gone", "d", "x", UNLINK, "d/x", NULL, false},
                 {"below what is excluded", "d", "e", WRITE, "d/e/y", "Z", false},
                 {"beside what is excluded", "d", "x", WRITE, "d/e/y", "Z", true},
+                {"a wildcard's match that is excluded", "?", "b", WRITE, "b", "Z", false},
+                {"a file written out is never excluded", "b", "b", WRITE, "b", "Z", true},
                 {"through a link", "l", NULL, WRITE, "a", "Z", true},
                 {"the link leads elsewhere, to the same bytes", "abs", NULL, SYMLINK, "abs",
                  "d/../d/x", false},
@@ -285,6 +322,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(picks, fix_up, fix_down),
+                cmocka_unit_test_setup_teardown(parents_prunes, fix_up, fix_down),
                 cmocka_unit_test_setup_teardown(digests, fix_up, fix_down),
                 cmocka_unit_test_setup_teardown(copied, fix_up, fix_down),
                 cmocka_unit_test_setup_teardown(layers_equal_folders, step_up, step_down),

@@ -151,13 +151,13 @@ static int run_expand(struct bld_err *err)
 static int run_ignore(struct bld_err *err)
 {
         static const char lines[] = "# a\n*.x\n!**/y\nq/**\n";
-        struct ignore *ig = NULL;
-        bool hit;
+        struct ignore *ig = NULL, *one = NULL;
         int r;
 
         r = ignore_parse(lines, sizeof(lines) - 1, "f", &ig, err);
         if (r == 0)
-                r = ignore_pattern_hits("a/*", "a/b", &hit, err);
+                r = ignore_from_pattern("a/*", &one, err);
+        ignore_free(one);
         ignore_free(ig);
         return r;
 }

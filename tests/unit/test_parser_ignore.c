@@ -176,15 +176,23 @@ static void test_from_patterns(void **state)
 
 static void test_hits(void **state)
 {
+        static const struct {
+                const char *pattern, *path;
+                bool hit;
+        } cases[] = {
+                {"./a*/", "ab/c", true}, {"!a", "a", false}, {"!a", "!a", true},
+                {"/a", "a", true},       {"/", "a", false},
+        };
         struct bld_err err = BLD_ERR_INIT;
-        bool hit = false;
+        struct ignore *ig = NULL;
 
         (void)state;
-        assert_int_equal(ignore_pattern_hits("./a*/", "ab/c", &hit, NULL), 0);
-        assert_true(hit);
-        assert_int_equal(ignore_pattern_hits("!a", "a", &hit, NULL), 0);
-        assert_false(hit);
-        assert_int_equal(ignore_pattern_hits("[", "a", &hit, &err), BLD_E_INVALID);
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                assert_int_equal(ignore_from_pattern(cases[i].pattern, &ig, NULL), 0);
+                assert_int_equal(ignore_match(ig, cases[i].path, NULL), cases[i].hit);
+                ignore_free(ig);
+        }
+        assert_int_equal(ignore_from_pattern("[", &ig, &err), BLD_E_INVALID);
 }
 
 /* Longer and deeper than the matcher's tables: judged by a parent folder, never out of bounds. */
