@@ -79,12 +79,20 @@ int bd_fetch_blob(struct bd_ctx *c, const struct img_ref *from, const struct img
 int bd_fetch_layers(struct bd_ctx *c, const struct bd_image *im, bd_progress_fn progress,
                     void *user, struct bld_err *err) MUST_CHECK;
 
+struct bd_pull_opts {
+        const struct img_platform *platform; /* NULL: this machine's */
+        bool all_platforms;
+        bool all_tags; /* of a layout or archive: everything in it */
+        bool lazy;     /* documents and configs; layers are fetched when something needs them */
+        int in_fd;     /* for "-" */
+        bd_progress_fn progress;
+        void *user;
+};
 /* Resolve, fetch everything (one platform, or all of an index) and name it in the store. With one
  * platform the name stands for that platform's manifest; *ret_root is what the reference itself
  * resolved to in the registry. */
-int bd_pull(struct bd_ctx *c, const struct img_ref *ref, const struct img_platform *platform,
-            bool all_platforms, bd_progress_fn progress, void *user, struct img_desc *ret_root,
-            struct bld_err *err) MUST_CHECK;
+int bd_pull(struct bd_ctx *c, const struct img_ref *ref, const struct bd_pull_opts *o,
+            struct img_desc *ret_root, struct bld_err *err) MUST_CHECK;
 
 struct bd_push_stats {
         uint64_t uploaded_bytes, present_bytes;

@@ -46,6 +46,7 @@ struct bd_copy_opts {
         const char *tag_filter; /* glob, or /regular expression/; implies all_tags */
         bool referrers;         /* and what refers to the image: signatures, SBOMs */
         bool skip_existing;     /* a name that exists stays as it is */
+        bool if_changed;        /* a name that is this image already costs one look */
         bool preserve_digests;  /* POLICY where a digest would change */
         bool dry_run;
         enum bd_convert convert;
@@ -64,6 +65,10 @@ struct bd_copied {
 };
 VEC_DEFINE(bd_copieds, struct bd_copied);
 void bd_copieds_free(struct bd_copieds *a);
+/* A layout, an archive or a daemon's image into the store under the name it has there. ret as of
+ * bd_copy. */
+int bd_pull_place(struct bd_ctx *c, const struct img_place *p, const struct bd_pull_opts *o,
+                  struct bd_copieds *ret, struct bld_err *err) MUST_CHECK;
 /* ret gets one element per name, also when a later one fails. */
 int bd_copy(struct bd_ctx *c, const struct img_place *src, const struct img_place *dst,
             const struct bd_copy_opts *o, struct bd_copieds *ret, struct bld_err *err) MUST_CHECK;

@@ -75,6 +75,9 @@ int cas_result_delete(struct cas *c, const struct digest *key, struct bld_err *e
  * what is said already writes and syncs nothing. NOT_FOUND when a blob it reaches is missing. */
 int cas_ref_set(struct cas *c, const char *name, const struct img_desc *desc,
                 struct bld_err *err) MUST_CHECK;
+/* The same, but layers may be absent: a layout may lack blobs that are to be had elsewhere. */
+int cas_ref_set_lazy(struct cas *c, const char *name, const struct img_desc *desc,
+                     struct bld_err *err) MUST_CHECK;
 /* NOT_FOUND. */
 int cas_ref_get(struct cas *c, const char *name, struct img_desc *ret,
                 struct bld_err *err) MUST_CHECK;

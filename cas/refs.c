@@ -213,15 +213,21 @@ int cas_reach(struct cas *c, const struct img_desc *d, cas_reach_fn fn, void *us
         return reach_desc(&w, d, 0, err);
 }
 
+struct required {
+        const struct img_desc *top;
+        bool layers; /* these, too */
+};
+
 /* Documents listed in an index may be absent (other platforms), and so may layers that are to be
  * had elsewhere; everything else must be here before a name points at it. */
 static int require_present(void *user, const struct img_desc *d, bool present, struct bld_err *err)
 {
-        const struct img_desc *top = user;
+        const struct required *q = user;
         char name[DIGEST_STR_MAX];
         bool document = img_mt_is_index(d->media_type) || img_mt_is_manifest(d->media_type);
+        bool layer = !document && !img_mt_is_config(d->media_type);
 
-        if (present || d->urls.n || (document && d != top))
+        if (present || d->urls.n || (document && d != q->top) || (layer && !q->layers))
                 return 0;
         digest_format(&d->digest, name);
         return err_set(err, BLD_E_NOT_FOUND, "blob %s is not in the store", name);
@@ -312,12 +318,14 @@ static int put_entry(struct img_index *ix, const char *name, const struct img_de
         return assign_tags(ix);
 }
 
-int cas_ref_set(struct cas *c, const char *name, const struct img_desc *desc, struct bld_err *err)
+static int set_ref(struct cas *c, const char *name, const struct img_desc *desc, bool layers,
+                   struct bld_err *err)
 {
         AUTO(img_index_done) struct img_index ix = {.media_type = NULL};
         AUTO_FD int lock = -1;
         struct img_desc top =
                 *desc; /* borrowed copy: its address marks the top in require_present */
+        struct required q = {.top = &top, .layers = layers};
         int r;
 
         if (name && !*name)
@@ -327,7 +335,7 @@ int cas_ref_set(struct cas *c, const char *name, const struct img_desc *desc, st
                 return MIN(r, 0);
         r = cas_store_lock(c, LOCK_EX, &lock, err);
         if (r == 0)
-                r = cas_reach(c, &top, require_present, &top, err);
+                r = cas_reach(c, &top, require_present, &q, err);
         if (r < 0)
                 return err_wrap(err, r, "name image %s", name ? name : "(untagged)");
         r = cas_index_read(c, &ix, err);
@@ -337,6 +345,17 @@ int cas_ref_set(struct cas *c, const char *name, const struct img_desc *desc, st
                 return err_nomem(err, "index.json");
         r = sync_blob_folders(c, err);
         return r < 0 ? r : write_index(c, &ix, err);
+}
+
+int cas_ref_set(struct cas *c, const char *name, const struct img_desc *desc, struct bld_err *err)
+{
+        return set_ref(c, name, desc, true, err);
+}
+
+int cas_ref_set_lazy(struct cas *c, const char *name, const struct img_desc *desc,
+                     struct bld_err *err)
+{
+        return set_ref(c, name, desc, false, err);
 }
 
 int cas_ref_get(struct cas *c, const char *name, struct img_desc *ret, struct bld_err *err)

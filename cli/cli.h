@@ -108,6 +108,21 @@ struct bld_list cli_list(const struct strv *a);
 /* Bytes of a reference before its tag and digest. */
 size_t cli_repository_len(const char *ref);
 
+/* What push, pull and copy did: for people on stderr ("pushed  NAME  DIGEST"), or on stdout as
+ * NAME@DIGEST or in a format. */
+struct cli_moved {
+        const char *verb, *past; /* "push", "pushed" */
+        const char *format;      /* NULL: for people */
+        bool quiet, dry_run;
+};
+struct js;
+int cli_moved_print(struct cli *c, const struct cli_moved *m, const struct js *list,
+                    struct bld_err *err) MUST_CHECK;
+/* --digest-file: each digest once, one per line, no newline behind the last. */
+int cli_moved_digests(const char *path, const struct js *list, struct bld_err *err) MUST_CHECK;
+/* Append what a call told (json, freed; NULL: nothing) to a list. */
+int cli_moved_take(char *json, struct js *list, struct bld_err *err) MUST_CHECK;
+
 /* Progress of a transfer, as bld_progress_fn with a struct cli_progress. */
 struct cli_progress {
         struct cli *c;

@@ -1,10 +1,6 @@
-#include <fcntl.h>
-#include <string.h>
-
 #include "base/err.h"
-#include "base/fd.h"
+#include "base/json.h"
 #include "cli/cli.h"
-#include "cli/table.h"
 
 struct copy_args {
         struct cli_common common;
@@ -36,40 +32,6 @@ static const struct opt copy_opts[] = {
         {0},
 };
 
-static int print_rows(struct cli *c, const struct copy_args *a, const struct js *list,
-                      struct bld_err *err)
-{
-        AUTO_SB struct sb out = SB_INIT(16u << 20);
-
-        if (a->format)
-                return table_print_one(list, a->format, err);
-        for (size_t i = 0; i < js_len(list); i++) {
-                const char *name = js_get_str(js_at(list, i), "name");
-                const char *digest = js_get_str(js_at(list, i), "digest");
-                const char *status = js_get_str(js_at(list, i), "status");
-                bool would = a->dry_run && strcmp(status, "copied") == 0;
-
-                if (a->quiet)
-                        sb_fmt(&out, "%.*s@%s\n", (int)cli_repository_len(name), name, digest);
-                else
-                        sb_fmt(&out, "%s  %s  %s\n", would ? "would copy" : status, name, digest);
-        }
-        if (a->quiet)
-                return cli_write_out(out.buf, out.len, err);
-        cli_say(c, sb_text(&out));
-        return 0;
-}
-
-/* One digest without a newline; several, one per line. */
-static int write_digests(const char *path, const struct js *list, struct bld_err *err)
-{
-        AUTO_SB struct sb out = SB_INIT(16u << 20);
-
-        for (size_t i = 0; i < js_len(list); i++)
-                sb_fmt(&out, "%s%s", i ? "\n" : "", js_get_str(js_at(list, i), "digest"));
-        return file_write(AT_FDCWD, path, sb_text(&out), out.len, 0644, FILE_IN_PLACE, err);
-}
-
 static int run(struct cli *c, void *args, const struct strv *pos, struct bld_err *err)
 {
         const struct copy_args *a = args;
@@ -88,7 +50,12 @@ static int run(struct cli *c, void *args, const struct strv *pos, struct bld_err
                                   .out_fd = 1,
                                   .progress = cli_progress,
                                   .user = &progress};
-        AUTO_JS struct js *list = NULL;
+        struct cli_moved m = {.verb = "copy",
+                              .past = "copied",
+                              .format = a->format,
+                              .quiet = a->quiet,
+                              .dry_run = a->dry_run};
+        AUTO_JS struct js *list = js_arr();
         struct bld_err why = BLD_ERR_INIT;
         char *json = NULL;
         int r = 0, copied;
@@ -102,16 +69,15 @@ static int run(struct cli *c, void *args, const struct strv *pos, struct bld_err
                 return r;
         copied = bld_copy(c->b, pos->v[0], pos->v[1], &o, &json, &why);
         cli_progress_end(&progress);
-        if (json)
-                r = take_json(json, &list, err);
-        if (r == 0 && list)
-                r = print_rows(c, a, list, err);
+        r = list ? cli_moved_take(json, list, err) : err_nomem(err, "list");
+        if (r == 0 && (copied == 0 || js_len(list)))
+                r = cli_moved_print(c, &m, list, err);
         if (copied < 0) {
                 err_copy(err, &why);
                 return copied;
         }
         if (r == 0 && a->digest_file && !a->dry_run)
-                r = write_digests(a->digest_file, list, err);
+                r = cli_moved_digests(a->digest_file, list, err);
         return r;
 }
 

@@ -25,6 +25,16 @@ int lib_place(const char *s, enum img_at dflt, struct img_place *ret, struct bld
         return 0;
 }
 
+int lib_codec(const char *s, struct bld_err *err)
+{
+        int r;
+
+        if (!s || strcmp(s, "gzip") == 0 || strcmp(s, "zstd") == 0 || strcmp(s, "none") == 0)
+                return 0;
+        r = err_set(err, BLD_E_USAGE, "unknown compression \"%.50s\"", s);
+        return err_try(err, r, "gzip, zstd or none");
+}
+
 /* "oci", "docker": the documents' types; "gzip", "zstd", "none": the layers'. */
 static int take_convert(const struct bld_list *list, struct bd_copy_opts *o, struct bld_err *err)
 {
@@ -36,17 +46,15 @@ static int take_convert(const struct bld_list *list, struct bd_copy_opts *o, str
                         o->convert = BD_TO_OCI;
                 } else if (strcmp(s, "docker") == 0) {
                         o->convert = BD_TO_DOCKER;
-                } else if (strcmp(s, "gzip") == 0 || strcmp(s, "zstd") == 0 ||
-                           strcmp(s, "none") == 0) {
+                } else if (lib_codec(s, NULL) == 0) {
                         o->codec = s;
                 } else {
-                        r = err_set(err, BLD_E_USAGE, "copy: cannot convert to \"%.50s\"", s);
+                        r = err_set(err, BLD_E_USAGE, "cannot convert to \"%.50s\"", s);
                         return err_try(err, r, "oci, docker, gzip, zstd or none");
                 }
         }
         if (o->convert == BD_TO_DOCKER && o->codec && strcmp(o->codec, "zstd") == 0)
-                return err_set(err, BLD_E_USAGE,
-                               "copy: docker manifests have no type for zstd layers");
+                return err_set(err, BLD_E_USAGE, "docker manifests have no type for zstd layers");
         return 0;
 }
 
@@ -70,7 +78,7 @@ static int copied_row(const struct bd_copied *c, struct js *arr)
         return r == 0 ? js_push(arr, js_ref(o)) : r;
 }
 
-static int copied_json(const struct bd_copieds *done, char **ret, struct bld_err *err)
+int lib_copied_json(const struct bd_copieds *done, char **ret, struct bld_err *err)
 {
         AUTO_JS struct js *arr = js_arr();
 
@@ -89,6 +97,7 @@ static int options(const struct bld_copy_opts *own, struct img_platform *platfor
                                  .skip_existing = own->skip_existing,
                                  .preserve_digests = own->preserve_digests,
                                  .dry_run = own->dry_run,
+                                 .if_changed = own->if_changed,
                                  .force_codec = own->force_compression,
                                  .in_fd = own->in_fd,
                                  .out_fd = own->out_fd,
@@ -128,7 +137,7 @@ int bld_copy(struct bld *b, const char *src, const char *dst, const struct bld_c
         if (r < 0)
                 return r;
         r = bd_copy(&b->ctx, &from, &to, &co, &done, err);
-        if (done.n && copied_json(&done, &json, r < 0 ? NULL : err) < 0 && r == 0)
+        if (done.n && lib_copied_json(&done, &json, r < 0 ? NULL : err) < 0 && r == 0)
                 return BLD_E_NOMEM;
         *ret_json = json;
         return r;

@@ -214,7 +214,8 @@ int bld_tag(struct bld *b, const char *src, const char *dst, struct bld_err *err
 
         if (r == 0)
                 r = bd_image_find(&b->ctx, src, &desc, NULL, err);
-        return r == 0 ? cas_ref_set(b->cas, full, &desc, err) : r;
+        /* what is there may have been pulled lazily */
+        return r == 0 ? cas_ref_set_lazy(b->cas, full, &desc, err) : r;
 }
 
 static int say(struct js *arr, const char *what, const char *value, struct bld_err *err)

@@ -13,6 +13,11 @@ int lib_full_name(const char *s, char **ret, struct bld_err *err) MUST_CHECK;
 /* A place, with what is meant where no transport is named. */
 int lib_place(const char *s, enum img_at dflt, struct img_place *ret,
               struct bld_err *err) MUST_CHECK;
+/* Is it gzip, zstd, none (or NULL)? USAGE. */
+int lib_codec(const char *s, struct bld_err *err);
+/* What a copy did, as the calls tell it. */
+struct bd_copieds;
+int lib_copied_json(const struct bd_copieds *done, char **ret, struct bld_err *err) MUST_CHECK;
 /* Store first; a name that says its registry ("docker://...", "host:5000/app") is asked for there,
  * documents only. *ret_root: what the name stands for. */
 int lib_image_open(struct bld *b, const char *ref, const struct img_platform *platform,

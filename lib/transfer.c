@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "bld/image.h"
+#include "builder/transport.h"
 #include "lib/image_priv.h"
 #include "lib/session_priv.h"
 #include "registry/registry.h"
@@ -13,34 +14,41 @@ static int transfer_opts(struct bld_transfer_opts *ours, const struct bld_transf
         return lib_opts_copy(ours, sizeof(*ours), theirs, what, err);
 }
 
-static void digest_out(const struct img_desc *d, char ret[160])
+/* What was done before a failure is told, too. Returns r, or what telling it failed with. */
+static int answer(const struct bd_copieds *done, int r, char **ret_json, struct bld_err *err)
 {
-        char text[DIGEST_STR_MAX];
+        int told = done->n ? lib_copied_json(done, ret_json, r < 0 ? NULL : err) : 0;
 
-        digest_format(&d->digest, text);
-        (void)str_copy(ret, 160, text);
+        return r < 0 ? r : told;
 }
 
 /* ---- pull ---- */
 
-static int pull_one(struct bld *b, const struct img_ref *ref, const struct bld_transfer_opts *o,
-                    char ret_digest[160], struct bld_err *err)
+static int pulled(struct bd_copieds *done, const char *name, const struct img_desc *root,
+                  struct bld_err *err)
 {
-        AUTO(img_desc_done) struct img_desc root = {.media_type = NULL};
-        struct lib_progress p = {.fn = o->progress, .user = o->user};
-        struct img_platform platform;
-        int r = lib_platform(o->platform, &platform, err);
+        struct bd_copied *n = bd_copieds_push(done);
 
-        if (r == 0)
-                r = bd_pull(&b->ctx, ref, &platform, o->all_platforms, lib_progress_step, &p, &root,
-                            err);
-        if (r == 0)
-                digest_out(&root, ret_digest);
-        return r;
+        if (!n || !(n->name = mem_strdup(name))) {
+                done->n -= n != NULL;
+                return err_nomem(err, "pull");
+        }
+        n->digest = root->digest;
+        return 0;
 }
 
-static int pull_tags(struct bld *b, const struct img_ref *ref, const struct bld_transfer_opts *o,
-                     char ret_digest[160], struct bld_err *err)
+static int pull_one(struct bld *b, const struct img_ref *ref, const struct bd_pull_opts *o,
+                    struct bd_copieds *done, struct bld_err *err)
+{
+        AUTO(img_desc_done) struct img_desc root = {.media_type = NULL};
+        AUTO_FREE char *name = img_ref_format(ref, IMG_REF_DEFAULT_TAG);
+        int r = name ? bd_pull(&b->ctx, ref, o, &root, err) : err_nomem(err, "name");
+
+        return r == 0 ? pulled(done, name, &root, err) : r;
+}
+
+static int pull_tags(struct bld *b, const struct img_ref *ref, const struct bd_pull_opts *o,
+                     struct bd_copieds *done, struct bld_err *err)
 {
         AUTO_STRV struct strv tags = {.v = NULL};
         struct reg_client *reg = NULL;
@@ -50,6 +58,7 @@ static int pull_tags(struct bld *b, const struct img_ref *ref, const struct bld_
                 r = reg_tags(reg, ref, &tags, err);
         if (r == 0 && tags.n == 0)
                 r = err_set(err, BLD_E_NOT_FOUND, "%s/%s has no tags", ref->domain, ref->path);
+        strv_sort(&tags);
         for (size_t i = 0; r == 0 && i < tags.n; i++) {
                 AUTO_REF struct img_ref one = {.domain = NULL};
 
@@ -60,161 +69,94 @@ static int pull_tags(struct bld *b, const struct img_ref *ref, const struct bld_
                 one.tag = mem_strdup(tags.v[i]);
                 if (!one.tag)
                         return err_nomem(err, "tag");
-                r = pull_one(b, &one, o, ret_digest, err);
+                r = pull_one(b, &one, o, done, err);
         }
         return r;
 }
 
-/* "docker://" and "registry:" say what pull and push mean anyway. */
-static const char *without_transport(const char *s)
+static int pull_remote(struct bld *b, const struct img_place *from,
+                       const struct bld_transfer_opts *own, const struct bd_pull_opts *o,
+                       struct bd_copieds *done, struct bld_err *err)
 {
-        if (str_has_prefix(s, "docker://"))
-                return s + strlen("docker://");
-        return str_has_prefix(s, "registry:") ? s + strlen("registry:") : s;
+        if (own->all_tags && (from->ref.tag || digest_is_set(&from->ref.digest)))
+                return err_set(err, BLD_E_USAGE, "all tags of \"%.200s\", which names one",
+                               from->text);
+        return own->all_tags ? pull_tags(b, &from->ref, o, done, err)
+                             : pull_one(b, &from->ref, o, done, err);
 }
 
-int bld_pull(struct bld *b, const char *ref, const struct bld_transfer_opts *o,
-             char ret_digest[160], struct bld_err *err)
+int bld_pull(struct bld *b, const char *ref, const struct bld_transfer_opts *o, char **ret_json,
+             struct bld_err *err)
 {
-        AUTO_REF struct img_ref parsed = {.domain = NULL};
+        AUTO_PLACE struct img_place from = {.text = NULL};
+        AUTO(bd_copieds_free) struct bd_copieds done = {.v = NULL};
         struct bld_transfer_opts own;
-        char digest[160] = "";
+        struct bd_pull_opts po;
+        struct img_platform platform;
+        struct lib_progress p;
         int r = transfer_opts(&own, o, "pull", err);
 
+        *ret_json = NULL;
         if (r == 0)
-                r = img_ref_parse(without_transport(ref), &parsed, err);
-        if (r == 0 && own.all_tags && (parsed.tag || digest_is_set(&parsed.digest)))
-                r = err_set(err, BLD_E_USAGE, "pull: all tags of \"%s\", which has one", ref);
+                r = lib_place(ref, IMG_AT_REGISTRY, &from, err);
+        if (r == 0)
+                r = lib_platform(own.platform, &platform, err);
         if (r < 0)
                 return r;
-        r = own.all_tags ? pull_tags(b, &parsed, &own, digest, err)
-                         : pull_one(b, &parsed, &own, digest, err);
-        if (r == 0)
-                memcpy(ret_digest, digest, sizeof(digest));
-        return r;
+        p = (struct lib_progress){.fn = own.progress, .user = own.user};
+        po = (struct bd_pull_opts){.platform = &platform,
+                                   .all_platforms = own.all_platforms,
+                                   .all_tags = own.all_tags,
+                                   .lazy = own.lazy,
+                                   .in_fd = own.in_fd,
+                                   .progress = lib_progress_step,
+                                   .user = &p};
+        r = from.at == IMG_AT_REGISTRY ? pull_remote(b, &from, &own, &po, &done, err)
+                                       : bd_pull_place(&b->ctx, &from, &po, &done, err);
+        return answer(&done, r, ret_json, err);
 }
 
 /* ---- push ---- */
 
-/* The image as it is to be sent: as it is, or with its layers compressed in another way. */
-static int sent_form(struct bld *b, const struct img_desc *desc, const struct bld_transfer_opts *o,
-                     struct img_desc *ret, struct bld_err *err)
-{
-        struct bd_recompress_opts ro = {.codec = o->compression ? o->compression : "gzip",
-                                        .force = o->force_compression};
-
-        if (o->compression || o->force_compression)
-                return bd_recompress(&b->ctx, desc, &ro, ret, err);
-        return img_desc_copy(desc, ret) < 0 ? err_nomem(err, "descriptor") : 0;
-}
-
-/* digest: of what was sent. */
-static int push_one(struct bld *b, const struct img_desc *desc, const struct img_ref *dst,
-                    const char *src_name, const struct bld_transfer_opts *o, char digest[160],
-                    struct bld_err *err)
-{
-        AUTO(img_desc_done) struct img_desc sent = {.media_type = NULL};
-        AUTO_REF struct img_ref from = {.domain = NULL};
-        struct lib_progress p = {.fn = o->progress, .user = o->user};
-        bool mount = src_name && img_ref_parse(src_name, &from, NULL) == 0 &&
-                     str_eq(from.domain, dst->domain) && !str_eq(from.path, dst->path);
-
-        int r = sent_form(b, desc, o, &sent, err);
-
-        if (r == 0)
-                r = bd_push(&b->ctx, &sent, dst, mount ? &from : NULL, lib_progress_step, &p, NULL,
-                            err);
-        if (r == 0)
-                digest_out(&sent, digest);
-        return r;
-}
-
-static int push_tags(struct bld *b, const struct img_ref *src, const struct img_ref *dst,
-                     const struct bld_transfer_opts *o, char digest[160], struct bld_err *err)
-{
-        AUTO(cas_refs_free) struct cas_refs refs = {.v = NULL};
-        size_t pushed = 0;
-        int r = cas_ref_list(b->cas, &refs, err);
-
-        for (size_t i = 0; r == 0 && i < refs.n; i++) {
-                AUTO_REF struct img_ref have = {.domain = NULL};
-                AUTO_REF struct img_ref to = {.domain = NULL};
-
-                if (!refs.v[i].name || img_ref_parse(refs.v[i].name, &have, NULL) < 0 ||
-                    !str_eq(have.domain, src->domain) || !str_eq(have.path, src->path))
-                        continue;
-                r = img_ref_copy(dst, &to, err);
-                if (r < 0)
-                        return r;
-                free(to.tag);
-                to.tag = mem_strdup(have.tag);
-                if (!to.tag)
-                        return err_nomem(err, "tag");
-                r = push_one(b, &refs.v[i].desc, &to, refs.v[i].name, o, digest, err);
-                pushed++;
-        }
-        if (r == 0 && pushed == 0)
-                r = err_set(err, BLD_E_NOT_FOUND, "the store has no tag of %s/%s", src->domain,
-                            src->path);
-        return r;
-}
-
-/* One platform of an index, or the document itself. */
-static int pick(struct bld *b, const struct bld_transfer_opts *o, struct img_desc *desc,
-                struct bld_err *err)
-{
-        AUTO(bd_image_done) struct bd_image im = {.source = {.domain = NULL}};
-        struct img_platform want;
-        int r;
-
-        if (!o->platform || !img_mt_is_index(desc->media_type))
-                return 0;
-        r = lib_platform(o->platform, &want, err);
-        if (r == 0)
-                r = bd_image_load(&b->ctx, desc, &want, &im, err);
-        if (r < 0)
-                return r;
-        img_desc_done(desc);
-        return img_desc_copy(&im.desc, desc) < 0 ? err_nomem(err, "descriptor") : 0;
-}
-
-static int push_named(struct bld *b, const char *src, const struct img_ref *dst,
-                      const struct bld_transfer_opts *o, char digest[160], struct bld_err *err)
-{
-        AUTO(img_desc_done) struct img_desc desc = {.media_type = NULL};
-        AUTO_FREE char *name = NULL;
-        int r = bd_image_find(&b->ctx, src, &desc, &name, err);
-
-        if (r == 0)
-                r = pick(b, o, &desc, err);
-        if (r == 0)
-                r = push_one(b, &desc, dst, name, o, digest, err);
-        return r;
-}
-
 int bld_push(struct bld *b, const char *src, const char *dst, const struct bld_transfer_opts *o,
-             char ret_digest[160], struct bld_err *err)
+             char **ret_json, struct bld_err *err)
 {
-        AUTO_REF struct img_ref to = {.domain = NULL};
-        AUTO_REF struct img_ref from = {.domain = NULL};
+        AUTO_PLACE struct img_place from = {.text = NULL}, to = {.text = NULL};
+        AUTO(bd_copieds_free) struct bd_copieds done = {.v = NULL};
         struct bld_transfer_opts own;
-        char digest[160] = "";
+        struct bd_copy_opts co;
+        struct img_platform platform;
+        struct lib_progress p;
         int r = transfer_opts(&own, o, "push", err);
 
+        *ret_json = NULL;
         if (r == 0)
-                r = img_ref_parse(without_transport(dst ? dst : src), &to, err);
+                r = lib_place(src, IMG_AT_STORE, &from, err);
+        if (r == 0 && !dst && from.at != IMG_AT_STORE)
+                r = err_set(err, BLD_E_USAGE, "push \"%.200s\": where to?", src);
+        if (r == 0)
+                r = lib_place(dst ? dst : from.name, IMG_AT_REGISTRY, &to, err);
+        if (r == 0 && own.platform)
+                r = lib_platform(own.platform, &platform, err);
+        if (r == 0)
+                r = lib_codec(own.compression, err);
         if (r < 0)
                 return r;
-        if (own.all_tags) {
-                r = img_ref_parse(src, &from, err);
-                if (r == 0)
-                        r = push_tags(b, &from, &to, &own, digest, err);
-        } else {
-                r = push_named(b, src, &to, &own, digest, err);
-        }
-        if (r == 0)
-                memcpy(ret_digest, digest, sizeof(digest));
-        return r;
+        p = (struct lib_progress){.fn = own.progress, .user = own.user};
+        co = (struct bd_copy_opts){.platform = own.platform ? &platform : NULL,
+                                   .all_tags = own.all_tags,
+                                   .dry_run = own.dry_run,
+                                   .if_changed = own.if_changed,
+                                   .codec = own.compression         ? own.compression
+                                            : own.force_compression ? "gzip"
+                                                                    : NULL,
+                                   .force_codec = own.force_compression,
+                                   .in_fd = own.in_fd,
+                                   .out_fd = -1,
+                                   .progress = lib_progress_step,
+                                   .user = &p};
+        r = bd_copy(&b->ctx, &from, &to, &co, &done, err);
+        return answer(&done, r, ret_json, err);
 }
 
 /* ---- save ---- */

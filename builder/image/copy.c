@@ -16,8 +16,9 @@
 struct copy {
         struct bd_ctx *c;
         const struct bd_copy_opts *o;
-        const struct img_place *dst;
+        const struct img_place *from, *dst;
         struct bd_end *src;
+        struct img_ref origin; /* the repository the source is (or is named after); or nothing */
         struct bd_copieds *out;
         /* for a file: what is written at the end, all at once */
         struct img_descs descs;
@@ -103,7 +104,7 @@ static int list_tags(struct copy *k, struct strv *out, struct bld_err *err)
         else
                 r = strv_copy(out, &all) < 0 ? err_nomem(err, "tags") : 0;
         if (r == 0 && out->n == 0)
-                return err_set(err, BLD_E_NOT_FOUND, "there is no such tag to copy");
+                return err_set(err, BLD_E_NOT_FOUND, "%.200s has no such tag", k->from->text);
         return r;
 }
 
@@ -192,7 +193,9 @@ static int prepare(struct copy *k, const struct img_desc *root, struct img_desc 
                 r = changed(k, root, &d, err);
         if (r < 0)
                 return r;
-        if (!k->o->dry_run && (k->o->codec || k->o->convert != BD_KEEP))
+        /* A dry run fetches nothing: what is elsewhere is told under the digest it has there. */
+        if ((!k->o->dry_run || bd_end_is_store(k->src)) &&
+            (k->o->codec || k->o->convert != BD_KEEP))
                 return convert(k, &d, ret, ret_end, err);
         *ret = d;
         memset(&d, 0, sizeof(d));
@@ -216,11 +219,11 @@ static int to_registry(struct copy *k, struct bd_end *end, const struct img_desc
         AUTO(img_desc_done) struct img_desc have = {.media_type = NULL};
         AUTO_REF struct img_ref ref = {.domain = NULL};
         AUTO_FREE char *name = NULL;
-        const struct img_ref *repo = bd_end_repo(k->src);
-        struct bd_send_opts so = {.mount_from = repo && end == k->src ? repo : NULL,
+        struct bd_send_opts so = {.mount_from = k->origin.domain ? &k->origin : NULL,
                                   .progress = k->o->progress,
                                   .user = k->o->user};
         struct bd_push_stats stats = {.uploaded_bytes = 0};
+        bool same;
         int r = target(&k->dst->ref, tag, &ref, err);
 
         if (r < 0)
@@ -228,17 +231,16 @@ static int to_registry(struct copy *k, struct bd_end *end, const struct img_desc
         name = img_ref_format(&ref, IMG_REF_NO_DIGEST);
         if (!name)
                 return err_nomem(err, "name");
-        if (k->o->skip_existing || k->o->dry_run) {
+        if (k->o->skip_existing || k->o->if_changed || k->o->dry_run) {
                 r = exists(k, &ref, &have, err);
                 if (r < 0)
                         return r;
                 if (r > 0 && k->o->skip_existing)
                         return report(k, name, &have.digest, BD_SKIPPED, NULL, err);
-                if (k->o->dry_run)
-                        return report(k, name, &d->digest,
-                                      r > 0 && digest_eq(&have.digest, &d->digest) ? BD_UNCHANGED
-                                                                                   : BD_COPIED,
-                                      NULL, err);
+                same = r > 0 && digest_eq(&have.digest, &d->digest);
+                if (same || k->o->dry_run)
+                        return report(k, name, &d->digest, same ? BD_UNCHANGED : BD_COPIED, NULL,
+                                      err);
         }
         r = bd_send(end, d, &ref, &so, &stats, err);
         return r == 0 ? report(k, name, &d->digest, stats.unchanged ? BD_UNCHANGED : BD_COPIED,
@@ -449,18 +451,27 @@ static int save_all(struct copy *k, struct bld_err *err)
         return r == 0 ? bd_save(k->c, v, k->descs.n, &so, err) : r;
 }
 
+static bool names_one(const struct img_place *p)
+{
+        AUTO_REF struct img_ref own = {.domain = NULL};
+        const struct img_ref *ref = &p->ref;
+
+        if (img_at_is_file(p->at))
+                return p->digits || p->name;
+        if (p->at == IMG_AT_STORE && img_ref_parse(p->name, &own, NULL) == 0)
+                ref = &own;
+        return ref->tag || digest_is_set(&ref->digest);
+}
+
 static int check(struct copy *k, const struct img_place *src, struct bld_err *err)
 {
         bool many = k->o->all_tags || k->o->tag_filter;
-        bool tagged =
-                src->digits || (img_at_is_file(src->at) && src->name) ||
-                (src->at == IMG_AT_REGISTRY && (src->ref.tag || digest_is_set(&src->ref.digest)));
+        bool tagged = names_one(src);
 
         if (many && tagged)
                 return err_set(err, BLD_E_USAGE, "all tags of \"%.200s\", which names one",
                                src->text);
-        if (many && (k->dst->ref.tag || digest_is_set(&k->dst->ref.digest) ||
-                     (img_at_is_file(k->dst->at) && k->dst->name)))
+        if (many && names_one(k->dst))
                 return err_set(err, BLD_E_USAGE, "all tags to \"%.200s\", which names one",
                                k->dst->text);
         if (k->dst->digits)
@@ -481,8 +492,12 @@ static int run(struct copy *k, const struct img_place *src, struct bld_err *err)
 
         if (r == 0)
                 r = bd_end_open(k->c, src, k->o->in_fd, &k->src, err);
+        if (r == 0 && bd_end_repo(k->src))
+                r = img_ref_copy(bd_end_repo(k->src), &k->origin, err);
         if (r < 0)
                 return r;
+        if (src->at == IMG_AT_STORE) /* an image id is no name: then nothing is mounted */
+                (void)!img_ref_parse(src->name, &k->origin, NULL);
         if (k->o->all_tags || k->o->tag_filter) {
                 r = copy_tags(k, err);
         } else {
@@ -498,12 +513,13 @@ static int run(struct copy *k, const struct img_place *src, struct bld_err *err)
 int bd_copy(struct bd_ctx *c, const struct img_place *src, const struct img_place *dst,
             const struct bd_copy_opts *o, struct bd_copieds *ret, struct bld_err *err)
 {
-        struct copy k = {.c = c, .o = o, .dst = dst, .out = ret};
+        struct copy k = {.c = c, .o = o, .from = src, .dst = dst, .out = ret};
         int r;
 
         map_init(&k.seen, NULL);
         r = run(&k, src, err);
         bd_end_free(k.src);
+        img_ref_done(&k.origin);
         img_descs_free(&k.descs);
         strv_done(&k.names);
         map_done(&k.seen);

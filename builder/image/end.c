@@ -158,6 +158,11 @@ const struct img_ref *bd_end_repo(const struct bd_end *e)
         return e->at == IMG_AT_REGISTRY ? &e->place.ref : NULL;
 }
 
+const struct img_descs *bd_end_entries(const struct bd_end *e)
+{
+        return &e->entries;
+}
+
 /* ---- documents ---- */
 
 static int remember(struct bd_end *e, const char *key, const struct sb *doc, struct bld_err *err)

@@ -21,6 +21,8 @@ int bd_end_resolve_tag(struct bd_end *e, const char *tag, struct img_desc *ret,
                        struct bld_err *err) MUST_CHECK;
 /* Tags of the repository; names of a layout. */
 int bd_end_tags(struct bd_end *e, struct strv *out, struct bld_err *err) MUST_CHECK;
+/* The images of a file, names in their annotations; borrowed. */
+const struct img_descs *bd_end_entries(const struct bd_end *e);
 /* Reader of its documents (and configs): nothing is written to the store. Borrows e. */
 struct bd_docs bd_end_docs(struct bd_end *e);
 /* 1 and where a blob's bytes are in a file; 0: it only comes as a stream, from *ret_repo (caller:

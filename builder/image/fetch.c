@@ -536,11 +536,42 @@ static int fetch_docs(struct bd_ctx *c, const struct img_ref *ref, const struct 
         return r;
 }
 
-static int pull_all(struct bd_ctx *c, const struct img_ref *ref, bd_progress_fn progress,
-                    void *user, struct img_desc *ret, struct bld_err *err)
+/* What is not fetched now is fetched from here when something needs it. */
+static int note_sources(struct bd_ctx *c, const struct bd_closure *x, const struct img_ref *from,
+                        struct bld_err *err)
+{
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && i < x->docs.n; i++)
+                r = bd_source_note(c, &x->docs.v[i].digest, from, err);
+        for (size_t i = 0; r == 0 && i < x->blobs.n; i++)
+                if (!img_mt_is_config(x->blobs.v[i].media_type))
+                        r = bd_source_note(c, &x->blobs.v[i].digest, from, err);
+        return r;
+}
+
+/* The blobs of documents that are in the store: all, or only the configs. */
+static int pull_blobs(struct bd_ctx *c, const struct img_desc *root, const struct img_ref *from,
+                      const struct bd_pull_opts *o, struct bld_err *err)
+{
+        AUTO(bd_closure_done) struct bd_closure x = {.docs = {.v = NULL}};
+        int r = bd_closure_make(c, root, 0, &x, err);
+
+        if (r == 0 && o->lazy)
+                r = note_sources(c, &x, from, err);
+        for (size_t i = 0; r == 0 && o->lazy && i < x.blobs.n; i++)
+                if (img_mt_is_config(x.blobs.v[i].media_type))
+                        r = bd_fetch_blob(c, from, &x.blobs.v[i], NULL, NULL, err);
+        if (r < 0 || o->lazy)
+                return r;
+        r = drop_damaged(c, &x.blobs, err);
+        return r == 0 ? bd_fetch_missing(c, &x.blobs, from, o->progress, o->user, err) : r;
+}
+
+static int pull_all(struct bd_ctx *c, const struct img_ref *ref, const struct bd_pull_opts *o,
+                    struct img_desc *ret, struct bld_err *err)
 {
         AUTO_SB struct sb doc = SB_INIT(IMG_MANIFEST_MAX);
-        AUTO(bd_closure_done) struct bd_closure x = {.docs = {.v = NULL}};
         AUTO_REF struct img_ref real = {.domain = NULL};
         unsigned nodes = 0;
         int r = full_name(c, ref, &real, err);
@@ -551,41 +582,33 @@ static int pull_all(struct bd_ctx *c, const struct img_ref *ref, bd_progress_fn 
                 return r;
         r = fetch_docs(c, &real, ret, 0, &nodes, err);
         if (r == 0)
-                r = bd_closure_make(c, ret, 0, &x, err);
-        if (r == 0)
-                r = drop_damaged(c, &x.blobs, err);
-        if (r == 0)
-                r = bd_fetch_missing(c, &x.blobs, &real, progress, user, err);
+                r = pull_blobs(c, ret, &real, o, err);
         return answer_error(r, err);
 }
 
-static int pull_one(struct bd_ctx *c, const struct img_ref *ref,
-                    const struct img_platform *platform, bd_progress_fn progress, void *user,
+static int pull_one(struct bd_ctx *c, const struct img_ref *ref, const struct bd_pull_opts *o,
                     struct img_desc *ret, struct img_desc *ret_root, struct bld_err *err)
 {
         AUTO(bd_image_done) struct bd_image im = {.source = {.domain = NULL}};
-        int r = bd_fetch_image(c, ref, platform, &im, ret_root, err);
+        int r = bd_fetch_image(c, ref, o->platform, &im, ret_root, err);
 
         if (r == 0)
-                r = drop_damaged(c, &im.manifest.layers, err);
-        if (r == 0)
-                r = bd_fetch_layers(c, &im, progress, user, err);
+                r = pull_blobs(c, &im.desc, &im.source, o, err);
         if (r == 0 && img_desc_copy(&im.desc, ret) < 0)
                 r = err_nomem(err, "descriptor");
         return r;
 }
 
-int bd_pull(struct bd_ctx *c, const struct img_ref *ref, const struct img_platform *platform,
-            bool all_platforms, bd_progress_fn progress, void *user, struct img_desc *ret_root,
-            struct bld_err *err)
+int bd_pull(struct bd_ctx *c, const struct img_ref *ref, const struct bd_pull_opts *o,
+            struct img_desc *ret_root, struct bld_err *err)
 {
         AUTO(img_desc_done) struct img_desc desc = {.media_type = NULL};
         AUTO(img_desc_done) struct img_desc root = {.media_type = NULL};
         AUTO_FREE char *name = NULL;
         int r;
 
-        r = all_platforms ? pull_all(c, ref, progress, user, &desc, err)
-                          : pull_one(c, ref, platform, progress, user, &desc, &root, err);
+        r = o->all_platforms ? pull_all(c, ref, o, &desc, err)
+                             : pull_one(c, ref, o, &desc, &root, err);
         if (r < 0)
                 return r;
         if (ref->tag || !digest_is_set(&ref->digest)) {
@@ -593,8 +616,9 @@ int bd_pull(struct bd_ctx *c, const struct img_ref *ref, const struct img_platfo
                 if (!name)
                         return err_nomem(err, "name of an image");
         }
-        r = cas_ref_set(c->cas, name, &desc, err);
-        if (r == 0 && img_desc_copy(all_platforms ? &desc : &root, ret_root) < 0)
+        r = o->lazy ? cas_ref_set_lazy(c->cas, name, &desc, err)
+                    : cas_ref_set(c->cas, name, &desc, err);
+        if (r == 0 && img_desc_copy(o->all_platforms ? &desc : &root, ret_root) < 0)
                 r = err_nomem(err, "descriptor");
         return r;
 }

@@ -168,7 +168,7 @@ int bd_load_named(struct bd_input *in, const char *name, const struct img_desc *
 
 /* containerd's full name, or a ref.name that says which repository it means. A mere tag does not.
  */
-static const char *entry_name(const struct img_desc *d)
+const char *bd_entry_name(const struct img_desc *d)
 {
         const char *name = img_kvs_get(&d->annotations, BD_ANN_IMAGE_NAME);
 
@@ -213,7 +213,7 @@ static int load_entry(struct bd_input *in, struct img_desc *d, struct strv *name
                 return err_nomem(err, in->what);
         img_kvs_free(&plain.annotations); /* the names are given anew */
         plain.annotations = (struct img_kvs){.v = NULL};
-        return bd_load_named(in, entry_name(d), &plain, names, descs, err);
+        return bd_load_named(in, bd_entry_name(d), &plain, names, descs, err);
 }
 
 int bd_load_document(struct bd_input *in, struct img_desc *d, struct bld_err *err)

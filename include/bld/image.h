@@ -16,6 +16,10 @@ struct bld_transfer_opts {
         bool all_tags;
         bool force_compression;
         const char *compression;
+        bool dry_run;    /* push: only say what would be sent */
+        bool if_changed; /* push: one look where the name is this image already */
+        bool lazy;       /* pull: documents and configs; layers come when something needs them */
+        int in_fd;       /* pull: for "-" */
         bld_progress_fn progress;
         void *user;
 };
@@ -36,12 +40,13 @@ BLD_API int bld_inspect(struct bld *b, const char *ref, enum bld_inspect what, c
 BLD_API int bld_history(struct bld *b, const char *ref, const char *platform, char **ret_json,
                         struct bld_err *err);
 
-/* Registry -> store. ret_digest: what the reference resolved to. */
+/* Any place (without a transport: a registry) -> store. ret_json as of bld_copy; the digests are
+ * what the names stood for where they came from. */
 BLD_API int bld_pull(struct bld *b, const char *ref, const struct bld_transfer_opts *o,
-                     char ret_digest[160], struct bld_err *err);
-/* Store -> registry; dst NULL: the name itself. */
+                     char **ret_json, struct bld_err *err);
+/* Store -> registry (or any place); dst NULL: the name itself. ret_json as of bld_copy. */
 BLD_API int bld_push(struct bld *b, const char *src, const char *dst,
-                     const struct bld_transfer_opts *o, char ret_digest[160], struct bld_err *err);
+                     const struct bld_transfer_opts *o, char **ret_json, struct bld_err *err);
 
 /* Formats: "oci-archive", "docker-archive", "oci-dir". path "-": out_fd. */
 BLD_API int bld_save(struct bld *b, const struct bld_list *refs, const char *format,

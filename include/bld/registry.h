@@ -21,6 +21,7 @@ struct bld_copy_opts {
         const char *tag_filter; /* glob, or /regular expression/ */
         bool referrers;         /* signatures, SBOMs and the like, too */
         bool skip_existing;
+        bool if_changed;       /* one look where the name is this image already */
         bool preserve_digests; /* POLICY where one would change */
         bool dry_run;
         struct bld_list convert; /* "oci", "docker", "gzip", "zstd", "none" */

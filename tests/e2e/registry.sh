@@ -226,9 +226,99 @@ odd_types() {
 	want 7 "$BLD" build - <Dockerfile
 }
 
+push_flags() {
+	registry_start flags
+	dockerfile <<-'X'
+	FROM base:latest
+	COPY f /f
+	X
+	echo f >ctx/f
+	build -t "$REG/app:v1" -t "$REG/app:v2" ctx
+	local digest n
+	digest=$(digest_of "$REG/app:v1")
+	want 0 "$BLD" push --dry-run --digest-file df "$REG/app:v1"
+	has err "^would push  $REG/app:v1  $digest"
+	[ ! -e df ] || fail "a dry run wrote its digest"
+	want 6 "$BLD" digest "docker://$REG/app:v1"
+	# Every tag, each told; one digest in the file.
+	want 0 "$BLD" push --all-tags -q --digest-file df "$REG/app"
+	same "$REG/app@$digest $REG/app@$digest" "$(xargs <out)"
+	same "$digest" "$(cat df)"
+	same "v1 v2" "$("$BLD" tags "$REG/app" | xargs)"
+	want 2 "$BLD" push --all-tags "$REG/app:v1"; one_error
+	want 6 "$BLD" push --all-tags "$REG/nothing"; one_error
+	# One look when nothing changed, and nothing written.
+	n=$(requests '[A-Z]+')
+	want 0 "$BLD" push --if-changed "$REG/app:v1"
+	has err '^unchanged '
+	same 1 "$(($(requests '[A-Z]+') - n))" "requests of an unchanged push"
+	want 0 "$BLD" push --if-changed --format json "$REG/app:v1" "$REG/app:v3" "$REG/other:v3"
+	same "copied copied" "$(jq -r '.[].status' out | xargs)"
+	# Other layers, so another digest; asked again it is there.
+	want 0 "$BLD" push --compression zstd --force-compression --digest-file dz "$REG/app:v1" "$REG/app:zstd"
+	[ "$(cat dz)" != "$digest" ]
+	same zstd "$(skopeo inspect --raw "${SK[@]}" "docker://$REG/app@$(cat dz)" | jq -r '.layers[].mediaType' |
+		sed 's/.*+//' | sort -u)"
+	want 0 "$BLD" push --dry-run --compression zstd --force-compression "$REG/app:v1" "$REG/app:zstd"
+	has err "^unchanged  $REG/app:zstd  $(cat dz)"
+	want 2 "$BLD" push --compression lzma "$REG/app:v1"; one_error
+	# An image of another place goes where it is told, and must be told.
+	want 0 "$BLD" save --format oci-archive -o a.tar "$REG/app:v1"
+	want 0 "$BLD" push oci-archive:a.tar "$REG/from:file"
+	same "$digest" "$("$BLD" digest "docker://$REG/from:file")"
+	want 2 "$BLD" push oci-archive:a.tar; one_error
+}
+
+pull_flags() {
+	registry_start pulls
+	foreign
+	skopeo copy -q --src-tls-verify=false --dest-tls-verify=false "docker://$REG/foreign:v1" "docker://$REG/foreign:v2"
+	printf 'FROM scratch\nARG TARGETARCH\nCOPY f /f\nENV A=$TARGETARCH\n' >Dockerfile
+	mkdir -p ctx && echo f >ctx/f
+	build --push --platform linux/amd64,linux/arm64 -f Dockerfile -t "$REG/multi:v1" ctx
+	local digest
+	digest=$(skopeo inspect "${SK[@]}" --format '{{.Digest}}' "docker://$REG/foreign:v1")
+	BLD_ROOT=$D/tags
+	want 0 "$BLD" pull --all-tags -q "$REG/foreign"
+	same "$REG/foreign@$digest $REG/foreign@$digest" "$(xargs <out)"
+	same "v1 v2" "$("$BLD" images --format '{{.Tag}}' | sort | xargs)"
+	want 2 "$BLD" pull --all-tags "$REG/foreign:v1"; one_error
+	# Lazily: no layer is fetched, until something reads it.
+	BLD_ROOT=$D/lazy
+	local before
+	before=$(requests GET)
+	want 0 "$BLD" pull --lazy "$REG/foreign:v1"
+	same 2 "$(find "$BLD_ROOT/blobs" -type f | wc -l)" "blobs of a lazy pull"
+	want 0 "$BLD" history "$REG/foreign:v1"
+	want 0 "$BLD" tag "$REG/foreign:v1" other:v1
+	same 2 "$(find "$BLD_ROOT/blobs" -type f | wc -l)" "blobs after history"
+	[ "$(requests GET)" -gt "$before" ] || fail "the requests are not counted"
+	want 0 "$BLD" save --format oci-archive -o whole.tar "$REG/foreign:v1"
+	same "$digest" "$("$BLD" digest oci-archive:whole.tar)"
+	BLD_ROOT=$D/lazyall
+	want 0 "$BLD" pull --lazy --all-platforms "$REG/multi:v1"
+	same 5 "$(find "$BLD_ROOT/blobs" -type f | wc -l)" "an index, two manifests, two configs"
+	want 0 "$BLD" save --format oci-dir -o lay "$REG/multi:v1"
+	same 2 "$(skopeo inspect --raw oci:lay:v1 | jq '.manifests | length')"
+	# From files, under the names they have there.
+	BLD_ROOT=$D/files
+	want 0 "$BLD" pull -q oci-archive:whole.tar
+	same "$REG/foreign@$digest" "$(cat out)"
+	same "$digest" "$(digest_of "$REG/foreign:v1")"
+	want 0 "$BLD" pull --platform linux/arm64 "oci:lay"
+	same arm64 "$(config "$REG/multi:v1" | jq -r .architecture)"
+	want 0 "$BLD" pull oci-archive:- <whole.tar
+	want 2 "$BLD" pull --lazy oci-archive:whole.tar; one_error
+	want 2 "$BLD" pull store:x; one_error
+	want 6 "$BLD" pull oci:lay:none; one_error
+	store_whole
+}
+
 t "base image" base
 t "push and pull, by tag and digest; skopeo sees the same" push_pull
 t "what is there is not sent again" push_skips
+t "push: --dry-run, --if-changed, --all-tags, --digest-file, --compression" push_flags
+t "pull: --all-tags, --all-platforms, --lazy, from layouts and archives" pull_flags
 t "requests of a push are few" economy
 t "FROM and COPY --from a registry, by tag and digest" from_registry
 t "htpasswd: exit 5 without, config.json, --authfile, --creds with" with_password

@@ -239,13 +239,13 @@ static void index_round_trip(void **state)
         make_index(&f->c[0], NULL, archs, 2, &d);
         OK(bd_push(&f->c[0], &d, &to, NULL, NULL, NULL, NULL, err));
         /* one platform: the name is that platform's image, the answer what the tag is */
-        OK(bd_pull(&f->c[1], &to, NULL, false, NULL, NULL, &root, err));
+        OK(bd_pull(&f->c[1], &to, &(struct bd_pull_opts){.in_fd = -1}, &root, err));
         assert_true(digest_eq(&root.digest, &d.digest));
         AUTO_FREE char *name = img_ref_format(&to, 0);
         OK(cas_ref_get(f->cas[1], name, &one, err));
         assert_string_equal(one.media_type, MT_OCI_MANIFEST);
         img_desc_done(&root);
-        OK(bd_pull(&f->c[1], &to, NULL, true, NULL, NULL, &root, err));
+        OK(bd_pull(&f->c[1], &to, &(struct bd_pull_opts){.all_platforms = true}, &root, err));
         OK(cas_ref_get(f->cas[1], name, &all, err));
         assert_true(digest_eq(&all.digest, &d.digest));
         OK(bd_closure_make(&f->c[1], &all, 0, &x, err));
