@@ -133,6 +133,10 @@ int bd_notes_get(const struct bd_notes *notes, enum bd_note_level level,
 int bd_notes_append(struct bd_notes *dst, const struct bd_notes *src,
                     struct bld_err *err) MUST_CHECK;
 
+/* May these names (full references) be pushed to? DENIED for the first that may not; a registry
+ * that cannot be asked is not held against it. */
+int bd_push_check(struct bd_ctx *c, const struct strv *names, struct bld_err *err) MUST_CHECK;
+
 /* ---- putting an image together (assemble.c) ---- */
 
 /* A layer of a result, bottom first in a chain. */

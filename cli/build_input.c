@@ -14,7 +14,7 @@
 void build_input_init(struct build_input *in)
 {
         memset(in, 0, sizeof(*in));
-        in->log_fd = -1;
+        in->log_fd = in->raw_fd = -1;
         in->view_fd = 2;
 }
 
@@ -27,7 +27,9 @@ void build_input_done(struct build_input *in)
         strv_done(&in->resources);
         strv_done(&in->cache_from);
         strv_done(&in->cache_to);
+        strv_done(&in->env);
         fd_close(&in->log_fd);
+        fd_close(&in->raw_fd);
 }
 
 /* The flag, else the first variable that is set. */
@@ -63,25 +65,6 @@ static int split_all(const struct strv *from, struct strv *out, struct bld_err *
         for (size_t i = 0; i < from->n && r == 0; i++)
                 r = csv_split(from->v[i], out, err);
         return r == BLD_E_INVALID ? err_recode(err, BLD_E_USAGE) : r;
-}
-
-/* "K" takes its value from the environment, and is nothing when there is none. */
-static int read_build_args(const struct build_args *a, struct strv *out, struct bld_err *err)
-{
-        for (size_t i = 0; i < a->build_args.n; i++) {
-                const char *s = a->build_args.v[i], *e;
-                int r = 0;
-
-                if (s[0] == '=')
-                        return err_set(err, BLD_E_USAGE, "--build-arg \"%.100s\" has no name", s);
-                if (strchr(s, '='))
-                        r = strv_add(out, s);
-                else if ((e = getenv(s)))
-                        r = strv_addf(out, "%s=%s", s, e);
-                if (r < 0)
-                        return err_nomem(err, "build arguments");
-        }
-        return 0;
 }
 
 static const char *machine_arch(struct utsname *u)
@@ -242,8 +225,8 @@ static int check_attests(const struct build_args *a, struct bld_err *err)
 
 static int check_files(const struct build_args *a, struct bld_err *err)
 {
-        const char *const paths[] = {a->iidfile, a->metadata_file, a->digest_file,
-                                     a->name_digest_file, a->name_tag_digest_file};
+        const char *const paths[] = {a->iidfile,          a->metadata_file,        a->digest_file,
+                                     a->name_digest_file, a->name_tag_digest_file, a->dotenv};
 
         for (size_t i = 0; i < ARRAY_LEN(paths); i++)
                 if (paths[i] &&
@@ -329,6 +312,11 @@ static int read_execution(const struct build_args *a, struct bld_build_opts *o, 
         o->network = a->network;
         o->isolation = read_isolation(a->isolation);
         o->add_hosts = cli_list(&a->add_hosts);
+        o->dns = cli_list(&a->dns);
+        o->dns_search = cli_list(&a->dns_search);
+        o->dns_options = cli_list(&a->dns_options);
+        o->no_hosts = a->no_hosts;
+        o->no_host_proxy = !a->http_proxy;
         o->ulimits = cli_list(&a->ulimits);
         o->secrets = cli_list(&a->secrets);
         o->ssh = cli_list(&a->ssh);
@@ -379,6 +367,8 @@ static int read_output(const struct build_args *a, struct bld_build_opts *o, str
 
         o->outputs = cli_list(&a->outputs);
         o->push = a->push;
+        o->no_push_check = a->no_push_check;
+        o->keep_immutable = a->keep_immutable;
         o->compression = a->compression;
         o->force_compression = a->force_compression;
         o->keep_times = !a->rewrite_timestamp;
@@ -453,6 +443,14 @@ static int progress_mode(struct cli *c, const char *s, struct build_input *in, s
         return 0;
 }
 
+static int open_log(const char *path, int *ret, struct bld_err *err)
+{
+        if (!path)
+                return 0;
+        *ret = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0644);
+        return *ret < 0 ? err_sys(err, errno, "open \"%s\"", path) : 0;
+}
+
 static int read_progress(struct cli *c, const struct build_args *a, struct build_input *in,
                          struct bld_err *err)
 {
@@ -474,10 +472,8 @@ static int read_progress(struct cli *c, const struct build_args *a, struct build
                 return err_set(err, BLD_E_USAGE,
                                "--progress-fd needs --progress rawjson and an open descriptor");
         in->view_fd = (int)fd;
-        if (!a->log_file)
-                return 0;
-        in->log_fd = open(a->log_file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0644);
-        return in->log_fd < 0 ? err_sys(err, errno, "open \"%s\"", a->log_file) : 0;
+        r = open_log(a->log_file, &in->log_fd, err);
+        return r < 0 ? r : open_log(a->progress_file, &in->raw_fd, err);
 }
 
 static int read_source(const struct build_args *a, const char *context, struct build_input *in,
@@ -496,8 +492,20 @@ static int read_source(const struct build_args *a, const char *context, struct b
                                "dockerfile");
         r = split_all(&a->targets, &in->targets, err);
         r = r < 0 ? r : split_all(&a->no_cache_filter, &in->no_cache_filter, err);
-        r = r < 0 ? r : read_build_args(a, &in->build_args, err);
+        r = r < 0 ? r
+                  : build_pair_files("build-arg-file", &a->build_arg_files, &in->build_args, err);
+        r = r < 0 ? r : build_pairs("build-arg", &a->build_args, &in->build_args, err);
+        r = r < 0 ? r : build_pairs("env", &a->env, &in->env, err);
         r = r < 0 ? r : read_platforms(a, &in->platforms, err);
+        o->from = a->from;
+        o->strict_args = a->strict_args;
+        o->drop_labels = !a->inherit_labels;
+        o->omit_history = a->omit_history;
+        o->env = cli_list(&in->env);
+        o->unset_env = cli_list(&a->unset_env);
+        o->unset_labels = cli_list(&a->unset_labels);
+        o->os_version = a->os_version;
+        o->os_features = cli_list(&a->os_features);
         o->tags = cli_list(&a->tags);
         o->targets = cli_list(&in->targets);
         o->build_args = cli_list(&in->build_args);

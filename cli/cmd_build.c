@@ -26,6 +26,7 @@ static int make_view(struct cli *c, const struct build_args *a, const struct bui
                 .log_timestamps = a->log_timestamps,
                 .log_streams = a->log_streams,
                 .log_fd = in->log_fd,
+                .raw_fd = in->raw_fd,
         };
 
         o.term.fd = in->view_fd;
@@ -40,10 +41,13 @@ static int finish(struct build_report *b, int r, struct bld_err *err)
 
         if (r == 0)
                 r = build_files(b, err);
+        if (r == 0)
+                r = build_ci(b, err);
         if (r == 0) {
                 build_summary(b);
                 return EXIT_OK;
         }
+        build_termination_log(b, err);
         status = build_failure(b, err);
         if (build_failure_file(b, err, &extra) < 0)
                 cli_note(b->c, "warning", "%s", extra.msg);

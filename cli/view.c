@@ -14,8 +14,8 @@ struct view {
         struct view_opts o;
         struct steps steps;
         void *state;
-        struct view *log;     /* a plain view into a file, or NULL; shares no state */
-        pthread_mutex_t lock; /* guards all of the above */
+        struct view *files[2]; /* of --log-file and --progress-file, or NULL */
+        pthread_mutex_t lock;  /* guards all of the above */
         pthread_cond_t wake;
         pthread_t thread;
         bool ticking, ended, broken;
@@ -117,16 +117,18 @@ static int start_ticks(struct view *v, struct bld_err *err)
         return 0;
 }
 
-/* A second, plain view for --log-file; without ticks, as it is no one's sign of life. */
-static int add_log(struct view *v, struct bld_err *err)
+/* A further view, for a file; without ticks, as it is no one's sign of life. */
+static int add_file(struct view *v, size_t i, enum view_mode mode, int fd, struct bld_err *err)
 {
         struct view_opts o = v->o;
 
-        o.mode = VIEW_PLAIN;
+        if (fd < 0)
+                return 0;
+        o.mode = mode;
         memset(&o.term, 0, sizeof(o.term));
-        o.term.fd = v->o.log_fd;
-        o.log_fd = -1;
-        return view_new(&o, &v->log, err);
+        o.term.fd = fd;
+        o.log_fd = o.raw_fd = -1;
+        return view_new(&o, &v->files[i], err);
 }
 
 int view_new(const struct view_opts *o, struct view **ret, struct bld_err *err)
@@ -144,8 +146,8 @@ int view_new(const struct view_opts *o, struct view **ret, struct bld_err *err)
         v->steps.user = v;
         v->state = mem_zalloc(1, v->ops->state_size + 1);
         r = v->state ? start_ticks(v, err) : err_nomem(err, "progress view");
-        if (r == 0 && o->log_fd >= 0)
-                r = add_log(v, err);
+        r = r < 0 ? r : add_file(v, 0, VIEW_PLAIN, o->log_fd, err);
+        r = r < 0 ? r : add_file(v, 1, VIEW_RAWJSON, o->raw_fd, err);
         if (r < 0) {
                 view_free(v);
                 return r;
@@ -165,8 +167,9 @@ void view_event(void *user, const struct bld_event *ev)
                 v->ops->event(v, ev, st);
         }
         (void)pthread_mutex_unlock(&v->lock);
-        if (v->log)
-                view_event(v->log, ev);
+        for (size_t i = 0; i < ARRAY_LEN(v->files); i++)
+                if (v->files[i])
+                        view_event(v->files[i], ev);
 }
 
 void view_note(struct view *v, const char *kind, const char *text)
@@ -181,8 +184,9 @@ void view_note(struct view *v, const char *kind, const char *text)
                 view_write(v, &line);
         }
         (void)pthread_mutex_unlock(&v->lock);
-        if (v->log)
-                view_note(v->log, kind, text);
+        for (size_t i = 0; i < ARRAY_LEN(v->files); i++)
+                if (v->files[i])
+                        view_note(v->files[i], kind, text);
 }
 
 void view_end(struct view *v)
@@ -199,8 +203,9 @@ void view_end(struct view *v)
         if (v->ticking)
                 (void)pthread_join(v->thread, NULL);
         v->ticking = false;
-        if (v->log)
-                view_end(v->log);
+        for (size_t i = 0; i < ARRAY_LEN(v->files); i++)
+                if (v->files[i])
+                        view_end(v->files[i]);
 }
 
 void view_free(struct view *v)
@@ -209,7 +214,8 @@ void view_free(struct view *v)
                 return;
         if (v->state)
                 view_end(v);
-        view_free(v->log);
+        for (size_t i = 0; i < ARRAY_LEN(v->files); i++)
+                view_free(v->files[i]);
         steps_done(&v->steps);
         (void)pthread_cond_destroy(&v->wake);
         (void)pthread_mutex_destroy(&v->lock);

@@ -19,6 +19,7 @@ struct view_opts {
         const char *file; /* Dockerfile as given, for places in notes */
         bool log_timestamps, log_streams;
         int log_fd; /* plain lines go here, too; -1: nowhere */
+        int raw_fd; /* and rawjson here */
 };
 
 struct view;

@@ -87,7 +87,8 @@ int img_config_copy(const struct img_config *c, struct img_config *ret, struct b
                                .has_cmd = c->has_cmd,
                                .args_escaped = c->args_escaped,
                                .has_health = c->has_health,
-                               .has_shell = c->has_shell};
+                               .has_shell = c->has_shell,
+                               .no_history = c->no_history};
 
         n.health.interval_ns = c->health.interval_ns;
         n.health.timeout_ns = c->health.timeout_ns;

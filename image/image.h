@@ -200,6 +200,7 @@ struct img_config {
         /* IMG_CONFIG_CACHE: a JSON object with the inline build cache, or NULL. It is about this
          * image alone: whoever builds on the image drops it. */
         char *cache;
+        bool no_history; /* --omit-history: it is left out when the image is put together */
 };
 #define IMG_CONFIG_CACHE "vnd.bld.cache.v1"
 void img_config_init(struct img_config *c);

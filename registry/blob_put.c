@@ -357,3 +357,21 @@ int reg_blob_put_anew(struct reg_client *c, const struct img_ref *ref, const str
 
         return put_blob(&u, ref, &how, err);
 }
+
+int reg_push_check(struct reg_client *c, const struct img_ref *ref, struct bld_err *err)
+{
+        static const struct img_desc any = {.digest = {.algo = DIGEST_SHA256}};
+        AUTO_SB struct sb what = SB_INIT(4096);
+        struct put u = {.c = c, .desc = &any};
+        int r = reg_repo_get(c, ref, &u.repo, err);
+
+        if (r < 0)
+                return r;
+        sb_fmt(&what, "push to %s", u.repo->shown);
+        u.what = sb_text(&what);
+        do
+                r = open_session(&u, err);
+        while (r == PUT_AGAIN);
+        put_session_cancel(&u);
+        return MIN(r, 0);
+}

@@ -101,6 +101,9 @@ int reg_blob_put(struct reg_client *c, const struct img_ref *ref, const struct i
                  const struct reg_source *src, const char *from, enum reg_put_how *ret_how,
                  struct bld_err *err) MUST_CHECK;
 
+/* Would the repository take a blob from us? An upload is opened and given up at once. DENIED. */
+int reg_push_check(struct reg_client *c, const struct img_ref *ref, struct bld_err *err) MUST_CHECK;
+
 /* Send it although the registry may say that it has it. */
 int reg_blob_put_anew(struct reg_client *c, const struct img_ref *ref, const struct img_desc *desc,
                       const struct reg_source *src, struct bld_err *err) MUST_CHECK;

@@ -348,11 +348,11 @@ static int make_resolv(struct init *in, struct bld_err *err)
 int file_binds(struct init *in, struct bld_err *err)
 {
         const uint64_t attrs = NSDE | MOUNT_ATTR_RDONLY;
-        int r = make_hosts(in, err);
+        int r = in->step.no_hosts ? 0 : make_hosts(in, err);
 
         if (r == 0)
                 r = make_resolv(in, err);
-        if (r == 0)
+        if (r == 0 && !in->step.no_hosts)
                 r = files_bind(in, "hosts", "/etc/hosts", attrs, err);
         if (r == 0)
                 r = files_bind(in, "resolv.conf", "/etc/resolv.conf", attrs, err);

@@ -153,6 +153,7 @@ struct rt_step {
         const struct rt_limit *limits; /* of the step's processes, beside the usual ones */
         size_t nlimits;
         const char *resolv_conf;              /* content, or NULL: the host's */
+        bool no_hosts;                        /* the image's own /etc/hosts */
         uint64_t shm_bytes;                   /* 0: 64 MiB */
         int64_t timeout_ms;                   /* 0: none */
         const struct rt_resources *resources; /* NULL: no limits; what cannot be had is left out */

@@ -299,6 +299,7 @@ int rt_step_encode(const struct rt_step *s, struct sb *b, struct bld_err *err)
                 put_u64(b, s->limits[i].hard);
         }
         put_str(b, s->resolv_conf);
+        put_u64(b, s->no_hosts);
         put_u64(b, s->shm_bytes);
         put_u64(b, (uint64_t)s->timeout_ms);
         return sb_check(b, "the step's arguments, environment and files", err);
@@ -380,6 +381,7 @@ int rt_step_decode(const void *p, size_t n, struct rt_step *ret, struct bld_err 
         if (!r.bad && get_limits(&r, ret) < 0)
                 return err_nomem(err, "read the step");
         ret->resolv_conf = get_str(&r);
+        ret->no_hosts = get_u64(&r);
         ret->shm_bytes = get_u64(&r);
         ret->timeout_ms = (int64_t)get_u64(&r);
         if (r.bad || r.left || !ret->scratch || !ret->lowers || !ret->argv || !ret->envp)

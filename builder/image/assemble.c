@@ -151,7 +151,12 @@ static int put_config(struct bd_ctx *c, const struct img_config *config,
         for (size_t i = 0; i < layers->n; i++)
                 if (img_config_add_diff_id(&own, &layers->v[i].diff_id) < 0)
                         return err_nomem(err, "config");
-        r = fix_history(&own, layers, err);
+        for (size_t i = 0; own.no_history && i < own.history.n; i++)
+                img_history_done(&own.history.v[i]);
+        if (own.no_history)
+                own.history.n = 0;
+        else
+                r = fix_history(&own, layers, err);
         if (r == 0)
                 r = img_config_encode(&own, &text, err);
         if (r == 0)

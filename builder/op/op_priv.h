@@ -59,6 +59,9 @@ struct build {
         struct strv ulimits; /* the same as text, for keys */
         struct rt_resources resources;
 
+        char *resolv_conf;          /* --dns and the like; NULL: the host's */
+        const struct strv *push_to; /* asked for before the first step that runs; NULL: nothing */
+
         struct rc_specs cache_specs;
         struct rcache *cache; /* shared caches; NULL: none are used */
 };

@@ -114,9 +114,9 @@ static int add_proxies(const struct bld_build_opts *o, struct strv *env)
                             arg[n] == '=')
                                 value = arg + n + 1;
                 }
-                if (!value)
+                if (!value && !o->no_host_proxy)
                         value = getenv(lower);
-                if (!value)
+                if (!value && !o->no_host_proxy)
                         value = getenv(proxies[i]);
                 if (!value || !*value)
                         continue;
@@ -184,6 +184,8 @@ static int run_step(struct run *run, struct bld_err *err)
                             .limits = b->limits,
                             .nlimits = b->nlimits,
                             .resources = &b->resources,
+                            .resolv_conf = b->resolv_conf,
+                            .no_hosts = b->o->no_hosts,
                             .shm_bytes = b->o->shm_bytes,
                             .timeout_ms = b->o->run_timeout_ms};
         pthread_t t;

@@ -165,11 +165,13 @@ int plan_push(struct plan *p, struct stage *s, struct vertex *v, char *created_b
                 return err_nomem(err, "history");
         }
         v->depth = 1 + (v->inputs[0] ? v->inputs[0]->depth : 0);
-        if (v->depth > IMG_LAYERS_MAX) {
+        if (v->depth > PLAN_LAYERS_MAX) {
                 vertex_free(v);
                 free(created_by);
-                r = err_set(err, BLD_E_INVALID, "the stage would have more than %d layers",
-                            IMG_LAYERS_MAX);
+                r = err_set(err, BLD_E_INVALID,
+                            "the stage would have more than %d layers, and no engine runs an image "
+                            "with so many (docker takes 127, the kernel's overlay 500)",
+                            PLAN_LAYERS_MAX);
                 return err_try(err, r,
                                "put several commands into one RUN, or sources into one COPY");
         }
@@ -302,9 +304,9 @@ static bool declared(const struct plan *p, const char *name)
 }
 
 /* A misspelt --build-arg would otherwise do nothing, silently. */
-static void warn_unused(const struct plan *p)
+static int check_unused(const struct plan *p, struct bld_err *err)
 {
-        for (size_t i = 0; p->o->warn && i < p->o->build_args->n; i++) {
+        for (size_t i = 0; i < p->o->build_args->n; i++) {
                 const char *a = p->o->build_args->v[i];
                 AUTO_FREE char *name = mem_strndup(a, strcspn(a, "="));
                 char text[256];
@@ -313,8 +315,13 @@ static void warn_unused(const struct plan *p)
                         continue;
                 (void)snprintf(text, sizeof(text),
                                "build argument %.100s is not declared by any ARG", name);
-                p->o->warn(p->o->user, 0, text);
+                if (p->o->strict_args)
+                        return err_try(err, err_set(err, BLD_E_INVALID, "%s", text),
+                                       "ARG %.100s in the Dockerfile, or no --strict-args", name);
+                if (p->o->warn)
+                        p->o->warn(p->o->user, 0, text);
         }
+        return 0;
 }
 
 static int plan_all(struct plan *p, struct bld_err *err)
@@ -345,9 +352,7 @@ static int plan_all(struct plan *p, struct bld_err *err)
                 if (r == 0)
                         p->g->targets.v[p->g->targets.n - 1].is_image = i == 0;
         }
-        if (r == 0)
-                warn_unused(p);
-        return r;
+        return r < 0 ? r : check_unused(p, err);
 }
 
 int plan_build(const struct plan_opts *o, struct graph *g, struct df_pos *ret_pos,

@@ -255,6 +255,8 @@ static int start_image(struct plan *p, struct stage *s, struct bld_err *err)
         }
         free(s->config.created);
         s->config.created = NULL;
+        if (p->o->drop_labels)
+                img_kvs_free(&s->config.labels);
         if (!s->platform_given)
                 s->platform = s->config.platform;
         s->fs->index = 1;

@@ -35,6 +35,8 @@ struct plan_opts {
         const struct strv *host_names; /* --add-host: part of RUN keys */
         const struct strv *ulimits;    /* --ulimit: the same; NULL: none */
         const char *network;
+        const char *from; /* the image of the first FROM, whatever it says; NULL: what it says */
+        bool drop_labels, strict_args;
         bool no_cache;
         bool allow_insecure, allow_host_network, allow_device;
         bool have_context;
@@ -55,6 +57,10 @@ struct plan_opts {
         struct outline *outline; /* NULL: nobody asks */
         bool all_stages;         /* without targets: every stage is wanted */
 };
+
+/* Layers of a stage. No engine takes more, and what records of results take grows with the square.
+ */
+#define PLAN_LAYERS_MAX 1000
 
 /* Add the wanted targets, for one platform, to the graph. On failure *ret_pos says where. */
 int plan_build(const struct plan_opts *o, struct graph *g, struct df_pos *ret_pos,

@@ -168,7 +168,13 @@ static int expand_from(struct plan *p, struct stage *s, const char *platform, ch
 
         lint_env_init(&image, &p->global, &p->global_at, track);
         lint_env_init(&flag, &p->global, &p->global_at, track);
-        r = df_expand_word(in->args[0].text, p->o->file->escape, &image.env, &s->base, err);
+        r = df_expand_word(s->index == 0 && p->o->from ? "" : in->args[0].text, p->o->file->escape,
+                           &image.env, &s->base, err);
+        if (r == 0 && s->index == 0 && p->o->from) {
+                free(s->base);
+                s->base = mem_strdup(p->o->from);
+                r = s->base ? 0 : err_nomem(err, "stages");
+        }
         if (r == 0 && *s->base && platform)
                 r = df_expand_word(platform, p->o->file->escape, &flag.env, ret_platform, err);
         lint_from(p->o->lint, in, &image, platform ? &flag : NULL, *ret_platform, &p->global);

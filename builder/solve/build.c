@@ -69,6 +69,7 @@ static int output_options(struct session *s, const struct outputs *out, struct b
         struct build *b = &s->b;
 
         b->keep_times = b->o->keep_times;
+        b->push_to = out->push && !b->o->no_push_check ? &out->push_to : NULL;
         for (size_t i = 0; i < out->n; i++) {
                 b->keep_times = b->keep_times || out->v[i].keep_times;
                 if (out->v[i].epoch && !s->epoch) {
@@ -284,6 +285,9 @@ static int plan_platform(struct session *s, const struct img_platform *platform,
                                .epoch = s->b.epoch_given ? s->b.epoch : NULL,
                                .no_cache_filter = &o->no_cache_filter,
                                .labels = &o->labels,
+                               .from = o->from,
+                               .drop_labels = o->drop_labels,
+                               .strict_args = o->strict_args,
                                .host_names = &s->b.host_names,
                                .network = o->network ? o->network : "default",
                                .no_cache = o->no_cache,

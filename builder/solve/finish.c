@@ -17,6 +17,7 @@ void outputs_done(struct outputs *o)
         free(o->v);
         strv_done(&o->names);
         strv_done(&o->by_digest);
+        strv_done(&o->push_to);
         bd_notes_free(&o->notes);
 }
 
@@ -101,7 +102,11 @@ int outputs_parse(const struct bld_build_opts *o, struct outputs *ret, struct bl
         for (size_t i = 0; i < ret->n; i++)
                 ret->store = ret->store && !ret->v[i].no_store;
         ret->push = ret->push || o->push;
-        if (r == 0 && ret->push && ret->names.n + ret->by_digest.n == 0)
+        if (r == 0 && ret->push &&
+            (strv_copy(&ret->push_to, &ret->names) < 0 ||
+             strv_copy(&ret->push_to, &ret->by_digest) < 0))
+                return err_nomem(err, "tags");
+        if (r == 0 && ret->push && ret->push_to.n == 0)
                 r = err_try(err, err_set(err, BLD_E_USAGE, "--push needs a name to push to"),
                             "-t REGISTRY/NAME:TAG");
         return r;
@@ -219,6 +224,8 @@ static int assemble(struct build *b, struct plan_target *t, enum bd_format forma
                 r = &clamped;
         }
         if (k == 0)
+                k = edit_config(b->o, &t->config, err);
+        if (k == 0)
                 k = history_complete(b, t, r, err);
         if (k == 0)
                 k = remote_inline(b, t, &t->config.cache, err);
@@ -309,16 +316,26 @@ static int push_one(struct build *b, const char *name, const struct img_desc *de
         return r;
 }
 
+/* There is no code for it: registries say so in words ("tag is immutable", "immutability"). */
+static bool is_immutable(const struct bld_err *err)
+{
+        return strcasestr(err->msg, "immutab");
+}
+
 static int push_all(struct build *b, const struct outputs *out, const struct img_desc *desc,
                     struct bld_build_result *ret, struct bld_err *err)
 {
         int64_t start = time_mono_ns();
         int r = 0;
 
-        for (size_t i = 0; i < out->names.n && r == 0; i++)
-                r = push_one(b, out->names.v[i], desc, ret, err);
-        for (size_t i = 0; i < out->by_digest.n && r == 0; i++)
-                r = push_one(b, out->by_digest.v[i], desc, ret, err);
+        for (size_t i = 0; i < out->push_to.n && r == 0; i++) {
+                r = push_one(b, out->push_to.v[i], desc, ret, err);
+                if (r < 0 && b->o->keep_immutable && is_immutable(err)) {
+                        events_warning(b->events, 0, err->msg);
+                        err_clear(err);
+                        r = 0;
+                }
+        }
         ret->push_ms = (time_mono_ns() - start) / 1000000;
         return r;
 }

@@ -15,6 +15,7 @@ struct outputs {
         size_t n;
         struct strv names;     /* full references of -t and name= */
         struct strv by_digest; /* repositories to push to under no tag */
+        struct strv push_to;   /* all of these, when there is a push */
         struct bd_notes notes; /* --annotation and annotation.K= */
         bool store;            /* goes into the local store */
         bool push;
@@ -31,6 +32,10 @@ int outputs_check(const struct build *b, const struct outputs *o, const struct g
  * (rewrite.c). */
 int rewrite_times(struct build *b, const struct vx_result *res, size_t nbase, struct vx_result *ret,
                   struct bld_err *err) MUST_CHECK;
+
+/* --env, --unsetlabel and the like (edits.c). */
+int edit_config(const struct bld_build_opts *o, struct img_config *c,
+                struct bld_err *err) MUST_CHECK;
 
 /* Config and history of a target as they go into the image (history.c). */
 /* How many layers of the result come from the base image. */

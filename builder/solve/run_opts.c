@@ -1,16 +1,19 @@
 /* What the command line says about every RUN: entitlements, lines of /etc/hosts, limits. */
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 
 #include "base/err.h"
+#include "base/fd.h"
 #include "base/num.h"
 #include "base/opt.h"
 #include "builder/solve/run_opts_priv.h"
 
 /* A step has the host's network, so the host is where the step itself is. */
 #define HOST_GATEWAY "127.0.0.1"
+#define RESOLV_MAX (64u << 10)
 
 static int parse_allow(const struct bld_build_opts *o, struct run_allow *ret, struct bld_err *err)
 {
@@ -78,6 +81,73 @@ static int parse_hosts(struct build *b, struct bld_err *err)
                 for (size_t k = 0; k < parts.n && r == 0; k++)
                         r = add_host(b, parts.v[k], err);
         }
+        return r;
+}
+
+/* ---- name servers ---- */
+
+/* The lines of the host's file that nothing on the command line stands for. */
+static void keep_lines(const struct bld_build_opts *o, const char *text, struct sb *out)
+{
+        while (*text) {
+                size_t n = strcspn(text, "\n"), word = strcspn(text, " \t\n");
+                const struct bld_list *given = NULL;
+
+                if (word == 10 && strncmp(text, "nameserver", word) == 0)
+                        given = &o->dns;
+                else if (word == 6 &&
+                         (strncmp(text, "search", word) == 0 || strncmp(text, "domain", word) == 0))
+                        given = &o->dns_search;
+                else if (word == 7 && strncmp(text, "options", word) == 0)
+                        given = &o->dns_options;
+                if (!given || !given->n) {
+                        sb_add(out, text, n);
+                        sb_char(out, '\n');
+                }
+                text += n + (text[n] == '\n');
+        }
+}
+
+static int add_words(const struct bld_list *words, const char *flag, const char *keyword,
+                     struct sb *out, struct bld_err *err)
+{
+        for (size_t i = 0; i < words->n; i++) {
+                if (!words->v[i][0] || strpbrk(words->v[i], " \t\r\n"))
+                        return err_set(err, BLD_E_USAGE, "%s \"%.100s\" is not one word", flag,
+                                       words->v[i]);
+                sb_fmt(out, "%s%s", i ? " " : keyword, words->v[i]);
+        }
+        sb_str(out, words->n ? "\n" : "");
+        return 0;
+}
+
+/* A server is on its own line, searches and options are one. */
+static int parse_dns(struct build *b, struct bld_err *err)
+{
+        const struct bld_build_opts *o = b->o;
+        AUTO_SB struct sb host = SB_INIT(RESOLV_MAX), out = SB_INIT(2 * RESOLV_MAX);
+        bool no_search = o->dns_search.n == 1 && strcmp(o->dns_search.v[0], ".") == 0;
+        int r = 0;
+
+        if (!o->dns.n && !o->dns_search.n && !o->dns_options.n)
+                return 0;
+        r = file_read(AT_FDCWD, "/etc/resolv.conf", &host, err);
+        if (r < 0 && r != BLD_E_NOT_FOUND)
+                return r;
+        if (r < 0)
+                err_clear(err);
+        keep_lines(o, r == 0 ? sb_text(&host) : "", &out);
+        for (size_t i = 0; i < o->dns.n; i++) {
+                if (!is_address(o->dns.v[i]))
+                        return err_set(err, BLD_E_USAGE, "--dns \"%.100s\" is no address",
+                                       o->dns.v[i]);
+                sb_fmt(&out, "nameserver %s\n", o->dns.v[i]);
+        }
+        r = no_search ? 0 : add_words(&o->dns_search, "--dns-search", "search ", &out, err);
+        r = r < 0 ? r : add_words(&o->dns_options, "--dns-option", "options ", &out, err);
+        r = r < 0 ? r : sb_check(&out, "resolv.conf", err);
+        if (r == 0)
+                b->resolv_conf = sb_take(&out);
         return r;
 }
 
@@ -197,6 +267,8 @@ int run_opts_parse(struct build *b, struct run_allow *ret, struct bld_err *err)
 
         if (r == 0)
                 r = parse_hosts(b, err);
+        if (r == 0)
+                r = parse_dns(b, err);
         return r < 0 ? r : parse_limits(b, err);
 }
 
@@ -205,4 +277,5 @@ void run_opts_done(struct build *b)
         strv_done(&b->host_names);
         strv_done(&b->host_ips);
         strv_done(&b->ulimits);
+        free(b->resolv_conf);
 }

@@ -411,8 +411,14 @@ static int start(struct solve *s, struct vertex *v)
 {
         struct job *j = mem_zalloc(1, sizeof(*j));
         struct bld_err err = BLD_ERR_INIT;
+        bool refused = false;
         int r = j ? 0 : err_nomem(&err, "step");
 
+        if (r == 0 && v->kind == VX_RUN && !v->remote && s->b->push_to) {
+                r = bd_push_check(s->b->c, s->b->push_to, &err);
+                s->b->push_to = NULL;
+                refused = r < 0;
+        }
         if (r == 0 && v->kind == VX_RUN && !v->remote)
                 r = need_keeper(s, &err);
         ceiling_before_step(s->b);
@@ -429,7 +435,7 @@ static int start(struct solve *s, struct vertex *v)
         if (r < 0) {
                 free(j);
                 v->state = VX_FAILED;
-                s->st->failed = v;
+                s->st->failed = refused ? NULL : v; /* not the step's fault */
                 s->err = err;
                 s->r = r;
                 return r;

@@ -96,6 +96,19 @@ struct bld_build_opts {
         int64_t cache_ttl_ms;                 /* entries older than that are not used; 0: all are */
         bool force_compression;               /* base layers, too */
         bool keep_times;                      /* layers are not rewritten for an epoch */
+        const char *from; /* instead of the first FROM's image; NULL: as it says */
+        /* Edits of the image's config, after the Dockerfile had its say. */
+        struct bld_list env, unset_env, unset_labels; /* "K=V", "K", "K" */
+        struct bld_list os_features;
+        const char *os_version;
+        bool drop_labels; /* those of base images */
+        bool omit_history;
+        bool strict_args; /* a build argument without an ARG is an error */
+        struct bld_list dns, dns_search, dns_options; /* of RUN; none: the host's */
+        bool no_hosts;                                /* RUN sees the image's own /etc/hosts */
+        bool no_host_proxy;  /* RUN does not get this process' proxy variables */
+        bool no_push_check;  /* do not ask for the permission to push before the first RUN */
+        bool keep_immutable; /* a tag that the registry does not let move is no failure */
 };
 
 /* ---- result ---- */

@@ -31,6 +31,7 @@ static void open_view(struct fixture *f, struct view_opts *o)
                 o->term.rows = 24;
         }
         o->log_fd = o->log_fd ? o->log_fd : -1;
+        o->raw_fd = -1;
         assert_int_equal(view_new(o, &f->v, NULL), 0);
 }
 
@@ -99,7 +100,7 @@ static void plain_lines(void **state)
 static void plain_streams_and_log(void **state)
 {
         int log = memfd_create("log", MFD_CLOEXEC);
-        struct view_opts o = {.mode = VIEW_NONE, .log_streams = true, .log_fd = log};
+        struct view_opts o = {.mode = VIEW_NONE, .log_streams = true, .log_fd = log, .raw_fd = -1};
         struct sb b = SB_INIT(1 << 20);
         struct fixture f;
         char *have;
