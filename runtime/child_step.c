@@ -91,6 +91,10 @@ static int set_stdio(const struct init *in, struct bld_err *err)
         /* Not by name: what is at /dev/null by now may be the image's, a FIFO for one. */
         if (dup2(in->null_fd, 0) < 0 || dup2(in->out_fd, 1) < 0 || dup2(in->err_fd, 2) < 0)
                 return err_sys(err, errno, "set up the step's input and output");
+        /* So that another user can open /dev/stdout and /dev/stderr, which is opening these anew.
+         */
+        (void)!fchown(1, in->id.uid, (gid_t)-1);
+        (void)!fchown(2, in->id.uid, (gid_t)-1);
         return 0;
 }
 

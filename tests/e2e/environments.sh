@@ -36,6 +36,7 @@ contexts() {
 	RUN chown 33:33 /etc/group && chmod u+s /bin/busybox && stat -c '%u:%g %a' /etc/group /bin/busybox
 	RUN mkdir -m 1777 /sticky && mkdir -m 2775 /setgid && chgrp 33 /setgid
 	USER app
+	RUN echo out >/dev/stdout && echo err >/dev/stderr && echo in | cat /dev/stdin
 	RUN id && touch /home/app/mine && test "$(stat -c %u:%g /home/app/mine)" = 1000:1000
 	USER 4242:29
 	RUN touch /tmp/of-4242 && stat -c %u:%g /tmp/of-4242
@@ -43,7 +44,7 @@ contexts() {
 	RUN --mount=type=cache,target=/cache --mount=type=tmpfs,target=/scratch --mount=type=bind,source=tree,target=/bound \
 	    --mount=type=secret,id=s,target=/run/secrets/s,required --mount=type=bind,from=tools,source=/o,target=/theirs \
 	    test "$(cat /bound/a)" = one && test "$(cat /run/secrets/s)" = hush && test -p /theirs/pipe && \
-	    echo 1 >>/cache/n && echo 2 >/scratch/x && cp /bound/a /kept && ! touch /bound/b
+	    echo 1 >>/cache/n && echo 2 >/scratch/x && cp /bound/a /kept
 	RUN test ! -e /run/secrets && test ! -e /cache/n && test ! -e /bound/a && for f in stdin stdout stderr null zero urandom; do test -e /dev/$f; done
 	RUN test "$(cat /proc/self/comm)" = cat && test -e /proc/meminfo && readlink /proc/self/exe && hostname >/dev/null
 	RUN ["/bin/ash", "-c", "cat </proc/self/status >/dev/null; (sleep 300 &) ; echo done"]
@@ -152,12 +153,12 @@ pod() {
 	judge "$level" "$shared" "$D/res"
 }
 
-default_pod() { pod chroot false 0 --seccomp "$T/seccomp.json"; }
+default_pod() { pod chroot true 0 --seccomp "$T/seccomp.json"; }
 default_unconfined() { pod userns true 0 --seccomp unconfined; }
 nonroot() { pod solo true 1000 --uid 1000 --caps none --nnp --seccomp unconfined; }
 nonroot_unmasked() { pod solo false 1000 --uid 1000 --caps none --nnp --seccomp unconfined --unmasked; }
 restricted() { pod none false 1000 --uid 1000 --caps none --nnp --seccomp "$T/seccomp.json"; }
-host_users() { pod chroot false 3000000 --userns 3000000 --seccomp "$T/seccomp.json"; }
+host_users() { pod chroot true 3000000 --userns 3000000 --seccomp "$T/seccomp.json"; }
 host_users_unconfined() { pod userns true 3000000 --userns 3000000 --seccomp unconfined; }
 host_users_unmasked() { pod userns false 3000000 --userns 3000000 --seccomp unconfined --unmasked; }
 host_users_admin() {
@@ -219,13 +220,16 @@ without_range() {
 t "root" as_root
 t "a user with subordinate ids" with_range
 t "a user without" without_range
+t "a pod as root, nothing relaxed" default_pod
 t "a pod as root, seccomp Unconfined" default_unconfined
 t "a pod as a user without capabilities, seccomp Unconfined" nonroot
 t "the same, /proc unmasked" nonroot_unmasked
 t "the restricted pod: everything but RUN" restricted
+t "hostUsers: false, nothing relaxed" host_users
 t "hostUsers: false, seccomp Unconfined" host_users_unconfined
 t "the same, /proc unmasked" host_users_unmasked
 t "hostUsers: false, CAP_SYS_ADMIN" host_users_admin
+t "deploy/kubernetes/root.yaml" job_root
 t "deploy/kubernetes/nonroot.yaml" job_nonroot
 t "deploy/kubernetes/restricted.yaml" job_restricted
 t_end

@@ -37,6 +37,7 @@ users() {
 	RUN echo "root: $(id)"
 	USER app
 	RUN echo "app: $(id) home=$HOME"
+	RUN echo "app's stdout" >/dev/stdout && echo "app's stderr" >/dev/stderr
 	USER 33
 	RUN echo "33: $(id)"
 	USER 4242:29
@@ -48,6 +49,8 @@ users() {
 	X
 	has "$D/err" 'root: uid=0\(root\) gid=0\(root\)'
 	has "$D/err" 'app: uid=1000\(app\) gid=1000\(app\) groups=.*10\(wheel\).*29\(audio\).* home=/home/app'
+	has "$D/err" "\| app's stdout"
+	has "$D/err" "\| app's stderr"
 	has "$D/err" '33: uid=33\(www-data\) gid=33'
 	has "$D/err" '4242: 4242:29'
 	has "$D/err" 'app-users: app:users'
