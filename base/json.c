@@ -22,14 +22,36 @@ static struct js *out(json_t *j)
         return (struct js *)j;
 }
 
-int js_parse(const char *text, size_t len, struct js **ret, struct bld_err *err)
+/* No deeper than anything sensible is, so that whoever walks a document may recurse. */
+static bool too_deep(const char *text, size_t len)
+{
+        unsigned depth = 0;
+        bool quoted = false;
+
+        for (size_t i = 0; i < len; i++) {
+                if (quoted && text[i] == '\\')
+                        i++;
+                else if (text[i] == '"')
+                        quoted = !quoted;
+                else if (!quoted && (text[i] == '[' || text[i] == '{') && ++depth > JS_DEPTH_MAX)
+                        return true;
+                else if (!quoted && (text[i] == ']' || text[i] == '}') && depth > 0)
+                        depth--;
+        }
+        return false;
+}
+
+static int parse(const char *text, size_t len, size_t flags, struct js **ret, struct bld_err *err)
 {
         json_error_t e;
         json_t *j;
 
+        if (too_deep(text, len))
+                return err_set(err, BLD_E_INVALID, "not valid JSON: nested deeper than %d",
+                               JS_DEPTH_MAX);
         /* Of all the ways in which memory can end, jansson tells one. */
         errno = 0;
-        j = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
+        j = json_loadb(text, len, flags | JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
         if (!j && errno == ENOMEM)
                 return err_nomem(err, "JSON");
         if (!j)
@@ -37,6 +59,21 @@ int js_parse(const char *text, size_t len, struct js **ret, struct bld_err *err)
                                e.line, e.column, e.text);
         *ret = out(j);
         return 0;
+}
+
+int js_parse(const char *text, size_t len, struct js **ret, struct bld_err *err)
+{
+        return parse(text, len, 0, ret, err);
+}
+
+int js_parse_any_number(const char *text, size_t len, struct js **ret, struct bld_err *err)
+{
+        int r = parse(text, len, 0, ret, err);
+
+        if (r != BLD_E_INVALID)
+                return r;
+        err_clear(err);
+        return parse(text, len, JSON_DECODE_INT_AS_REAL, ret, err);
 }
 
 void js_free(struct js *j)

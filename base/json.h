@@ -9,9 +9,15 @@
 
 struct js;
 
-/* Parse bytes. Duplicate names, trailing text, bad UTF-8 and NUL are refused. Caller: js_free.
- * INVALID with line and column in the message. */
+#define JS_DEPTH_MAX 64
+
+/* Parse bytes. Duplicate names, trailing text, bad UTF-8, NUL and what is nested deeper than
+ * JS_DEPTH_MAX are refused. Caller: js_free. INVALID with line and column in the message. */
 int js_parse(const char *text, size_t len, struct js **ret, struct bld_err *err) MUST_CHECK;
+/* The same, for texts in which an integer beyond 64 bits is no reason to refuse the rest: where
+ * there is one, no number of the document reads as an integer. */
+int js_parse_any_number(const char *text, size_t len, struct js **ret,
+                        struct bld_err *err) MUST_CHECK;
 void js_free(struct js *j); /* drops one reference; NULL is fine */
 DEFINE_AUTO_PTR(struct js, js_free);
 #define AUTO_JS AUTO(js_free_p)

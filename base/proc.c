@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -91,6 +92,7 @@ struct pump {
         size_t input_len;
         struct sb *out_sb, *err_sb;
         int64_t deadline_ns; /* monotonic, 0: none */
+        int pidfd;           /* readable when the child has ended; -1: nobody knows */
         const struct cancel *cancel;
 };
 
@@ -128,7 +130,8 @@ static int pump_run(struct pump *p, struct bld_err *err)
                 struct pollfd pfd[] = {{.fd = p->in, .events = POLLOUT},
                                        {.fd = p->out, .events = POLLIN},
                                        {.fd = p->errout, .events = POLLIN},
-                                       {.fd = cancel_fd(p->cancel), .events = POLLIN}};
+                                       {.fd = cancel_fd(p->cancel), .events = POLLIN},
+                                       {.fd = p->pidfd, .events = POLLIN}};
                 int timeout = -1;
 
                 if (p->deadline_ns) {
@@ -148,6 +151,9 @@ static int pump_run(struct pump *p, struct bld_err *err)
                         drain(&p->out, p->out_sb);
                 if (pfd[2].revents)
                         drain(&p->errout, p->err_sb);
+                /* it has said all it had to say; what still holds the pipes is a daemon it left */
+                if (pfd[4].revents && !pfd[1].revents && !pfd[2].revents)
+                        break;
         }
         return 0;
 }
@@ -165,6 +171,7 @@ int proc_run_env(const char *path, char *const argv[], char *const envp[], const
         struct pump p = {.in = -1,
                          .out = -1,
                          .errout = -1,
+                         .pidfd = -1,
                          .input = input,
                          .input_len = input_len,
                          .out_sb = out,
@@ -200,7 +207,9 @@ int proc_run_env(const char *path, char *const argv[], char *const envp[], const
                         fd_close(&p.in);
                 if (timeout_ms > 0)
                         p.deadline_ns = time_mono_ns() + timeout_ms * 1000000;
+                p.pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
                 r = pump_run(&p, err);
+                fd_close(&p.pidfd);
                 if (r < 0) {
                         (void)kill(-pid, SIGKILL); /* the whole group */
                         (void)err_wrap(err, r, "%s", path);

@@ -109,6 +109,15 @@ void req_answer_text(const struct req *rq, struct sb *out)
                 sb_fmt(out, " (%s)", sb_text(&more));
 }
 
+int req_not_found(const struct req *rq, const char *name, struct bld_err *err)
+{
+        AUTO_SB struct sb text = SB_INIT(4096);
+
+        req_answer_text(rq, &text);
+        err_set(err, BLD_E_NOT_FOUND, "%s not found", name);
+        return err_why(err, BLD_E_NOT_FOUND, "%s", sb_text(&text));
+}
+
 static int code_of(const struct reg_res *res)
 {
         switch (res->fault) {

@@ -245,10 +245,13 @@ int reg_helper_ask(const char *suffix, const char *host, reg_helper_fn helper, v
         if (!helper || !suffix || !*suffix)
                 return 0;
         r = helper(user, suffix, hub ? HUB_KEY : host, ret, err);
+        if (r == REG_HELPER_FAILED)
+                return 0; /* another 30 s for the same silence would help nobody */
         if (r != 0 || hub)
                 return r;
         sb_fmt(&url, "https://%s", host);
-        return helper(user, suffix, sb_text(&url), ret, err);
+        r = helper(user, suffix, sb_text(&url), ret, err);
+        return r == REG_HELPER_FAILED ? 0 : r;
 }
 
 /* "host:443" is also asked for as "host". */

@@ -100,7 +100,8 @@ void reg_helper_answer_free(void *p);
 const char *reg_home_dir(void);
 
 /* What an auth file says about a repository ("host[:port]", "path"). 1 found, 0 no match.
- * Callbacks run a helper: same answers. */
+ * Callbacks run a helper: same answers, or REG_HELPER_FAILED, which the user has been told of. */
+#define REG_HELPER_FAILED 2
 typedef int (*reg_helper_fn)(void *user, const char *suffix, const char *server,
                              struct reg_creds **ret, struct bld_err *err);
 int reg_helper_ask(const char *suffix, const char *host, reg_helper_fn helper, void *user,

@@ -236,6 +236,7 @@ static int disliked(struct get *g, struct req *rq, int how, struct bld_err *err)
 static int refused(struct get *g, struct req *rq, struct bld_err *err)
 {
         char name[DIGEST_STR_MAX];
+        AUTO_SB struct sb shown = SB_INIT(4096);
         int r;
 
         /* the signed URL has expired: the registry gives a fresh one */
@@ -259,8 +260,8 @@ static int refused(struct get *g, struct req *rq, struct bld_err *err)
         }
         if (rq->res.status == 404) {
                 digest_format(&g->desc->digest, name);
-                r = err_set(err, BLD_E_NOT_FOUND, "blob %s not found in %s", name, rq->repo->shown);
-                return r;
+                sb_fmt(&shown, "blob %s of %s", name, rq->repo->shown);
+                return req_not_found(rq, sb_text(&shown), err);
         }
         r = g->quick ? 0 : retry_wait(rq, &g->retry, err);
         return r == 0 ? req_refused(rq, err) : r;

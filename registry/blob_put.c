@@ -162,6 +162,16 @@ static int check_source(struct put *u, struct bld_err *err)
         return 0;
 }
 
+int put_gone(struct put *u, const struct req *rq)
+{
+        AUTO_SB struct sb text = SB_INIT(sizeof(u->gone));
+
+        req_answer_text(rq, &text);
+        (void)str_copy(u->gone, sizeof(u->gone), sb_text(&text));
+        put_session_close(u);
+        return PUT_GONE;
+}
+
 /* The answer to the closing PUT. */
 int put_closed(struct put *u, struct req *rq, struct bld_err *err)
 {
@@ -182,10 +192,8 @@ int put_closed(struct put *u, struct req *rq, struct bld_err *err)
                 put_session_close(u);
                 return u->retry.used++ < PUT_ROUNDS_MAX ? PUT_AGAIN : req_refused(rq, err);
         }
-        if (status == 404 || status == 416) {
-                put_session_close(u);
-                return PUT_GONE;
-        }
+        if (status == 404 || status == 416)
+                return put_gone(u, rq);
         if (status == 413 && !u->chunked && put_may_chunk(u)) {
                 put_session_cancel(u);
                 u->chunked = true;
@@ -230,14 +238,17 @@ static int send_whole(struct put *u, struct bld_err *err)
         rq.flags = REQ_ONCE | REQ_BLOB | REQ_LONG | (u->desc->size > 16u << 20 ? REQ_FRESH : 0);
         rq.source = u->src;
         rq.source_len = u->desc->size;
-        rq.stop_after_body = true;
+        /* tokens that live for a request or two would never outlive a look, a POST and this: after
+         * the first time it is simply sent again, to a session that a 401 has not touched */
+        rq.stop_after_body = !u->expired;
         r = req_run(&rq, err);
         if (r < 0)
                 return r;
         if (rq.res.fault == REG_FAULT_BROKEN && rq.res.body_sent)
                 note_break(u, &rq.res);
         if (rq.res.fault == REG_FAULT_NONE && rq.res.status == 401 && rq.res.body_sent &&
-            rq.auth_rounds == 1 && u->retry.used++ < PUT_ROUNDS_MAX) {
+            rq.auth_rounds == 1 && !u->expired) {
+                u->expired = true;
                 put_session_close(u); /* the token died on the way; the blob may have arrived */
                 return PUT_AGAIN;
         }
@@ -306,10 +317,11 @@ static int put(struct put *u, enum reg_put_how *how, struct bld_err *err)
 
                 if (r == PUT_DONE)
                         return 0;
-                if (r == PUT_GONE && ++u->sessions > SESSIONS_MAX)
-                        return err_set(err, BLD_E_NETWORK,
-                                       "%s: %s lost the upload session %u times", u->what,
-                                       u->repo->host->name, u->sessions);
+                if (r == PUT_GONE && ++u->sessions > SESSIONS_MAX) {
+                        r = err_set(err, BLD_E_NETWORK, "%s: %s lost the upload session %u times",
+                                    u->what, u->repo->host->name, u->sessions);
+                        return u->gone[0] ? err_why(err, r, "%s", u->gone) : r;
+                }
                 if (r < 0) {
                         put_session_cancel(u);
                         return r;

@@ -136,7 +136,7 @@ static int param(struct scan *s, struct reg_chal *c, struct bld_err *err)
         if (strv_has(&c->keys, key))
                 return 1;
         if (c->keys.n >= PARAMS_MAX)
-                return err_set(err, BLD_E_LIMIT, "too many parameters in a challenge");
+                return 1; /* nobody means that many: the rest is garbage */
         if (strv_add(&c->keys, key) < 0 || strv_add(&c->values, value) < 0)
                 return err_nomem(err, "read a challenge");
         return 1;
@@ -149,8 +149,10 @@ static int start_challenge(struct scan *s, size_t n, struct reg_chals *out, stru
         bool spaced;
         int r;
 
-        if (out->n >= CHALLENGES_MAX)
-                return err_set(err, BLD_E_LIMIT, "too many authentication challenges");
+        if (out->n >= CHALLENGES_MAX) {
+                s->p = s->end;
+                return 0;
+        }
         c = reg_chals_push(out);
         if (!c)
                 return err_nomem(err, "read a challenge");

@@ -2,7 +2,9 @@
 #include "registry/client_priv.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 #include <strings.h>
 #include <time.h>
 
@@ -56,6 +58,10 @@ static int copy_opts(struct reg_client *c, const struct reg_opts *o, struct bld_
                 {o->mirrors, &c->mirrors},
         };
 
+        /* not only once credentials are asked for: a typo would turn into an anonymous pull */
+        if (o->authfile && !o->creds && access(o->authfile, F_OK) < 0 && errno == ENOENT)
+                return err_set(err, BLD_E_NOT_FOUND, "auth file \"%s\" does not exist",
+                               o->authfile);
         if ((o->authfile && !(c->authfile = mem_strdup(o->authfile))) ||
             (o->creds && !(c->creds = mem_strdup(o->creds))) ||
             (o->cert_dir && !(c->cert_dir = mem_strdup(o->cert_dir))))

@@ -100,8 +100,10 @@ int reg_cred_helper(void *search, const char *suffix, const char *server, struct
                         return r;
                 }
         }
-        if (a->trouble)
+        if (a->trouble) {
                 reg_cred_warn(s, a->trouble);
+                return REG_HELPER_FAILED;
+        }
         return a->creds ? creds_copy(a->creds, ret, err) : 0;
 }
 

@@ -68,7 +68,10 @@ static int from_file(struct reg_cred_search *s, const char *path, bool must_exis
         int r;
 
         s->source = path;
-        r = file_read(AT_FDCWD, path, &text, &why);
+        /* one that was named may be a pipe from somewhere; one that happens to be there must not
+         * keep everybody waiting */
+        r = must_exist ? file_read(AT_FDCWD, path, &text, &why)
+                       : file_read_regular(AT_FDCWD, path, &text, &why);
         if (r < 0 && must_exist && why.code == BLD_E_NOT_FOUND)
                 return err_set(err, BLD_E_NOT_FOUND, "auth file \"%s\" does not exist", path);
         if (r < 0) {

@@ -72,7 +72,7 @@ int reg_http_headers(struct reg_client *c, const struct strv **ret, struct bld_e
                         sb_fmt(&path, "%s/config.json", dir);
                 else
                         sb_fmt(&path, "%s/.docker/config.json", home ? home : "");
-                if (file_read(AT_FDCWD, sb_text(&path), &text, NULL) == 0) {
+                if (file_read_regular(AT_FDCWD, sb_text(&path), &text, NULL) == 0) {
                         r = reg_http_headers_parse(sb_text(&text), text.len, &c->http_headers, err);
                         explicit_bzero(text.buf, text.len); /* there are passwords beside them */
                 }

@@ -391,7 +391,6 @@ static enum reg_fault fault_of(struct xfer *x, CURLcode code)
                 {CURLE_SSL_INVALIDCERTSTATUS, REG_FAULT_CERT},
                 {CURLE_OUT_OF_MEMORY, REG_FAULT_INTERNAL},
                 {CURLE_URL_MALFORMAT, REG_FAULT_INTERNAL},
-                {CURLE_UNSUPPORTED_PROTOCOL, REG_FAULT_INTERNAL},
         };
 
         for (size_t i = 0; i < ARRAY_LEN(table); i++)

@@ -11,15 +11,6 @@
 /* Without it distribution answers 404 for OCI documents, and may convert Docker lists. */
 #define ACCEPT MT_OCI_INDEX ", " MT_OCI_MANIFEST ", " MT_DOCKER_LIST ", " MT_DOCKER_MANIFEST
 
-static int not_found(const struct reg_target *t, const struct req *rq, struct bld_err *err)
-{
-        AUTO_SB struct sb text = SB_INIT(4096);
-
-        req_answer_text(rq, &text);
-        err_set(err, BLD_E_NOT_FOUND, "%s not found", sb_text(&t->shown));
-        return err_why(err, BLD_E_NOT_FOUND, "%s", sb_text(&text));
-}
-
 /* Content-Type without parameters, when it says anything. */
 static char *type_header(const struct reg_res *res)
 {
@@ -130,7 +121,12 @@ static int check_manifest(const struct reg_target *t, const struct img_ref *ref,
         guess = img_guess_media_type(sb_text(body), body->len);
         if (!guess) {
                 AUTO_SB struct sb text = SB_INIT(4096);
+                struct bld_err bad = BLD_ERR_INIT;
+                AUTO_JS struct js *doc = NULL;
 
+                if (js_parse(sb_text(body), body->len, &doc, &bad) < 0)
+                        reg_safe(&text, bad.msg, strlen(bad.msg), 300);
+                sb_str(&text, text.len > 0 ? "; " : "");
                 req_answer_text(rq, &text);
                 r = err_set(err, BLD_E_CORRUPT, "%s: %s did not send a manifest", sb_text(&t->what),
                             rq->at.host);
@@ -163,7 +159,7 @@ static int get_from(struct reg_client *c, struct reg_repo *repo, unsigned flags,
         if (r < 0)
                 return r;
         if (rq.res.fault == REG_FAULT_NONE && rq.res.status == 404)
-                return not_found(&t, &rq, err);
+                return req_not_found(&rq, sb_text(&t.shown), err);
         if (rq.res.fault != REG_FAULT_NONE || rq.res.status != 200)
                 return req_refused(&rq, err);
         r = check_manifest(&t, ref, &rq, &d, err);

@@ -72,10 +72,8 @@ static int recover(struct put *u, struct req *rq, uint64_t *off, struct bld_err 
 
         if (answered && u->retry.used++ < PUT_ROUNDS_MAX)
                 return put_session_status(u, off, err);
-        if (status == 404 || status == 416) {
-                put_session_close(u);
-                return PUT_GONE;
-        }
+        if (status == 404 || status == 416)
+                return put_gone(u, rq);
         if (status == 413)
                 return smaller(u, rq, err);
         if (status >= 200 && status < 300) {

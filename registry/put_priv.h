@@ -18,11 +18,13 @@ struct put {
         bool no_look; /* the registry does not let us read */
         bool looked;  /* just now, and it was not there */
         bool chunked;
+        bool expired;       /* a token ended on the way of a body */
         bool checked;       /* our own bytes were found good after a refusal */
         uint64_t chunk;     /* length of one */
         uint64_t chunk_min; /* what the registry asks for */
         uint64_t broke_at;  /* bytes sent when a whole body broke last; 0: never */
         unsigned sessions;
+        char gone[400]; /* the answer that ended the last session, as text */
         struct retry retry;
 };
 
@@ -36,6 +38,8 @@ int put_begin(struct put *u, struct req *rq, const char *method, bool write,
 /* An answer that is neither success nor anything special: wait and begin the round again, or end.
  * PUT_AGAIN or negative. */
 int put_again(struct put *u, struct req *rq, struct bld_err *err) MUST_CHECK;
+/* The session is lost: PUT_GONE. The answer's words are kept. */
+int put_gone(struct put *u, const struct req *rq);
 /* The answer to a closing PUT. */
 int put_closed(struct put *u, struct req *rq, struct bld_err *err) MUST_CHECK;
 

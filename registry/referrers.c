@@ -1,5 +1,6 @@
 /* What else a repository knows about a manifest: its referrers; and deleting it. */
 #include <string.h>
+#include <strings.h>
 
 #include "base/err.h"
 #include "registry/target_priv.h"
@@ -90,7 +91,7 @@ static int by_api(struct search *s, const char *digest, struct bld_err *err)
                 rq.url = &url;
                 r = 0;
         }
-        return r < 0 ? r : err_set(err, BLD_E_LIMIT, "%s: too many pages", s->what);
+        return r < 0 ? r : err_set(err, BLD_E_CORRUPT, "%s: too many pages", s->what);
 }
 
 /* The index that clients keep where the registry does not. */
@@ -172,6 +173,7 @@ int reg_login_check(struct reg_client *c, const char *host, struct bld_err *err)
         AUTO_SB struct sb what = SB_INIT(1024);
         struct reg_repo *repo = NULL;
         AUTO_REQ struct req rq = {0};
+        const char *type;
         int r = reg_repo_of_host(c, host, &repo, err);
 
         if (r < 0)
@@ -184,5 +186,9 @@ int reg_login_check(struct reg_client *c, const char *host, struct bld_err *err)
                 return r;
         if (rq.res.status != 200)
                 return req_refused(&rq, err);
+        type = reg_res_header(&rq.res, "Content-Type", 0);
+        if (type && strncasecmp(type, "text/html", 9) == 0)
+                return err_set(err, BLD_E_CORRUPT, "%s: a web page answers there, no registry",
+                               sb_text(&what));
         return rq.sent_auth != NULL;
 }

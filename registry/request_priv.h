@@ -76,6 +76,8 @@ int req_scope(struct req *rq, const char *path, const char *actions,
 
 /* An unwanted answer as an error: code by status, the registry's own words in a `why:` line. */
 int req_refused(const struct req *rq, struct bld_err *err);
+/* NOT_FOUND: "NAME not found", with the answer in a `why:` line. */
+int req_not_found(const struct req *rq, const char *name, struct bld_err *err);
 /* "404 MANIFEST_UNKNOWN: manifest unknown" of an answer, sanitised. */
 void req_answer_text(const struct req *rq, struct sb *out);
 /* Does the error body name this code? */

@@ -106,7 +106,7 @@ static int pages(struct listing *l, struct req *rq, struct bld_err *err)
                 if (r < 0)
                         return r;
                 if (rq->res.status == 404)
-                        return err_set(err, BLD_E_NOT_FOUND, "%s: not found", l->what);
+                        return req_not_found(rq, l->what, err);
                 if (rq->res.status != 200)
                         return req_refused(rq, err);
                 r = take_page(l, rq, err);
@@ -122,7 +122,7 @@ static int pages(struct listing *l, struct req *rq, struct bld_err *err)
                 rq->path = NULL;
                 rq->url = &url;
         }
-        return err_set(err, BLD_E_LIMIT, "%s: more than %d pages", l->what, PAGES_MAX);
+        return err_set(err, BLD_E_CORRUPT, "%s: more than %d pages", l->what, PAGES_MAX);
 }
 
 static int list(struct listing *l, const char *scope, struct bld_err *err)

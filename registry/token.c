@@ -7,6 +7,7 @@
 #include "registry/request_priv.h"
 
 #define SKEW_S 300
+#define TOKEN_MAX (48u << 10) /* those of large services have 16 KiB */
 #define SECOND INT64_C(1000000000)
 
 static void token_free(struct reg_token *t)
@@ -60,7 +61,7 @@ int reg_token_reply_parse(const char *text, size_t len, int64_t now_s, struct re
         const char *token, *refresh, *issued;
         int64_t n, at, ns;
 
-        if (js_parse(text, len, &doc, NULL) < 0 || !js_is_obj(doc))
+        if (js_parse_any_number(text, len, &doc, NULL) < 0 || !js_is_obj(doc))
                 return err_set(err, BLD_E_CORRUPT, "the token service did not answer with JSON");
         token = js_get_str(doc, "token");
         if (!token || !*token)
@@ -68,6 +69,9 @@ int reg_token_reply_parse(const char *text, size_t len, int64_t now_s, struct re
         if (!token || !*token)
                 return err_set(err, BLD_E_CORRUPT, "the token service sent no token");
         /* it goes into a header of ours */
+        if (strlen(token) > TOKEN_MAX)
+                return err_set(err, BLD_E_CORRUPT, "the token service sent a token of %zu bytes",
+                               strlen(token));
         if (!header_safe(token))
                 return err_set(err, BLD_E_CORRUPT, "the token service sent a malformed token");
         if (js_get_i64(doc, "expires_in", &n))
@@ -314,6 +318,7 @@ static int run_exchange(struct exchange *e, struct reg_token_reply *ret, struct 
 {
         AUTO_REQ struct req rq = {0};
         const struct reg_creds *k = e->k;
+        AUTO_SB struct sb said = SB_INIT(4096);
         int r, status;
 
         setup(e, &rq);
@@ -334,8 +339,10 @@ static int run_exchange(struct exchange *e, struct reg_token_reply *ret, struct 
         if ((status == 401 || status == 403) && k) {
                 r = err_set(err, BLD_E_DENIED, "credentials for %s were rejected by %s",
                             e->repo->host->name, e->realm.host);
-                return err_why(err, r, "%s from %s", k->user ? k->user : "a token",
-                               k->source ? k->source : "a helper");
+                err_why(err, r, "%s from %s", k->user ? k->user : "a token",
+                        k->source ? k->source : "a helper");
+                req_answer_text(&rq, &said);
+                return err_why(err, r, "%s", sb_text(&said));
         }
         return req_refused(&rq, err);
 }

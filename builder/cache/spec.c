@@ -121,7 +121,7 @@ static int set_insecure(struct parse *p, const char *value, struct bld_err *err)
         if (r < 0 || !v)
                 return r;
         r = err_set(err, BLD_E_USAGE, "%s: registry.insecure is not supported", p->flag);
-        return err_try(err, r, "--insecure-registry HOST, which goes for everything on it");
+        return err_try(err, r, "--insecure HOST, which goes for everything on it");
 }
 
 static int set_mode(struct parse *p, const char *value, struct bld_err *err)

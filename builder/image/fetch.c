@@ -318,7 +318,13 @@ static int resolve(struct bd_ctx *c, const struct img_ref *ref, struct sb *out,
                                 return MIN(r, 0);
                 }
         }
-        return get_remote(c, reg, &pinned, out, ret, err);
+        r = get_remote(c, reg, &pinned, out, ret, err);
+        if (r != BLD_E_NOT_FOUND || digest_is_set(&ref->digest))
+                return r;
+        /* HEAD named what is not there: it lied, or the tag has just moved */
+        err_clear(err);
+        sb_reset(out);
+        return get_remote(c, reg, ref, out, ret, err);
 }
 
 /* An entry of an index: its descriptor is the promise, whatever the transport says. */
@@ -388,7 +394,7 @@ static int complete(struct bd_ctx *c, const struct img_ref *ref, const struct sb
         int r = img_manifest_decode(sb_text(doc), doc->len, im->desc.media_type, &m, err);
 
         if (r == 0 && m.config.size > IMG_CONFIG_MAX)
-                r = err_set(err, BLD_E_LIMIT, "the image's config is larger than %u bytes",
+                r = err_set(err, BLD_E_CORRUPT, "the image's config is larger than %u bytes",
                             IMG_CONFIG_MAX);
         if (r == 0 && img_mt_is_config(m.config.media_type)) {
                 r = bd_fetch_blob(c, ref, &m.config, NULL, NULL, err);

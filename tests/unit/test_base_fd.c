@@ -10,6 +10,8 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -17,6 +19,7 @@
 
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/num.h"
 #include "base/path.h"
 #include "base/proc.h"
 
@@ -170,6 +173,24 @@ static void programs(void **state)
         (void)signal(SIGPIPE, SIG_DFL);
 }
 
+/* A daemon it left behind holds the pipes; what it said counts, and nobody waits for the daemon. */
+static void test_run_leaves_daemon(void **state UNUSED)
+{
+        char sh[] = "sh", opt[] = "-c", cmd[] = "exec 3>&2; sleep 20 & echo $!; echo said";
+        char *argv[] = {sh, opt, cmd, NULL};
+        AUTO_SB struct sb out = SB_INIT(4096);
+        struct bld_err err = BLD_ERR_INIT;
+        uint64_t daemon;
+        int status = -1;
+
+        assert_int_equal(proc_run(sh, argv, NULL, 0, &out, NULL, 15000, NULL, &status, &err), 0);
+        assert_int_equal(status, 0);
+        assert_non_null(strstr(sb_text(&out), "said"));
+        sb_cut(&out, strcspn(sb_text(&out), "\n"));
+        assert_true(parse_u64(sb_text(&out), 2, INT32_MAX, &daemon));
+        assert_int_equal(kill((pid_t)daemon, SIGKILL), 0);
+}
+
 static void program_failures(void **state)
 {
         char *none[] = {(char[]){"/no/such/program"}, NULL};
@@ -231,6 +252,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(locks, setup, teardown),
                 cmocka_unit_test(programs),
                 cmocka_unit_test(program_failures),
+                cmocka_unit_test(test_run_leaves_daemon),
                 cmocka_unit_test(cancellation),
         };
 

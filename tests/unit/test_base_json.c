@@ -180,9 +180,45 @@ static void out_of_memory(void **state)
         js_free(j);
 }
 
+static void test_depth(void **state UNUSED)
+{
+        char text[2 * JS_DEPTH_MAX + 40];
+
+        for (size_t depth = JS_DEPTH_MAX; depth <= JS_DEPTH_MAX + 1; depth++) {
+                AUTO_JS struct js *j = NULL;
+                int want = depth > JS_DEPTH_MAX ? BLD_E_INVALID : 0;
+
+                memset(text, '[', depth);
+                memset(text + depth, ']', depth);
+                assert_int_equal(js_parse(text, 2 * depth, &j, NULL), want);
+        }
+        /* brackets in strings are none */
+        {
+                AUTO_JS struct js *j = NULL;
+
+                text[0] = '"';
+                memset(text + 1, '[', JS_DEPTH_MAX + 8);
+                memcpy(text + 1 + JS_DEPTH_MAX + 8, "\\\"[\"", 5);
+                assert_int_equal(js_parse(text, 1 + JS_DEPTH_MAX + 8 + 4, &j, NULL), 0);
+        }
+}
+
+static void test_any_number(void **state UNUSED)
+{
+        static const char text[] = "{\"a\":1000000000000000000000,\"b\":\"c\"}";
+        AUTO_JS struct js *j = NULL, *k = NULL;
+        int64_t n;
+
+        assert_int_equal(js_parse(text, sizeof(text) - 1, &j, NULL), BLD_E_INVALID);
+        assert_int_equal(js_parse_any_number(text, sizeof(text) - 1, &k, NULL), 0);
+        assert_string_equal(js_get_str(k, "b"), "c");
+        assert_false(js_get_i64(k, "a", &n));
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_depth),   cmocka_unit_test(test_any_number),
                 cmocka_unit_test(refused),      cmocka_unit_test(deep),
                 cmocka_unit_test(getters),      cmocka_unit_test(building),
                 cmocka_unit_test(write_limits), cmocka_unit_test(out_of_memory),

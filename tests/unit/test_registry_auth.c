@@ -351,6 +351,79 @@ static void test_realm_refused(void **state UNUSED)
         check_scripts();
 }
 
+/* Why the token service refuses is the line that helps. */
+static void test_rejection_words(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->head, .status = 401, .headers = bearer_challenge()},
+                {0},
+        };
+        const struct mock_step tokens[] = {
+                {"GET /token*", .status = 403,
+                 .body = "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"trial is over\"}]}"},
+                {0},
+        };
+        struct bld_err err = BLD_ERR_INIT;
+
+        mock_script(w->reg, steps);
+        mock_script(w->other, tokens);
+        connect_with((struct reg_opts){.creds = CREDS});
+        assert_int_equal(put_blob(NULL, NULL, &err), BLD_E_DENIED);
+        assert_non_null(strstr(err.msg, "were rejected by"));
+        assert_non_null(strstr(err.msg, "DENIED: trial is over"));
+        check_scripts();
+}
+
+/* No header of ours could carry it. */
+static void test_token_too_long(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->url, .status = 401, .headers = bearer_challenge()},
+                {0},
+        };
+        AUTO_SB struct sb reply = SB_INIT(300000);
+        struct bld_err err = BLD_ERR_INIT;
+
+        sb_str(&reply, "{\"token\":\"");
+        for (unsigned i = 0; i < 200000; i++)
+                sb_char(&reply, 'x');
+        sb_str(&reply, "\"}");
+        mock_script(w->reg, steps);
+        mock_script(
+                w->other,
+                (struct mock_step[]){{"GET /token*", .status = 200, .body = sb_text(&reply)}, {0}});
+        connect_with((struct reg_opts){0});
+        assert_int_equal(get_blob(&err), BLD_E_CORRUPT);
+        assert_non_null(strstr(err.msg, "a token of 200000 bytes"));
+        check_scripts();
+}
+
+/* A file that was named and is not there: said at once, not once somebody asks for a password. */
+static void test_authfile_missing(void **state UNUSED)
+{
+        const struct reg_opts o = {.authfile = "/nowhere/auth.json"};
+        struct bld_err err = BLD_ERR_INIT;
+        struct reg_client *c = NULL;
+
+        assert_int_equal(reg_client_new(&o, &c, &err), BLD_E_NOT_FOUND);
+        assert_non_null(strstr(err.msg, "/nowhere/auth.json"));
+}
+
+static void test_login_web_page(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {"GET /v2/", .status = 200, .headers = "Content-Type: text/html\r\n",
+                 .body = "<html>"},
+                {0},
+        };
+        struct bld_err err = BLD_ERR_INIT;
+
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){.creds = CREDS});
+        assert_int_equal(reg_login_check(w->c, mock_host(w->reg), &err), BLD_E_CORRUPT);
+        check_scripts();
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -361,6 +434,10 @@ int main(void)
                 T(test_identity_without_post),
                 T(test_refresh_token_refused),
                 T(test_refusal_says_who),
+                T(test_rejection_words),
+                T(test_token_too_long),
+                T(test_authfile_missing),
+                T(test_login_web_page),
                 T(test_token_redirect),
                 T(test_stale_login),
                 T(test_login_rejected_on_push),

@@ -544,6 +544,7 @@ static void test_token_replies(void **state UNUSED)
                 {"{}", NULL, 0, BLD_E_CORRUPT},
                 {"<html>", NULL, 0, BLD_E_CORRUPT},
                 {"", NULL, 0, BLD_E_CORRUPT},
+                {"{\"token\":\"t\",\"expires_in\":1000000000000000000000}", "t", 60, 0},
         };
 
         for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

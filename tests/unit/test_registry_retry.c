@@ -85,6 +85,29 @@ static void test_final_answers(void **state UNUSED)
         check_scripts();
 }
 
+/* "not found" is not enough to go by: what the registry says about it is told. */
+static void test_not_found_words(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->url, .status = 404,
+                 .body = "{\"errors\":[{\"code\":\"BLOB_UNKNOWN\",\"message\":\"swept\"}]}"},
+                {"GET /v2/a/b/tags/list*", .status = 404,
+                 .body = "{\"errors\":[{\"code\":\"NAME_UNKNOWN\",\"message\":\"moved\"}]}"},
+                {0},
+        };
+        AUTO_STRV struct strv tags = {0};
+        struct bld_err err = BLD_ERR_INIT;
+
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){0});
+        assert_int_equal(get_blob(&err), BLD_E_NOT_FOUND);
+        assert_non_null(strstr(err.msg, "404 (BLOB_UNKNOWN: swept)"));
+        err_clear(&err);
+        assert_int_equal(reg_tags(w->c, &w->ref, &tags, &err), BLD_E_NOT_FOUND);
+        assert_non_null(strstr(err.msg, "404 (NAME_UNKNOWN: moved)"));
+        check_scripts();
+}
+
 static void test_offline(void **state UNUSED)
 {
         struct bld_err err = BLD_ERR_INIT;
@@ -192,9 +215,9 @@ static void test_stall(void **state UNUSED)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                T(test_retries),       T(test_retries_end), T(test_retry_after_too_long),
-                T(test_final_answers), T(test_offline),     T(test_cancel),
-                T(test_cancel_upload), T(test_stall),
+                T(test_retries),       T(test_retries_end),   T(test_retry_after_too_long),
+                T(test_final_answers), T(test_offline),       T(test_not_found_words),
+                T(test_cancel),        T(test_cancel_upload), T(test_stall),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

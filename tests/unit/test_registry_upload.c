@@ -92,6 +92,63 @@ static void test_push_session_lost(void **state UNUSED)
         check_scripts();
 }
 
+/* A session that is lost every time ends with the registry's words. */
+static void test_push_session_lost_always(void **state UNUSED)
+{
+        char put[256];
+        const struct mock_step lost = {put, .status = 404,
+                                       .body = "{\"errors\":[{\"code\":\"BLOB_UPLOAD_UNKNOWN\","
+                                               "\"message\":\"no such\"}]}"};
+        const struct mock_step look = {w->head, .status = 404};
+        const struct mock_step open = {w->post, .status = 202, .headers = SESSION};
+        const struct mock_step steps[] = {look, open, lost, look, open, lost, look,
+                                          open, lost, look, open, lost, {0}};
+        struct bld_err err = BLD_ERR_INIT;
+
+        (void)snprintf(put, sizeof(put), "PUT /up?digest=%s", w->digest);
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){0});
+        assert_int_equal(put_blob(NULL, NULL, &err), BLD_E_NETWORK);
+        assert_non_null(strstr(err.msg, "lost the upload session 4 times"));
+        assert_non_null(strstr(err.msg, "404 (BLOB_UPLOAD_UNKNOWN: no such)"));
+        check_scripts();
+}
+
+/* Tokens good for one request each: nothing would ever get through if every 401 led back to the
+ * look. */
+static void test_push_tokens_for_one_request(void **state UNUSED)
+{
+        char put[256];
+        const struct mock_step steps[] = {
+                {w->head, .status = 401, .headers = bearer_challenge()},
+                {w->head, .has = {"Bearer t1"}, .status = 404},
+                {w->post, .has = {"Bearer t1"}, .status = 401, .headers = bearer_challenge()},
+                {w->post, .has = {"Bearer t2"}, .status = 202, .headers = SESSION},
+                {put, .has = {"Bearer t2"}, .status = 401, .headers = bearer_challenge()},
+                {w->head, .has = {"Bearer t3"}, .status = 404},
+                {w->post, .has = {"Bearer t3"}, .status = 401, .headers = bearer_challenge()},
+                {w->post, .has = {"Bearer t4"}, .status = 202, .headers = SESSION},
+                {put, .has = {"Bearer t4"}, .status = 401, .headers = bearer_challenge()},
+                {put, .has = {"Bearer t5", "Content-Length: 200000\r\n"}, .status = 201},
+                {0},
+        };
+        const struct mock_step tokens[] = {
+                {"GET /token*", .status = 200, .body = "{\"token\":\"t1\"}"},
+                {"GET /token*", .status = 200, .body = "{\"token\":\"t2\"}"},
+                {"GET /token*", .status = 200, .body = "{\"token\":\"t3\"}"},
+                {"GET /token*", .status = 200, .body = "{\"token\":\"t4\"}"},
+                {"GET /token*", .status = 200, .body = "{\"token\":\"t5\"}"},
+                {0},
+        };
+
+        (void)snprintf(put, sizeof(put), "PUT /up?digest=%s", w->digest);
+        mock_script(w->reg, steps);
+        mock_script(w->other, tokens);
+        connect_with((struct reg_opts){.creds = CREDS});
+        put_blob_ok(NULL, REG_PUT_UPLOADED);
+        check_scripts();
+}
+
 static void test_push_token_dies(void **state UNUSED)
 {
         char put[256];
@@ -699,7 +756,9 @@ int main(void)
                 T(test_push_elsewhere),
                 T(test_push_lost_answer),
                 T(test_push_session_lost),
+                T(test_push_session_lost_always),
                 T(test_push_token_dies),
+                T(test_push_tokens_for_one_request),
                 T(test_mounts),
                 T(test_push_digest_refused),
                 T(test_push_in_chunks),
