@@ -14,8 +14,8 @@ struct outcome {
         struct build_input in;
         struct strv pos;
         struct cli c;
-        char line[512];
-        char *argv[32];
+        char line[1024];
+        char *argv[64];
 };
 
 /* "build" and the words of line, parsed and read; freed by done(). */
@@ -29,7 +29,7 @@ static int read_line(struct outcome *o, const char *line, struct bld_err *err)
         for (char *s = o->line; *s; argc++) {
                 size_t n = strcspn(s, " ");
 
-                assert_true(argc < 31);
+                assert_true(argc < 63);
                 o->argv[argc] = s;
                 s += n;
                 if (*s)
@@ -146,6 +146,34 @@ static void scalars(void **state)
         done(&o);
 }
 
+static void edits(void **state)
+{
+        struct outcome o;
+
+        (void)state;
+        (void)setenv("ARG_FROM_ENV", "value", 1);
+        read_ok(&o, "--env A=1 --env ARG_FROM_ENV --env NOT_SET --unsetenv B --unsetlabel L "
+                    "--inherit-labels=false --omit-history --os-version 9 --os-feature f "
+                    "--from base --strict-args --dns 1.2.3.4 --dns-search x --dns-option y "
+                    "--no-hosts --http-proxy=false --no-push-check --ignore-immutable-tag .");
+        assert_int_equal(o.in.o.env.n, 2);
+        assert_string_equal(o.in.o.env.v[1], "ARG_FROM_ENV=value");
+        assert_string_equal(o.in.o.unset_env.v[0], "B");
+        assert_string_equal(o.in.o.unset_labels.v[0], "L");
+        assert_true(o.in.o.drop_labels && o.in.o.omit_history && o.in.o.strict_args);
+        assert_string_equal(o.in.o.os_version, "9");
+        assert_string_equal(o.in.o.os_features.v[0], "f");
+        assert_string_equal(o.in.o.from, "base");
+        assert_int_equal(o.in.o.dns.n + o.in.o.dns_search.n + o.in.o.dns_options.n, 3);
+        assert_true(o.in.o.no_hosts && o.in.o.no_host_proxy);
+        assert_true(o.in.o.no_push_check && o.in.o.keep_immutable);
+        done(&o);
+        read_ok(&o, "--compression-format zstd .");
+        assert_string_equal(o.in.o.compression, "zstd");
+        assert_false(o.in.o.drop_labels || o.in.o.no_host_proxy || o.in.o.keep_times);
+        done(&o);
+}
+
 static void pulls(void **state)
 {
         static const struct {
@@ -256,6 +284,7 @@ static void foreign(void **state)
                 "--layers=true --os linux --arch arm64 --variant v8 .",
                 "--authfile f --creds u:p --retry 3 --retry-delay 2s .",
                 "--logfile /dev/null .",
+                "--push-if-changed --no-hostname .",
         };
 
         (void)state;
@@ -340,6 +369,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup(lists, clean_env),
                 cmocka_unit_test_setup(scalars, clean_env),
+                cmocka_unit_test_setup(edits, clean_env),
                 cmocka_unit_test_setup(pulls, clean_env),
                 cmocka_unit_test_setup(environment, clean_env),
                 cmocka_unit_test_setup(views, clean_env),
