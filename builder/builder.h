@@ -223,6 +223,7 @@ struct bd_export {
         int64_t clamp_sec;
         const struct img_platform *platform; /* local, tar */
         bool split;         /* local, tar: a folder OS_ARCH also around a single platform */
+        bool merge;         /* and none around several: a file in two of them is INVALID */
         bool remove_others; /* local: what the folder held before goes */
 };
 /* Files appear whole (temporary name, rename) or not at all. Blobs that are missing are fetched. */

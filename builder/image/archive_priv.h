@@ -57,7 +57,8 @@ int bd_write_layout_dir(struct bd_ctx *c, const struct bd_saved *v, size_t n, co
 /* One platform's chain, and the folder it goes to when there are several ("linux_amd64"). */
 struct bd_tree_part {
         struct bd_layers layers;
-        char folder[160]; /* "": the root */
+        char folder[160];
+        bool at_root; /* it has no folder; where several have none, no file may be in two */
 };
 VEC_DEFINE(bd_tree_parts, struct bd_tree_part);
 void bd_tree_parts_free(struct bd_tree_parts *a);

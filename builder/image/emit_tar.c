@@ -22,7 +22,14 @@ struct flat_file {
 };
 VEC_DEFINE(flat_files, struct flat_file);
 
+struct seen {
+        const struct bd_tree_part *part;
+        bool is_dir;
+};
+
 struct flatten {
+        struct map *seen; /* path -> the part it came from; NULL: this part is alone */
+        const struct bd_tree_part *part;
         struct bd_tree *tree;
         const struct ly_view *view;
         struct ly_writer *w;
@@ -64,6 +71,29 @@ static int put_folder(struct flatten *f, const struct ly_node *n, char *path, st
         return ly_writer_entry(f->w, &e, err);
 }
 
+/* Parts that share a root may share folders, the first one's attributes count, and nothing else.
+ * 1: it is there already. */
+static int note_path(struct flatten *f, const char *path, bool is_dir, struct bld_err *err)
+{
+        const struct seen *first = f->seen ? map_get(f->seen, path) : NULL;
+        struct seen *x;
+
+        if (!f->seen || (first && first->is_dir && is_dir))
+                return first != NULL;
+        if (first)
+                return err_set(err, BLD_E_INVALID,
+                               "cannot overwrite /%s of %s with that of %s: platform-split=false "
+                               "puts both into one folder",
+                               path, first->part->folder, f->part->folder);
+        x = mem_zalloc(1, sizeof(*x));
+        if (x)
+                *x = (struct seen){f->part, is_dir};
+        if (x && map_set(f->seen, path, x) == 0)
+                return 0;
+        free(x);
+        return err_nomem(err, "tree of an image");
+}
+
 static int walk(struct flatten *f, const struct ly_node *dir, const char *path, unsigned depth,
                 struct bld_err *err)
 {
@@ -73,14 +103,15 @@ static int walk(struct flatten *f, const struct ly_node *dir, const char *path, 
         if (depth > FLATTEN_DEPTH_MAX)
                 return err_set(err, BLD_E_LIMIT, "folders of the image are nested too deep");
         for (size_t i = 0; i < n; i++) {
+                const bool is_dir = !v[i]->e || v[i]->e->type == LY_DIR;
                 AUTO_FREE char *name = join(path, v[i]->name);
                 struct flat_file *x;
-                int r = 0;
+                int r = name ? note_path(f, name, is_dir, err) : err_nomem(err, "tree of an image");
 
-                if (!name)
-                        return err_nomem(err, "tree of an image");
-                if (!v[i]->e || v[i]->e->type == LY_DIR) {
-                        r = put_folder(f, v[i], name, err);
+                if (r < 0)
+                        return r;
+                if (is_dir) {
+                        r = r == 1 ? 0 : put_folder(f, v[i], name, err);
                         if (r == 0)
                                 r = walk(f, v[i], name, depth + 1, err);
                         if (r < 0)
@@ -155,12 +186,15 @@ static int put_files(struct flatten *f, struct bld_err *err)
         return 0;
 }
 
-static int flatten_one(struct bd_ctx *c, const struct bd_layers *layers, const char *prefix,
+/* seen: NULL when no other part goes to the same root. */
+static int flatten_one(struct bd_ctx *c, const struct bd_tree_part *part, struct map *seen,
                        struct ly_writer *w, struct bld_err *err)
 {
-        AUTO(flatten_done) struct flatten f = {.w = w};
+        AUTO(flatten_done) struct flatten f = {.w = w, .part = part, .seen = seen};
+        const char *prefix = part->at_root ? "" : part->folder;
         AUTO_FREE char *root = mem_strdup(prefix);
-        int r = root ? bd_tree_open(c, layers, &f.tree, err) : err_nomem(err, "tree of an image");
+        int r = root ? bd_tree_open(c, &part->layers, &f.tree, err)
+                     : err_nomem(err, "tree of an image");
 
         if (r < 0)
                 return r;
@@ -179,23 +213,24 @@ int bd_flatten_parts(struct bd_ctx *c, const struct bd_tree_parts *parts, bool c
 {
         struct ly_writer_opts wo = {.clamp = clamp, .clamp_sec = clamp_sec};
         AUTO(ly_writer_free_p) struct ly_writer *w = NULL;
+        const bool shared = parts->n > 1 && parts->v[0].at_root;
+        struct map seen;
         int r = ly_writer_new(tar, &wo, &w, err);
 
+        map_init(&seen, free);
         for (size_t i = 0; r == 0 && i < parts->n; i++)
-                r = flatten_one(c, &parts->v[i].layers, parts->v[i].folder, w, err);
+                r = flatten_one(c, &parts->v[i], shared ? &seen : NULL, w, err);
+        map_done(&seen);
         return r == 0 ? ly_writer_end(w, err) : r;
 }
 
 int bd_flatten(struct bd_ctx *c, const struct bd_layers *layers, bool clamp, int64_t clamp_sec,
                const struct ly_sink *tar, struct bld_err *err)
 {
-        struct ly_writer_opts wo = {.clamp = clamp, .clamp_sec = clamp_sec};
-        AUTO(ly_writer_free_p) struct ly_writer *w = NULL;
-        int r = ly_writer_new(tar, &wo, &w, err);
+        struct bd_tree_part part = {.layers = *layers, .at_root = true};
+        const struct bd_tree_parts one = {.v = &part, .n = 1};
 
-        if (r == 0)
-                r = flatten_one(c, layers, "", w, err);
-        return r == 0 ? ly_writer_end(w, err) : r;
+        return bd_flatten_parts(c, &one, clamp, clamp_sec, tar, err);
 }
 
 /* ---- the platforms of an image ---- */
@@ -261,8 +296,8 @@ int bd_tree_parts_make(struct bd_ctx *c, const struct bd_export *x, struct bd_tr
                 r = add_part(c, x->desc, x->platform, ret, err);
         else
                 r = all_parts(c, x->desc, ret, err);
-        if (r == 0 && ret->n == 1 && !x->split)
-                ret->v[0].folder[0] = '\0';
+        for (size_t i = 0; r == 0 && i < ret->n; i++)
+                ret->v[i].at_root = x->merge || (ret->n == 1 && !x->split);
         return r;
 }
 

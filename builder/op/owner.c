@@ -60,7 +60,10 @@ static int look_up(struct bd_tree *tree, const char *path, const char *kind, con
         }
         (void)err_set(err, BLD_E_INVALID, "--chown: there is no %s \"%s\" in the image", kind,
                       name);
-        return err_try(err, BLD_E_INVALID, "create it in a RUN before, or give a number");
+        return err_try(err, BLD_E_INVALID,
+                       tree ? "create it in a RUN before, or give a number"
+                            : "give a number: with --link, or nothing below, names have no "
+                              "/etc/passwd to be looked up in");
 }
 
 int owner_parse(struct bd_tree *tree, const char *text, uint32_t *ret_uid, uint32_t *ret_gid,

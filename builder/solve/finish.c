@@ -156,14 +156,6 @@ int outputs_check(const struct build *b, const struct outputs *o, const struct g
                                "--format oci, or no --annotation");
         for (size_t i = 0; i < o->notes.n && r == 0; i++)
                 r = check_note(&o->notes.v[i], g, index, err);
-        for (size_t i = 0; i < o->n && r == 0; i++)
-                if (images > 1 && o->v[i].split_given && !o->v[i].split)
-                        r = err_try(err,
-                                    err_set(err, BLD_E_USAGE,
-                                            "output: platform-split=false would put the files of "
-                                            "%zu platforms into one folder",
-                                            images),
-                                    "--platform with one platform");
         return r;
 }
 
@@ -273,6 +265,7 @@ static int export_one(struct build *b, const struct bd_output *out, const struct
                               .clamp = b->has_epoch,
                               .clamp_sec = b->clamp_sec,
                               .split = out->split,
+                              .merge = out->split_given && !out->split,
                               .remove_others = out->remove_others,
                               .platform = desc->has_platform ? &desc->platform : NULL};
 

@@ -92,8 +92,21 @@ split() {
 	build --platform linux/arm64 -o type=tar,dest=t.tar,platform-split=true ctx
 	tar -tf t.tar >list
 	has list 'linux_arm64/f$'
-	want 2 "$BLD" build "${P[@]}" -o type=local,dest=x,platform-split=false ctx
-	has err 'into one folder'
+}
+
+# All platforms in one folder: folders are shared, files must not meet.
+merged() {
+	mkdir -p ctx/d/sub
+	echo same >ctx/d/sub/same
+	printf 'FROM scratch\nARG TARGETARCH\nCOPY <<X /d/app-$TARGETARCH\n$TARGETARCH\nX\nCOPY d/none* /d/sub/\n' >ctx/Dockerfile
+	local p=(--platform linux/amd64,linux/arm64)
+	build "${p[@]}" -o type=local,dest=m,platform-split=false ctx
+	same 'amd64 arm64' "$(cat m/d/app-amd64 m/d/app-arm64 | xargs)"
+	build "${p[@]}" -o type=tar,dest=m.tar,platform-split=false ctx
+	same 'd/ d/app-amd64 d/app-arm64' "$(tar -tf m.tar | sort | xargs)"
+	echo 'COPY d /d' >>ctx/Dockerfile
+	want 3 "$BLD" build "${p[@]}" -o type=local,dest=x,platform-split=false ctx
+	has err 'cannot overwrite /d/sub/same of linux_amd64 with that of linux_arm64'
 	[ ! -e x ]
 }
 
@@ -162,6 +175,7 @@ t "an index, its entries, its descriptor" index
 t "what no document of the build can take" refused
 t "attestations: off, and nothing else" attestations
 t "platform-split" split
+t "platform-split=false" merged
 t "mode=copy and mode=delete" delete
 t "source-date-epoch and rewrite-timestamp of an output" times
 t "push-by-digest, several names, store=false" by_digest

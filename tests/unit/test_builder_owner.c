@@ -70,6 +70,21 @@ static void owners(void **state)
         vertex_free(base);
 }
 
+/* With --link nothing is below: the advice is one that can be followed. */
+static void no_tree(void **state)
+{
+        struct bld_err e = BLD_ERR_INIT;
+        uint32_t uid, gid;
+
+        (void)state;
+        assert_int_equal(owner_parse(NULL, "me", &uid, &gid, &e), BLD_E_INVALID);
+        assert_non_null(strstr(e.msg, "no user \"me\""));
+        assert_non_null(strstr(e.msg, "try: give a number"));
+        assert_null(strstr(e.msg, "RUN"));
+        assert_int_equal(owner_parse(NULL, "root:7", &uid, &gid, NULL), 0);
+        assert_int_equal(gid, 7);
+}
+
 /* /etc/passwd behind a link is the image's, and one that is a folder is none. */
 static void odd_files(void **state)
 {
@@ -182,6 +197,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(owners, step_up, step_down),
+                cmocka_unit_test(no_tree),
                 cmocka_unit_test_setup_teardown(odd_files, step_up, step_down),
                 cmocka_unit_test(modes),
                 cmocka_unit_test(bad_modes),
