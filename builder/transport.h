@@ -59,6 +59,7 @@ struct bd_copy_opts {
 enum bd_copy_how { BD_COPIED, BD_UNCHANGED, BD_SKIPPED };
 struct bd_copied {
         char *name; /* where it is now */
+        char *id;   /* a docker daemon's, as it told; NULL: none */
         struct digest digest;
         enum bd_copy_how how;
         struct bd_push_stats stats;

@@ -32,6 +32,7 @@ struct build_args {
         const char *pull, *max_used, *min_free;
         /* output */
         struct strv outputs;
+        const char *load;
         bool push, quiet, metadata_on_error, log_timestamps, log_streams;
         const char *format, *compression, *compression_level;
         const char *iidfile, *iid, *metadata_file, *digest_file;
@@ -58,7 +59,7 @@ struct build_input {
         char epoch[24];
         enum view_mode view;
         int view_fd, log_fd, raw_fd;
-        bool quiet;
+        bool quiet, load;
 };
 void build_input_init(struct build_input *in);
 void build_input_done(struct build_input *in);
@@ -78,7 +79,11 @@ struct build_report {
         const struct build_input *in;
         const struct bld_build_result *result;
         const struct steps *steps;
+        char loaded_id[160]; /* what the daemon it was loaded into calls it; "": none */
 };
+/* --load: does it ask for a docker daemon? USAGE. Then: give it the image, under every name. */
+int build_load_read(const char *s, bool *ret, struct bld_err *err) MUST_CHECK;
+int build_load(struct build_report *b, struct bld_err *err) MUST_CHECK;
 /* The lines after a build that worked. */
 void build_summary(const struct build_report *b);
 /* The error of one that did not; returns the exit status. */

@@ -532,6 +532,7 @@ int build_input_read(struct cli *c, const struct build_args *a, const char *cont
         r = r < 0 ? r : read_resources(a, in, err);
         r = r < 0 ? r : read_cache(a, in, err);
         r = r < 0 ? r : read_output(a, o, err);
+        r = r < 0 ? r : build_load_read(a->load, &in->load, err);
         r = r < 0 ? r : read_pull(a->pull, &o->pull, err);
         o->source_date_epoch = read_epoch(a->epoch, &in->build_args, in->epoch);
         r = r < 0 ? r : check_names(a, o, err);

@@ -104,6 +104,8 @@ const struct opt build_opts[] = {
          "do not ask for permission before the first RUN", NULL},
         {"ignore-immutable-tag", 0, OPT_BOOL, A(keep_immutable), NULL,
          "a tag that may not be moved is no failure", NULL},
+        {"load", 0, OPT_OPTSTR, A(load), "TO", "give the image to docker's daemon ($DOCKER_HOST)",
+         NULL},
         {"format", 0, OPT_STR, A(format), "F", "oci or docker", NULL},
         {"compression", 0, OPT_STR, A(compression), "C", "of layers: gzip, zstd or none", NULL},
         {"compression-level", 0, OPT_STR, A(compression_level), "N", "1 to 9; zstd 1 to 19", NULL},
@@ -200,9 +202,6 @@ const struct opt build_opts[] = {
          NULL},
 
         /* ---- ours, later ---- */
-        {"load", 0, OPT_REFUSE, 0, NULL,
-         "images are kept in bld's store; bld save --format docker-archive NAME | docker load",
-         NULL},
         {"image", 0, OPT_REFUSE, 0, "STAGE=REF", LATER, NULL},
         {"device", 0, OPT_REFUSE, 0, "DEV", LATER, NULL},
         {"volume", 'v', OPT_REFUSE, 0, "H:C", LATER, NULL},

@@ -68,6 +68,18 @@ static void pushed_lines(const struct build_report *b, struct sb *out)
         }
 }
 
+static void loaded_lines(const struct build_report *b, struct sb *out)
+{
+        const struct term *t = &b->c->err;
+
+        if (!b->loaded_id[0])
+                return;
+        label(t, out, "loaded", S_GREEN);
+        sb_str(out, "into docker as ");
+        add_text(t, out, b->loaded_id, MIN(strlen(b->loaded_id), DIGEST_SHOWN));
+        sb_char(out, '\n');
+}
+
 static void wrote_lines(const struct build_report *b, struct sb *out)
 {
         const struct term *t = &b->c->err;
@@ -155,6 +167,7 @@ void build_summary(const struct build_report *b)
                 return;
         built_lines(b, &out);
         pushed_lines(b, &out);
+        loaded_lines(b, &out);
         wrote_lines(b, &out);
         time_line(b, &out);
         cache_line(b, &out);
@@ -230,6 +243,8 @@ static const char *wanted_digest(const struct build_report *b)
 {
         bool config = b->a->iid && strcmp(b->a->iid, "config") == 0;
 
+        if (b->loaded_id[0] && !b->a->iid)
+                return b->loaded_id;
         return config ? b->result->config_digest : b->result->digest;
 }
 

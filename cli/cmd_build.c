@@ -39,6 +39,8 @@ static int finish(struct build_report *b, int r, struct bld_err *err)
         struct bld_err extra = BLD_ERR_INIT;
         int status;
 
+        if (r == 0 && b->in->load)
+                r = build_load(b, err);
         if (r == 0)
                 r = build_files(b, err);
         if (r == 0)
@@ -58,7 +60,7 @@ static int build(struct cli *c, const struct build_args *a, struct build_input *
                  struct bld_err *err)
 {
         AUTO_FREE struct bld_build_result *result = mem_zalloc(1, sizeof(*result));
-        struct build_report b = {c, a, in, result, NULL};
+        struct build_report b = {.c = c, .a = a, .in = in, .result = result};
         struct view *v = NULL;
         int r;
 

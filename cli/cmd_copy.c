@@ -87,7 +87,7 @@ const struct cli_cmd cmd_copy = {
         .args = "[flags] SOURCE DESTINATION",
         .summary = "copy images between registries, the store, layouts and archives",
         .details = "Places: docker://NAME (or just NAME), store:NAME, oci:FOLDER[:NAME][@DIGEST],\n"
-                   "oci-archive:FILE[:NAME], docker-archive:FILE[:NAME].\n",
+                   "oci-archive:FILE[:NAME], docker-archive:FILE[:NAME], docker-daemon:NAME.\n",
         .examples = "bld copy debian:12 registry.example/mirror/debian:12\n"
                     "bld copy --all-tags --referrers a.example/app b.example/app\n"
                     "bld copy store:app:v1 oci:./layout:v1\n",

@@ -75,6 +75,8 @@ static int copied_row(const struct bd_copied *c, struct js *arr)
                 r = js_set_i64(o, "uploaded", (int64_t)c->stats.uploaded_bytes);
         if (r == 0)
                 r = js_set_i64(o, "present", (int64_t)c->stats.present_bytes);
+        if (r == 0 && c->id)
+                r = js_set_str(o, "id", c->id);
         return r == 0 ? js_push(arr, js_ref(o)) : r;
 }
 

@@ -1,14 +1,17 @@
 /* Copying images from any place to any other. Into a registry the bytes stream; layouts and
  * archives are written from the store. */
+#include <errno.h>
 #include <regex.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/err.h"
+#include "base/fd.h"
 #include "base/map.h"
 #include "builder/image/end_priv.h"
 #include "builder/transport.h"
 #include "parser/ignore.h"
-#include "registry/registry.h"
+#include "registry/dockerd.h"
 
 #define REFERRER_DEPTH_MAX 4u
 #define REFERRERS_MAX 10000u
@@ -28,8 +31,10 @@ struct copy {
 
 void bd_copieds_free(struct bd_copieds *a)
 {
-        for (size_t i = 0; i < a->n; i++)
+        for (size_t i = 0; i < a->n; i++) {
                 free(a->v[i].name);
+                free(a->v[i].id);
+        }
         bd_copieds_done(a);
 }
 
@@ -183,10 +188,16 @@ static int prepare(struct copy *k, const struct img_desc *root, struct img_desc 
 {
         AUTO(img_desc_done) struct img_desc d = {.media_type = NULL};
         struct bd_docs docs = bd_end_docs(k->src);
+        const struct img_platform *want = k->o->platform;
+        struct img_platform host;
         int r;
 
-        if (k->o->platform && img_mt_is_index(root->media_type))
-                r = bd_choose(&docs, root, k->o->platform, &d, err);
+        if (!want && k->dst->at == IMG_AT_DOCKER_DAEMON) { /* its archives have no indexes */
+                img_platform_host(&host);
+                want = &host;
+        }
+        if (want && img_mt_is_index(root->media_type))
+                r = bd_choose(&docs, root, want, &d, err);
         else
                 r = img_desc_copy(root, &d) < 0 ? err_nomem(err, "descriptor") : 0;
         if (r == 0)
@@ -278,10 +289,18 @@ static int to_store(struct copy *k, struct bd_end *end, const struct img_desc *d
                       : r;
 }
 
+/* For a daemon an ID in the place of a name means none: 1, 0, or -1 for other places. */
+static int unnamed(const struct img_place *dst)
+{
+        if (dst->at != IMG_AT_DOCKER_DAEMON)
+                return -1;
+        return str_has_prefix(dst->name, "sha256:");
+}
+
 static int to_file(struct copy *k, struct bd_end *end, const struct img_desc *d, const char *tag,
                    struct bld_err *err)
 {
-        const char *name = tag ? tag : k->dst->name ? k->dst->name : "";
+        const char *name = tag ? tag : k->dst->name && unnamed(k->dst) <= 0 ? k->dst->name : "";
         struct img_desc *n;
         int r = 0;
 
@@ -426,12 +445,13 @@ static int copy_tags(struct copy *k, struct bld_err *err)
         return r;
 }
 
-/* In a docker archive names are references; in a layout they are what the user called them. */
-static int save_all(struct copy *k, struct bld_err *err)
+/* fd: where it goes instead, or -1. In a docker archive names are references; in a layout they are
+ * what the user called them. */
+static int save_all(struct copy *k, int fd, struct bld_err *err)
 {
-        bool docker = k->dst->at == IMG_AT_DOCKER_ARCHIVE;
-        struct bd_save_opts so = {.dest = k->dst->path,
-                                  .out_fd = k->o->out_fd,
+        bool docker = k->dst->at != IMG_AT_OCI && k->dst->at != IMG_AT_OCI_ARCHIVE;
+        struct bd_save_opts so = {.dest = fd >= 0 ? "-" : k->dst->path,
+                                  .out_fd = fd >= 0 ? fd : k->o->out_fd,
                                   .as_dir = k->dst->at == IMG_AT_OCI,
                                   .docker = docker};
         AUTO_FREE struct bd_saved *v = mem_zalloc(k->descs.n, sizeof(*v));
@@ -449,6 +469,32 @@ static int save_all(struct copy *k, struct bld_err *err)
                         v[i].tags = &names[i];
         }
         return r == 0 ? bd_save(k->c, v, k->descs.n, &so, err) : r;
+}
+
+/* The daemon's own word on what the image is called there: its ID is a config's digest or a
+ * manifest's, as its store has it. */
+static int to_daemon(struct copy *k, struct bld_err *err)
+{
+        AUTO_FREE char *loaded = NULL;
+        AUTO_FD int fd = -1;
+        const char *name;
+        int64_t size;
+        int r = bd_scratch(k->c, &fd, err);
+
+        if (r == 0)
+                r = save_all(k, fd, err);
+        if (r < 0)
+                return r;
+        size = lseek(fd, 0, SEEK_END);
+        if (size < 0)
+                return err_sys(err, errno, "size of an archive");
+        r = reg_dockerd_load(k->c->cancel, fd, (uint64_t)size, &loaded, err);
+        if (r < 0)
+                return r;
+        name = k->names.n && k->names.v[0][0] ? k->names.v[0] : loaded;
+        return name && k->out->n
+                       ? reg_dockerd_id(k->c->cancel, name, &k->out->v[k->out->n - 1].id, err)
+                       : 0;
 }
 
 static bool names_one(const struct img_place *p)
@@ -477,7 +523,9 @@ static int check(struct copy *k, const struct img_place *src, struct bld_err *er
         if (k->dst->digits)
                 return err_set(err, BLD_E_USAGE,
                                "\"%.200s\": what is written has the digest it has", k->dst->text);
-        if (k->dst->at == IMG_AT_DOCKER_ARCHIVE && k->dst->name) {
+        if (many && k->dst->at == IMG_AT_DOCKER_DAEMON)
+                return err_set(err, BLD_E_USAGE, "a docker daemon takes one image at a time");
+        if ((k->dst->at == IMG_AT_DOCKER_ARCHIVE && k->dst->name) || unnamed(k->dst) == 0) {
                 AUTO_REF struct img_ref ref = {.domain = NULL};
 
                 return img_ref_parse(k->dst->name, &ref, err);
@@ -505,8 +553,10 @@ static int run(struct copy *k, const struct img_place *src, struct bld_err *err)
                 if (r == 0)
                         r = copy_one(k, &root, NULL, err);
         }
-        if (r == 0 && img_at_is_file(k->dst->at) && !k->o->dry_run)
-                r = save_all(k, err);
+        if (r == 0 && !k->o->dry_run && img_at_is_file(k->dst->at))
+                r = save_all(k, -1, err);
+        else if (r == 0 && !k->o->dry_run && k->dst->at == IMG_AT_DOCKER_DAEMON)
+                r = to_daemon(k, err);
         return r;
 }
 

@@ -1,11 +1,13 @@
 /* Reading from one end of a copy. */
 #include "builder/image/end_priv.h"
 
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/fd.h"
-#include "registry/registry.h"
+#include "registry/dockerd.h"
 
 #define CACHE_BYTES ((size_t)64 << 20)
 #define CONFIG_TAGS_MAX 256u /* tags looked at to find one by its config */
@@ -102,6 +104,49 @@ static int open_file(struct bd_end *e, int in_fd, struct bld_err *err)
         return own_fault(e, r, &own, err);
 }
 
+struct fetched {
+        int fd;
+};
+
+static int fetched_write(void *user, const void *p, size_t n, struct bld_err *err)
+{
+        const struct fetched *f = user;
+
+        return fd_write_all(f->fd, p, n, err);
+}
+
+/* What the daemon saves is an archive, which is read at random. */
+static int open_daemon(struct bd_end *e, struct bld_err *err)
+{
+        struct fetched f = {.fd = -1};
+        AUTO_FD int fd = -1;
+        struct reg_sink sink = {.write = fetched_write, .user = &f};
+        int r = bd_scratch(e->c, &fd, err);
+
+        if (r < 0)
+                return r;
+        f.fd = fd;
+        r = reg_dockerd_save(e->c->cancel, e->place.name, &sink, err);
+        if (r < 0)
+                return r;
+        if (lseek(fd, 0, SEEK_SET) < 0)
+                return err_sys(err, errno, "read what the docker daemon sent");
+        e->place.path = mem_strdup("-");
+        if (!e->place.path)
+                return err_nomem(err, "place of an image");
+        r = open_file(e, fd, err);
+        free(e->place.path);
+        e->place.path = mem_strdup(e->place.text);
+        if (!e->place.path)
+                return err_nomem(err, "place of an image");
+        e->in.what = e->place.path;
+        if (r == 0 && e->entries.n == 1) { /* an ID is no name inside the archive */
+                free(e->place.name);
+                e->place.name = NULL;
+        }
+        return r;
+}
+
 static int copy_place(const struct img_place *p, struct img_place *ret, struct bld_err *err)
 {
         /* the text is whole: parsing it again is the copy; only what was filled in is set */
@@ -133,8 +178,7 @@ int bd_end_open(struct bd_ctx *c, const struct img_place *p, int in_fd, struct b
         else if (p->at == IMG_AT_REGISTRY)
                 r = c->registry(c->user, &e->reg, err);
         else if (p->at == IMG_AT_DOCKER_DAEMON)
-                r = err_set(err, BLD_E_USAGE, "\"%.200s\": docker-daemon: is not available yet",
-                            p->text);
+                r = open_daemon(e, err);
         else
                 e->at = IMG_AT_STORE;
         if (r < 0)

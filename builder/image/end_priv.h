@@ -47,6 +47,9 @@ int bd_end_take_docs(struct bd_end *e, const struct img_desc *d, struct bld_err 
 
 /* ---- open.c ---- */
 
+/* A nameless file in the store's tmp/. */
+int bd_scratch(struct bd_ctx *c, int *ret_fd, struct bld_err *err) MUST_CHECK;
+
 /* What a place of kind ANY is: the store's, or where the name says its registry and the store does
  * not know it, that registry's. ret borrows from p, and its ref is *own then. */
 int bd_place_settle(struct bd_ctx *c, const struct img_place *p, bool offline,

@@ -1,10 +1,23 @@
 /* Opening one image, or one document, from wherever it is. */
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "base/err.h"
+#include "base/sys.h"
 #include "builder/image/archive_priv.h"
 #include "builder/image/end_priv.h"
 #include "builder/transport.h"
+
+int bd_scratch(struct bd_ctx *c, int *ret_fd, struct bld_err *err)
+{
+        int fd = sys_openat(cas_root_fd(c->cas), "tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+        if (fd < 0)
+                return err_sys(err, errno, "make a temporary file in the store");
+        *ret_fd = fd;
+        return 0;
+}
 
 static int open_end(struct bd_ctx *c, const struct img_place *p, const struct bd_open_opts *o,
                     struct bd_image *ret, struct img_desc *root, struct bld_err *err)

@@ -1,9 +1,9 @@
 /* Registries, and images wherever they are. A place is "transport:reference" (docs/cli.md,
- * "Places"): docker://, store:, oci:, oci-archive:, docker-archive:. What is read without a
- * transport is looked for in the store, then, where the name says its registry, there; what is
- * written, and the source of a copy, is a registry's. Digests of manifests, indexes and configs
- * name images, and so do their first digits (six at least) where the place can be searched. JSON
- * results: docs/cli.md. */
+ * "Places"): docker://, store:, oci:, oci-archive:, docker-archive:, docker-daemon:. What is read
+ * without a transport is looked for in the store, then, where the name says its registry, there;
+ * what is written, and the source of a copy, is a registry's. Digests of manifests, indexes and
+ * configs name images, and so do their first digits (six at least) where the place can be searched.
+ * JSON results: docs/cli.md. */
 #ifndef BLD_REGISTRY_H
 #define BLD_REGISTRY_H
 

@@ -328,7 +328,7 @@ static void refused(void **state)
                 {"--build-arg =x .", "no name"},
                 {"--platform a\"b .", "quote"},
                 {"-f - -", "stdin for both"},
-                {"--load .", "docker load"},
+                {"--load=podman .", "only a docker daemon"},
                 {"--cache-ttl soon .", "duration"},
                 {"--storage-driver overlay .", "storage drivers"},
                 {"--squash .", "not available yet"},
