@@ -26,11 +26,14 @@ void census_init(struct census *n, struct cas *c, bool recorded)
         n->c = c;
         n->recorded = recorded;
         map_init(&n->blobs, blob_free);
+        map_init(&n->sizes, free);
         cas_leases_init(&n->leases);
 }
 
 void census_done(struct census *n)
 {
+        map_done(&n->sizes);
+
         for (size_t i = 0; i < n->items.n; i++) {
                 free(n->items.v[i].path);
                 blob_ptrs_done(&n->items.v[i].blobs);
@@ -131,10 +134,29 @@ static struct item *new_item(struct census *n, enum cas_item_kind kind, const ch
         return NULL;
 }
 
+/* Bytes of a tree on the disk, as far as they could be seen. */
+struct size {
+        uint64_t bytes;
+        bool denied;
+};
+
+static int walk(struct census *n, const char *path, struct size *ret, struct bld_err *err)
+{
+        struct cas_du du;
+        int r;
+
+        cas_du_init(&du);
+        r = cas_du_add(&du, n->c->root_fd, path, err);
+        *ret = (struct size){.bytes = du.bytes, .denied = du.denied};
+        cas_du_done(&du);
+        return r;
+}
+
 /* recorded: stands in when part of it is closed to us. */
 static int measure(struct census *n, struct item *it, uint64_t recorded, struct bld_err *err)
 {
-        struct cas_du du;
+        const struct size *known = map_get(&n->sizes, it->path);
+        struct size size;
         struct stat st;
         int r;
 
@@ -142,11 +164,48 @@ static int measure(struct census *n, struct item *it, uint64_t recorded, struct 
                 return errno == ENOENT ? 0
                                        : err_sys(err, errno, "look at %s/%s", n->c->root, it->path);
         it->x.last_use_ns = timespec_ns(st.st_mtim);
-        cas_du_init(&du);
-        r = cas_du_add(&du, n->c->root_fd, it->path, err);
-        it->x.bytes = du.denied ? MAX(du.bytes, recorded) : du.bytes;
-        cas_du_done(&du);
+        r = known ? 0 : walk(n, it->path, &size, err);
+        if (known)
+                size = *known;
+        it->x.bytes = size.denied ? MAX(size.bytes, recorded) : size.bytes;
         return r;
+}
+
+static int size_tree(struct census *n, const char *top, const char *view, const char *id,
+                     struct bld_err *err)
+{
+        AUTO_FREE struct size *size = mem_zalloc(1, sizeof(*size));
+        AUTO_FREE char *path = NULL;
+        int r;
+
+        if (asprintf(&path, "%s/%s/%s", top, view, id) < 0)
+                path = NULL;
+        if (!path || !size)
+                return err_nomem(err, "collect");
+        r = walk(n, path, size, err);
+        if (r < 0)
+                return r;
+        if (map_set(&n->sizes, path, size) < 0)
+                return err_nomem(err, "collect");
+        size = NULL;
+        return 0;
+}
+
+static int size_snapshot(struct census *n, const char *view, const char *id, struct bld_err *err)
+{
+        return size_tree(n, "snapshots", view, id, err);
+}
+
+static int size_mount(struct census *n, const char *view, const char *id, struct bld_err *err)
+{
+        return size_tree(n, "mounts", view, id, err);
+}
+
+int census_sizes(struct census *n, struct bld_err *err)
+{
+        int r = n->recorded ? 0 : each_pair(n, "snapshots", size_snapshot, err);
+
+        return r < 0 || n->no_mounts ? r : each_pair(n, "mounts", size_mount, err);
 }
 
 static int need_blob(struct item *it, struct blob *b, struct bld_err *err)
@@ -257,10 +316,10 @@ static int add_snapshot(struct census *n, const char *view, const char *id, stru
         if (!it)
                 return BLD_E_NOMEM;
         known = cas_snapshot_info(n->c, view, id, &info) == 1;
-        if (!known || !n->recorded || info.size_bytes == 0)
-                r = measure(n, it, info.size_bytes, err);
+        if (known && info.size_bytes && (n->recorded || !map_get(&n->sizes, it->path)))
+                it->x.bytes = info.size_bytes; /* or it came after the walk */
         else
-                it->x.bytes = info.size_bytes;
+                r = measure(n, it, info.size_bytes, err);
         if (known)
                 it->x.last_use_ns = info.last_use_ns;
         it->x.waste = !info.trusted;
@@ -508,7 +567,9 @@ int cas_item_list(struct cas *c, struct cas_items *ret, struct bld_err *err)
         int r;
 
         census_init(&n, c, false);
-        r = cas_store_lock(c, LOCK_SH, &lock, err);
+        r = census_sizes(&n, err);
+        if (r == 0)
+                r = cas_store_lock(c, LOCK_SH, &lock, err);
         if (r == 0)
                 r = census_take(&n, err);
         for (size_t i = 0; r == 0 && i < n.items.n; i++)

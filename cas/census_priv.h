@@ -33,6 +33,7 @@ struct census {
         bool no_mounts;   /* they are not looked at */
         bool recorded;    /* a snapshot's recorded size will do: nothing is walked */
         struct map blobs; /* "sha256:..." -> struct blob, owned */
+        struct map sizes; /* path of a tree -> what was measured before the lock, owned */
         struct items items;
         struct cas_leases leases;
         uint64_t total;
@@ -40,6 +41,8 @@ struct census {
 
 void census_init(struct census *n, struct cas *c, bool recorded);
 void census_done(struct census *n);
+/* Measure the trees, which may take long: before the lock is taken, so that nobody waits for it. */
+int census_sizes(struct census *n, struct bld_err *err) MUST_CHECK;
 /* Call with the store's lock held. */
 int census_take(struct census *n, struct bld_err *err) MUST_CHECK;
 

@@ -1,5 +1,6 @@
-/* Collection: mark what index.json, leases and results reach, move the rest into tmp/ under the
- * exclusive lock, delete it after letting go. docs/store.md says what counts as what. */
+/* Collection: measure the trees, mark what index.json, leases and results reach, move the rest into
+ * tmp/ under the exclusive lock, delete it after letting go. docs/store.md says what counts as
+ * what. */
 #include "cas/census_priv.h"
 
 #include <errno.h>
@@ -307,7 +308,9 @@ static int run(struct plan *p, struct bld_err *err)
                 if (cas_tmp_new(p->c, &bin, NULL) == 0)
                         s.bin = bin;
         }
-        r = cas_store_lock(p->c, p->o->dry_run ? LOCK_SH : LOCK_EX, &lock, err);
+        r = census_sizes(&p->n, err);
+        if (r == 0)
+                r = cas_store_lock(p->c, p->o->dry_run ? LOCK_SH : LOCK_EX, &lock, err);
         if (r == 0)
                 r = census_take(&p->n, err);
         if (r == 0)

@@ -108,7 +108,7 @@ static int add_tree(struct cas_du *u, int dirfd, const char *name, int depth, st
                 return errno == EACCES || errno == ENOENT || errno == ENOTDIR
                                ? 0
                                : err_sys(err, errno, "open \"%s\"", name);
-        list = sys_openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+        list = fcntl(fd, F_DUPFD_CLOEXEC, 3); /* "." may be gone by now */
         if (list < 0)
                 return err_sys(err, errno, "open \"%s\"", name);
         r = list_names(list, &names, err);
