@@ -126,8 +126,8 @@ char *cas_snapshot_path(const char *view, const char *id);
 /* 1 when the snapshot is there and trusted (written in this boot, or synced since). */
 int cas_snapshot_has(struct cas *c, const char *view, const char *id, struct bld_err *err);
 /* Publish tmp folder `from` (relative path, holding fs/) under its name; a loser of the race is
- * left in tmp and 0 is returned as well. size_bytes (near to disk blocks, of all below) and entries
- * are recorded. */
+ * left in tmp and 0 is returned as well. size_bytes (what du(1) says of fs/; 0: unknown) and
+ * entries are recorded; what stands beside fs/ is added. */
 int cas_snapshot_publish(struct cas *c, const char *from, const char *view, const char *id,
                          uint64_t size_bytes, uint64_t entries, struct bld_err *err) MUST_CHECK;
 int cas_view_prepare(struct cas *c, const char *view, struct bld_err *err) MUST_CHECK;

@@ -15,6 +15,7 @@
 #include "base/sys.h"
 
 #define META "meta"
+#define META_BLOCKS 4096 /* what the file of 48 bytes takes */
 #define SYNCED "synced"
 #define META_MAGIC "blds0001"
 #define SYNCED_SUFFIX "@synced"
@@ -126,6 +127,25 @@ int cas_snapshot_info(struct cas *c, const char *view, const char *id,
         return 1;
 }
 
+/* Blocks of the folder itself and of what stands beside fs/. */
+static uint64_t around(struct cas *c, const char *from)
+{
+        AUTO_STRV struct strv names = {NULL, 0, 0};
+        AUTO_FD int dir = sys_openat(c->root_fd, from, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+        uint64_t bytes = 0;
+        struct stat st;
+
+        if (dir < 0 || cas_names(c, from, &names, NULL) < 0)
+                return 0;
+        if (fstat(dir, &st) == 0)
+                bytes += (uint64_t)st.st_blocks * 512;
+        for (size_t i = 0; i < names.n; i++)
+                if (strcmp(names.v[i], "fs") != 0 &&
+                    fstatat(dir, names.v[i], &st, AT_SYMLINK_NOFOLLOW) == 0)
+                        bytes += (uint64_t)st.st_blocks * 512;
+        return bytes;
+}
+
 static int write_meta(struct cas *c, const char *from, uint64_t size_bytes, uint64_t entries,
                       struct bld_err *err)
 {
@@ -135,12 +155,14 @@ static int write_meta(struct cas *c, const char *from, uint64_t size_bytes, uint
         int r;
 
         (void)cas_boot_id(c, m.boot); /* zero when unknown, which no boot has */
-        m.sum = hash64(&m, offsetof(struct meta, sum));
         (void)snprintf(path, sizeof(path), "%s/" META, from);
         fd = sys_openat(c->root_fd, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
                         0644);
         if (fd < 0)
                 return err_sys(err, errno, "create %s/%s", c->root, path);
+        if (size_bytes)
+                m.size_bytes += around(c, from) + META_BLOCKS;
+        m.sum = hash64(&m, offsetof(struct meta, sum));
         r = fd_write_all(fd, &m, sizeof(m), err);
         return err_wrap(err, r, "%s/%s", c->root, path);
 }

@@ -14,6 +14,7 @@
 
 #define NS_PER_SEC 1000000000
 #define COPY_BUF (64u << 10)
+#define BLOCK 4096u
 
 static void times(const struct ly_entry *e, struct timespec ts[2])
 {
@@ -199,6 +200,19 @@ static int finish_file(struct applier *a, const struct adir *d, const char *name
         return futimens(fd, ts) < 0 ? err_sys(err, errno, "set the time") : 0;
 }
 
+/* Some file systems reserve blocks ahead until the file is closed: no more than its size needs. */
+static void count_file(struct applier *a, int fd)
+{
+        struct stat st;
+        uint64_t need, has;
+
+        if (fstat(fd, &st) < 0)
+                return;
+        need = ((uint64_t)st.st_size + BLOCK - 1) / BLOCK * BLOCK;
+        has = (uint64_t)st.st_blocks * 512;
+        a->st.disk_bytes += MIN(need, has);
+}
+
 static int make_file(struct applier *a, const struct ly_entry *e, struct bld_err *err)
 {
         const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
@@ -219,6 +233,8 @@ static int make_file(struct applier *a, const struct ly_entry *e, struct bld_err
         if (fd < 0)
                 return err_sys(err, errno, "create");
         r = write_data(a, fd, e, err);
+        if (!r)
+                count_file(a, fd);
         if (!r)
                 r = finish_file(a, d, name, fd, e, err);
         if (!r)
@@ -337,6 +353,7 @@ static int finish_dir(struct applier *a, const char *path, const struct apending
         /* A later entry may have put something else in its place. */
         if (fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode))
                 return 0;
+        a->st.disk_bytes += (uint64_t)st.st_blocks * 512;
         if (p->set_mode && fchmodat(d->fd, name, p->mode, 0) < 0)
                 return err_sys(err, errno, "set the mode of \"%s\"", path);
         times(&e, ts);
@@ -497,6 +514,7 @@ static int set_up(struct applier *a, struct bld_err *err)
 static int run(struct applier *a, struct bld_err *err)
 {
         const struct ly_entry *e;
+        struct stat st;
         int r;
 
         while ((r = ly_reader_next(a->r, &e, err)) == 1) {
@@ -505,7 +523,11 @@ static int run(struct applier *a, struct bld_err *err)
                 if (r < 0)
                         return err_wrap(err, r, "unpack \"%s\"", e->path);
         }
-        return r < 0 ? r : finish_dirs(a, err);
+        if (r == 0)
+                r = finish_dirs(a, err);
+        if (r == 0 && !map_get(&a->pending, "") && fstat(a->root, &st) == 0)
+                a->st.disk_bytes += (uint64_t)st.st_blocks * 512;
+        return r;
 }
 
 static void tear_down(struct applier *a)

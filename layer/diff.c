@@ -469,6 +469,21 @@ static bool is_x_whiteout(const struct differ *d, const struct dlevel *l, const 
         return fd >= 0 && fgetxattr(fd, diff_xattr(d, "whiteout", name), NULL, 0) >= 0;
 }
 
+/* As du(1): each inode once. */
+static int count_blocks(struct differ *d, const struct stat *st, struct bld_err *err)
+{
+        uint64_t id[2] = {st->st_dev, st->st_ino};
+
+        if (!S_ISDIR(st->st_mode) && st->st_nlink > 1) {
+                if (map_getn(&d->counted, id, sizeof(id)))
+                        return 0;
+                if (map_setn(&d->counted, id, sizeof(id), d) < 0)
+                        return err_nomem(err, "count of blocks");
+        }
+        d->disk_bytes += (uint64_t)st->st_blocks * 512;
+        return 0;
+}
+
 static int list_upper(struct differ *d, struct dlevel *l, struct dnames *names, struct bld_err *err)
 {
         int r = diff_list(d, l->fd, names, err);
@@ -478,6 +493,8 @@ static int list_upper(struct differ *d, struct dlevel *l, struct dnames *names, 
 
                 n->whiteout = d->o->form != LY_TREE_PLAIN &&
                               (diff_is_whiteout(&n->st) || is_x_whiteout(d, l, n));
+                if (d->o->disk_bytes)
+                        r = count_blocks(d, &n->st, err);
         }
         return r;
 }
@@ -632,6 +649,7 @@ int ly_diff_upper(int upper_fd, const struct ly_diff_opts *o, const struct ly_si
 
         map_init(&d.stubs, NULL);
         map_init(&d.links, free);
+        map_init(&d.counted, NULL);
         root.path = mem_strdup("");
         if (!root.path)
                 r = err_nomem(err, "path");
@@ -647,12 +665,15 @@ int ly_diff_upper(int upper_fd, const struct ly_diff_opts *o, const struct ly_si
                 r = ly_writer_end(d.w, err);
         if (!r && diff_scans(&d))
                 r = scan_end(&d, err);
+        if (!r && o->disk_bytes)
+                *o->disk_bytes = d.disk_bytes + (uint64_t)st.st_blocks * 512;
         scan_done(&d);
         diff_close(&root);
         free(root.path);
         ly_writer_free(d.w);
         map_done(&d.stubs);
         map_done(&d.links);
+        map_done(&d.counted);
         free(d.buf);
         return r;
 }

@@ -35,8 +35,10 @@ struct differ {
         const struct ly_diff_opts *o;
         struct ly_writer *w;
         int upper;
-        struct map stubs; /* path -> struct ly_stub */
-        struct map links; /* inode -> path of its first name */
+        struct map stubs;   /* path -> struct ly_stub */
+        struct map links;   /* inode -> path of its first name */
+        struct map counted; /* inodes of several names whose blocks are counted */
+        uint64_t disk_bytes;
         unsigned char *buf;
         /* Scan of a whole tree: what it was, what it is, and inodes that got a new name. */
         struct baseline *base;

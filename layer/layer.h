@@ -258,6 +258,8 @@ struct ly_apply_opts {
 };
 struct ly_apply_stats {
         uint64_t entries, bytes, skipped_devices, skipped_xattrs;
+        uint64_t disk_bytes; /* of what was made, as du(1) counts it; near, where entries replace
+                                others */
         /* The layer hides everything below its root, which no overlay can be told: a chain must
          * begin with this layer. (LY_TREE_PLAIN: already done.) */
         bool opaque_root;
@@ -295,6 +297,7 @@ struct ly_diff_opts {
         /* A whole tree that a step changed in place (form LY_TREE_PLAIN, no lower folders): what it
          * was before (-1 or 0: nothing, so all of it is new), and where to write what it is now. */
         int base_in, base_out;
+        uint64_t *disk_bytes; /* not NULL: set to what du(1) says of the upper folder */
 };
 /* The diff an overlay's upper folder holds, as a tar: docs/layers.md, "Reading an upper folder".
  * Canonical order; false changes dropped; opaque folders written as explicit whiteouts. With

@@ -286,9 +286,21 @@ static int pump_tar(int fd, const struct ly_sink *tar, struct bld_err *err)
         return ly_copy(&in, tar, &n, err);
 }
 
+/* What the child says of the tree: its size on the disk. */
+static int read_size(const struct sb *answer, uint64_t *ret, struct bld_err *err)
+{
+        AUTO_JS struct js *a = NULL;
+        int64_t v;
+
+        if (js_parse(sb_text(answer), answer->len, &a, NULL) < 0 || !js_get_i64(a, "disk", &v))
+                return err_set(err, BLD_E_BUG, "pack: answer");
+        *ret = (uint64_t)v;
+        return 0;
+}
+
 /* The upper folder becomes a blob here and a snapshot under its diff ID. */
 static int pack(struct run *run, struct layer_out *out, const char *now, const char *adopt,
-                struct bld_err *err)
+                uint64_t *ret_disk_bytes, struct bld_err *err)
 {
         struct pack_call c = {
                 .run = run, .args = SB_INIT(1u << 20), .answer = SB_INIT(4096), .pipe_write = -1};
@@ -320,12 +332,14 @@ static int pack(struct run *run, struct layer_out *out, const char *now, const c
                 err_copy(err, &own);
         else if (c.r < 0)
                 err_copy(err, &c.err);
+        else
+                r = read_size(&c.answer, ret_disk_bytes, err);
         sb_done(&c.args);
         sb_done(&c.answer);
         return r < 0 ? r : c.r;
 }
 
-static int publish(struct run *run, struct cas_tmp *tmp, struct bld_err *err)
+static int publish(struct run *run, struct cas_tmp *tmp, uint64_t disk_bytes, struct bld_err *err)
 {
         const struct bd_layers *l = &run->v->result.layers;
         const char *view = rt_keeper_env(run->b->keeper)->view;
@@ -338,8 +352,7 @@ static int publish(struct run *run, struct cas_tmp *tmp, struct bld_err *err)
                 digest_hex(&l->v[l->n - 1].diff_id, id);
         if (r < 0)
                 return r;
-        r = cas_snapshot_publish(run->b->c->cas, cas_tmp_path(tmp), view, id,
-                                 l->v[l->n - 1].tar_size, 0, err);
+        r = cas_snapshot_publish(run->b->c->cas, cas_tmp_path(tmp), view, id, disk_bytes, 0, err);
         if (r == 0)
                 r = cas_lease_snapshot(run->b->record, view, id, err);
         return r < 0 ? r : 0; /* lost to another's collection: the next step unpacks it */
@@ -350,6 +363,7 @@ static int commit(struct run *run, struct bld_err *err)
         AUTO(layer_out_free_p) struct layer_out *out = NULL;
         AUTO(cas_tmp_free_p) struct cas_tmp *tmp = NULL;
         AUTO_FREE char *adopt = NULL;
+        uint64_t disk_bytes = 0;
         int r = layer_out_new(run->b, false, &out, err);
 
         if (r == 0)
@@ -359,11 +373,11 @@ static int commit(struct run *run, struct bld_err *err)
                 r = err_nomem(err, "step");
         }
         if (r == 0)
-                r = pack(run, out, cas_tmp_path(tmp), adopt, err);
+                r = pack(run, out, cas_tmp_path(tmp), adopt, &disk_bytes, err);
         if (r == 0)
                 r = layer_out_end(run->b, out, run->v, err);
         if (r == 0)
-                r = publish(run, tmp, err);
+                r = publish(run, tmp, disk_bytes, err);
         if (tmp)
                 snapshot_discard(run->b, cas_tmp_path(tmp));
         return r;

@@ -72,6 +72,8 @@ static int read_stats(const struct sb *answer, struct ly_apply_stats *ret)
                 ret->entries = (uint64_t)v;
         if (js_get_i64(a, "bytes", &v))
                 ret->bytes = (uint64_t)v;
+        if (js_get_i64(a, "disk", &v))
+                ret->disk_bytes = (uint64_t)v;
         return 0;
 }
 
@@ -354,7 +356,7 @@ static int unpack_once(struct layer_job *j, struct bld_err *err)
                 r = 1; /* once more, with what is below in view */
         if (r == 0)
                 r = cas_snapshot_publish(b->c->cas, cas_tmp_path(tmp),
-                                         rt_keeper_env(b->keeper)->view, j->id, st.bytes,
+                                         rt_keeper_env(b->keeper)->view, j->id, st.disk_bytes,
                                          st.entries, err);
         /* What is left, if anything, may belong to mapped ids. */
         if (tmp)

@@ -123,9 +123,9 @@ static int verb_unpack(struct rt_verb_ctx *x, struct bld_err *err)
         if (r == 0 && one_id(x))
                 r = owners_write(&owners, dest, err);
         if (r == 0)
-                sb_fmt(x->out, "{\"entries\":%llu,\"bytes\":%llu,\"skippedDevices\":%llu}",
+                sb_fmt(x->out, "{\"entries\":%llu,\"bytes\":%llu,\"disk\":%llu}",
                        (unsigned long long)st.entries, (unsigned long long)st.bytes,
-                       (unsigned long long)st.skipped_devices);
+                       (unsigned long long)st.disk_bytes);
         return r;
 }
 
@@ -227,9 +227,10 @@ static int null_write(void *user, const void *p, size_t n, struct bld_err *err)
 
 /* Diff of a tree against its record in base_dir (NULL: none), the new record in now_dir. */
 static int scan(const struct rt_verb_ctx *x, const char *tree, const char *base_dir,
-                const char *now_dir, const struct ly_sink *tar, struct bld_err *err)
+                const char *now_dir, const struct ly_sink *tar, uint64_t *disk_bytes,
+                struct bld_err *err)
 {
-        struct ly_diff_opts o = {.form = LY_TREE_PLAIN};
+        struct ly_diff_opts o = {.form = LY_TREE_PLAIN, .disk_bytes = disk_bytes};
         AUTO_FD int root = open_below(x->store_fd, tree, O_RDONLY | O_DIRECTORY, err);
         AUTO_FD int dir = -1, from = -1, base = -1, now = -1;
 
@@ -271,20 +272,23 @@ static int verb_record(struct rt_verb_ctx *x, struct bld_err *err)
                 tree = NULL;
                 return err_nomem(err, "tree");
         }
-        return scan(x, tree, js_get_bool(a, "again", false) ? dir : NULL, dir, &nowhere, err);
+        return scan(x, tree, js_get_bool(a, "again", false) ? dir : NULL, dir, &nowhere, NULL, err);
 }
 
-static int pack_tree(struct rt_verb_ctx *x, const struct js *a, struct bld_err *err)
+static int pack_tree(struct rt_verb_ctx *x, const struct js *a, uint64_t *disk_bytes,
+                     struct bld_err *err)
 {
         const struct ly_sink tar = ly_sink_fd(x->fds[0]);
 
         return scan(x, js_get_str(a, "upper"), js_get_str(a, "base"), js_get_str(a, "now"), &tar,
-                    err);
+                    disk_bytes, err);
 }
 
-static int pack_upper(struct rt_verb_ctx *x, const struct js *a, struct bld_err *err)
+static int pack_upper(struct rt_verb_ctx *x, const struct js *a, uint64_t *disk_bytes,
+                      struct bld_err *err)
 {
-        struct ly_diff_opts o = {.form = (enum ly_tree_form)js_i64(js_get(a, "form"), 0)};
+        struct ly_diff_opts o = {.form = (enum ly_tree_form)js_i64(js_get(a, "form"), 0),
+                                 .disk_bytes = disk_bytes};
         AUTO_FD int upper =
                 open_below(x->store_fd, js_get_str(a, "upper"), O_RDONLY | O_DIRECTORY, err);
         AUTO_FREE struct ly_stub *stubs = NULL;
@@ -327,15 +331,18 @@ static int keep_owners(const struct rt_verb_ctx *x, const struct js *a, struct b
 static int verb_pack(struct rt_verb_ctx *x, struct bld_err *err)
 {
         AUTO_JS struct js *a = NULL;
+        uint64_t disk_bytes = 0;
         int r = args_of(x, &a, err);
 
         if (r < 0)
                 return r;
         if (x->nfds != 1 || !js_get_str(a, "upper") || !js_get_str(a, "adopt"))
                 return err_set(err, BLD_E_BUG, "pack: arguments");
-        r = js_get_str(a, "base") ? pack_tree(x, a, err) : pack_upper(x, a, err);
+        r = js_get_str(a, "base") ? pack_tree(x, a, &disk_bytes, err)
+                                  : pack_upper(x, a, &disk_bytes, err);
         if (r < 0)
                 return r;
+        sb_fmt(x->out, "{\"disk\":%llu}", (unsigned long long)disk_bytes);
         if (sys_rename(x->store_fd, js_get_str(a, "upper"), x->store_fd, js_get_str(a, "adopt")) <
             0)
                 return err_sys(err, errno, "keep the upper folder as a snapshot");

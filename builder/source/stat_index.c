@@ -4,7 +4,11 @@
  * An entry is trusted when the stat matches and the file had come to rest before it was read: one
  * modified within the clock's resolution of that moment could have been modified again with the
  * same stamps ("racily clean"), so it never gets in. The same is asked of the moment the index was
- * written, by the index file's own mtime, for clocks of file servers that differ from ours. */
+ * written, by the index file's own mtime, for clocks of file servers that differ from ours.
+ *
+ * Files come and go: an entry that was of no use for KEEP_DAYS is left out when the index is
+ * written again. A build in which nothing changed writes it only when that keeps entries from
+ * ageing. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -19,14 +23,17 @@
 #include "builder/source/fs_priv.h"
 
 #define INDEX_MAGIC 0x3178646974736c62ULL /* "blstidx1" */
-#define RACY_NS 20000000                  /* two ticks at 100 Hz */
+#define NS_PER_DAY 86400000000000
+#define RACY_NS 20000000 /* two ticks at 100 Hz */
 #define INDEX_ENTRIES_MAX (4u << 20)
+#define KEEP_DAYS 30 /* what no build looked up for so long goes when the index is written */
 
 struct entry {
         uint64_t path_hash; /* of the path; two paths of one hash: the later wins, both rehash */
         uint64_t dev, ino, size;
         int64_t mtime_ns, ctime_ns;
-        uint32_t mode, uid, gid, used;
+        uint32_t mode, uid, gid;
+        uint32_t used; /* day since 1970 when it was last of use; 0: before that was noted */
         unsigned char sha256[32];
 };
 
@@ -40,8 +47,11 @@ struct stat_index {
         size_t map_len;
         const struct entry *old; /* sorted by path_hash */
         size_t nold;
-        int64_t written_ns;   /* mtime of the index file */
-        pthread_mutex_t lock; /* guards fresh and hits */
+        int64_t written_ns; /* mtime of the index file */
+        uint32_t today;
+        pthread_mutex_t lock; /* guards the members below */
+        bool *hit;            /* of old, each: it was of use */
+        bool stale_days;      /* one of use would be dropped before long, if that were not noted */
         struct {
                 struct entry *v;
                 size_t n, cap;
@@ -78,6 +88,9 @@ static void adopt(struct stat_index *x, int fd)
             x->map_len != sizeof(*h) + h->count * sizeof(struct entry) ||
             hash64(h + 1, x->map_len - sizeof(*h)) != h->checksum)
                 return;
+        x->hit = mem_zalloc(h->count + 1, sizeof(*x->hit));
+        if (!x->hit)
+                return;
         x->old = (const struct entry *)(const void *)(h + 1);
         x->nold = h->count;
         x->written_ns = timespec_ns(st.st_mtim);
@@ -93,6 +106,7 @@ int stat_index_open(struct cas *c, const char *name, struct stat_index **ret, st
                 return err_nomem(err, "stat index");
         (void)pthread_mutex_init(&x->lock, NULL);
         (void)index_name(name, x->name);
+        x->today = (uint32_t)(time_now_ns() / NS_PER_DAY);
         r = cas_index_open(c, x->name, &fd, err);
         if (r < 0) {
                 stat_index_free(x);
@@ -111,6 +125,7 @@ void stat_index_free(struct stat_index *x)
         if (x->map)
                 (void)munmap(x->map, x->map_len);
         free(x->fresh.v);
+        free(x->hit);
         (void)pthread_mutex_destroy(&x->lock);
         free(x);
 }
@@ -154,6 +169,8 @@ bool stat_index_get(struct stat_index *x, const char *path, size_t len, const st
         memcpy(ret->b, e->sha256, sizeof(e->sha256));
         (void)pthread_mutex_lock(&x->lock);
         x->hits++;
+        x->hit[e - x->old] = true;
+        x->stale_days |= e->used + KEEP_DAYS / 2 < x->today;
         (void)pthread_mutex_unlock(&x->lock);
         return true;
 }
@@ -169,7 +186,8 @@ int stat_index_put(struct stat_index *x, const char *path, size_t len, const str
                           .ctime_ns = k->ctime_ns,
                           .mode = k->mode,
                           .uid = k->uid,
-                          .gid = k->gid};
+                          .gid = k->gid,
+                          .used = x->today};
         void *v;
         int r = 0;
 
@@ -194,6 +212,15 @@ static int cmp_entries(const void *a, const void *b)
         return (x->path_hash > y->path_hash) - (x->path_hash < y->path_hash);
 }
 
+/* An old entry as it goes on: false when nobody has asked for it in a long time. */
+static bool carry(const struct stat_index *x, size_t i, struct entry *out)
+{
+        *out = x->old[i];
+        if (x->hit[i] || out->used == 0 || out->used > x->today)
+                out->used = x->today;
+        return out->used + KEEP_DAYS >= x->today;
+}
+
 void stat_index_save(struct stat_index *x, struct cas *c)
 {
         AUTO_FREE char *buf = NULL;
@@ -201,21 +228,26 @@ void stat_index_save(struct stat_index *x, struct cas *c)
         struct entry *out;
         size_t n = 0, i = 0, j = 0, total = x->fresh.n + x->nold;
 
-        if (x->fresh.n == 0 || total > INDEX_ENTRIES_MAX)
+        if ((x->fresh.n == 0 && !x->stale_days) || total > INDEX_ENTRIES_MAX)
                 return;
         buf = mem_zalloc(1, sizeof(*h) + total * sizeof(*out));
         if (!buf)
                 return;
         h = (struct header *)(void *)buf;
         out = (struct entry *)(void *)(h + 1);
-        qsort(x->fresh.v, x->fresh.n, sizeof(*x->fresh.v), cmp_entries);
+        if (x->fresh.n)
+                qsort(x->fresh.v, x->fresh.n, sizeof(*x->fresh.v), cmp_entries);
         while (i < x->fresh.n || j < x->nold) {
                 bool take_new = j == x->nold ||
                                 (i < x->fresh.n && x->fresh.v[i].path_hash <= x->old[j].path_hash);
-                const struct entry *e = take_new ? &x->fresh.v[i++] : &x->old[j++];
+                struct entry e;
 
-                if (n == 0 || out[n - 1].path_hash != e->path_hash)
-                        out[n++] = *e;
+                if (take_new)
+                        e = x->fresh.v[i++];
+                else if (!carry(x, j++, &e))
+                        continue;
+                if (n == 0 || out[n - 1].path_hash != e.path_hash)
+                        out[n++] = e;
         }
         h->magic = INDEX_MAGIC;
         h->count = n;

@@ -216,6 +216,96 @@ static void damaged(void **state)
         stat_index_free(x);
 }
 
+/* The index file: a header, then entries. */
+enum { HEADER = 32, ENTRY = 96, USED = 60, SUM = 16 };
+
+static const char *file_of(const char *context)
+{
+        static char name[120];
+        char hex[DIGEST_HEX_MAX];
+        struct digest d;
+
+        digest_of(context, strlen(context), &d);
+        digest_hex(&d, hex);
+        (void)snprintf(name, sizeof(name), "ctx-%.40s", hex);
+        return name;
+}
+
+static void load(struct fix *f, struct sb *out)
+{
+        AUTO_FD int fd = -1;
+
+        assert_int_equal(cas_index_open(f->cas[0], file_of("/srv/ctx"), &fd, NULL), 1);
+        OK(fd_read_all(fd, out, "index", err));
+        assert_int_equal((out->len - HEADER) % ENTRY, 0);
+}
+
+/* As if days had passed: every entry's last use is so many days back. */
+static void age(struct fix *f, uint32_t days)
+{
+        AUTO_SB struct sb b = SB_INIT(1u << 20);
+        uint64_t sum;
+
+        load(f, &b);
+        for (size_t i = HEADER; i < b.len; i += ENTRY) {
+                uint32_t used;
+
+                memcpy(&used, b.buf + i + USED, sizeof(used));
+                assert_in_range(used, 20000, 40000); /* a day of this century */
+                used -= days;
+                memcpy(b.buf + i + USED, &used, sizeof(used));
+        }
+        sum = hash64(b.buf + HEADER, b.len - HEADER);
+        memcpy(b.buf + SUM, &sum, sizeof(sum));
+        OK(cas_index_put(f->cas[0], file_of("/srv/ctx"), b.buf, b.len, err));
+}
+
+static size_t entries(struct fix *f)
+{
+        AUTO_SB struct sb b = SB_INIT(1u << 20);
+
+        load(f, &b);
+        return (b.len - HEADER) / ENTRY;
+}
+
+/* Files that are gone for a while: their entries go, those of use stay. */
+static void forgets(void **state)
+{
+        static const struct {
+                uint32_t days;
+                bool asked, adds; /* "a" is looked up; something new comes in */
+                size_t left;      /* of a, b and perhaps the new one */
+                bool has_a;
+        } rows[] = {
+                {10, false, true, 3, true}, {40, false, true, 1, false},
+                {40, true, true, 2, true},  {40, false, false, 2, true}, /* nothing to write */
+                {20, true, false, 2, true}, {40, true, false, 1, true},
+        };
+        struct fix *f = *state;
+
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                struct stat_index *x;
+
+                print_message("row %zu\n", i);
+                OK(cas_index_put(f->cas[0], file_of("/srv/ctx"), "x", 1, err)); /* none */
+                x = reopen(f, NULL);
+                put(x, "a", &old_key);
+                put(x, "b", &old_key);
+                stat_index_save(x, f->cas[0]);
+                stat_index_free(x);
+                age(f, rows[i].days);
+                x = reopen(f, NULL);
+                if (rows[i].asked)
+                        assert_true(get(x, "a", &old_key));
+                if (rows[i].adds)
+                        put(x, "new", &old_key);
+                x = reopen(f, x);
+                assert_int_equal(entries(f), rows[i].left);
+                assert_int_equal(get(x, "a", &old_key), rows[i].has_a);
+                stat_index_free(x);
+        }
+}
+
 static void many(void **state)
 {
         struct fix *f = *state;
@@ -313,6 +403,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(racy, fix_up, fix_down),
                 cmocka_unit_test_setup_teardown(older_index, fix_up, fix_down),
                 cmocka_unit_test_setup_teardown(damaged, fix_up, fix_down),
+                cmocka_unit_test_setup_teardown(forgets, fix_up, fix_down),
                 cmocka_unit_test_setup_teardown(many, fix_up, fix_down),
                 cmocka_unit_test_setup_teardown(changed_files, fix_up, fix_down),
         };
