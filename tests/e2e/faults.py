@@ -12,7 +12,10 @@ ended, its names must be on the disk.
 
 damage: flips a bit of, halves and deletes each file of copies of START that is not a step's own business. A build that
 needs what the file was (COMMAND, with --build-arg N=2) must end well, or with one clear error and then well; the images
-must be what they are without damage, once they have been built again where something was lost for good."""
+must be what they are without damage, once they have been built again where something was lost for good.
+
+E2E_FAULTS=all does all of that. Otherwise every fourth case is taken (E2E_FAULTS=N: every N-th), another one for each
+command and kind of fault; E2E_FAULTS_OFFSET takes others. The same settings are the same cases."""
 import json
 import os
 import random
@@ -20,11 +23,29 @@ import re
 import shutil
 import subprocess
 import sys
+import zlib
 
 from layout import check
 
 ROOT = os.environ["BLD_ROOT"]
 AGAIN = {0, int(os.environ.get("AGAIN", "0"))}  # how a second run may end
+
+STEP = {"all": 1, "": 4}.get(os.environ.get("E2E_FAULTS", "")) or int(os.environ["E2E_FAULTS"])
+OFFSET = int(os.environ.get("E2E_FAULTS_OFFSET", "0"))
+
+
+class Sample:
+    """Which of many cases are taken; what they are called decides where the count begins."""
+
+    def __init__(self, *about):
+        self.first = (zlib.crc32(" ".join(about).encode()) + OFFSET) % STEP
+        self.taken = self.seen = 0
+
+    def takes(self, always=False):
+        chosen = always or self.seen % STEP == self.first
+        self.seen += 1
+        self.taken += chosen
+        return chosen
 
 
 def copy(start):
@@ -70,7 +91,10 @@ def every(preload, start, command):
         sys.exit("too few")
     harmless = 0
     for kind, more in (("ENOSPC", {"FAULT_STICKY": 1}), ("EIO", {})):
+        sample = Sample(kind, *command[1:3])
         for n in range(1, calls + 1):
+            if not sample.takes(n == calls):
+                continue
             copy(start)
             done = run(command, FAULT_AT=n, FAULT_ERRNO=kind, **more, **layer)
             bad = [judge(kind, done)]
@@ -84,6 +108,7 @@ def every(preload, start, command):
             bad = [s for s in bad if s]
             if bad:
                 sys.exit(f"call {n} fails with {kind}: " + "\n".join(bad) + "\n--- stderr\n" + done.stderr)
+        print(f"{kind}: {sample.taken} of {sample.seen}")
     print(f"harmless: {harmless}")
 
 
@@ -190,9 +215,13 @@ def power(preload, start, command):
     if not any(op == "syncdir" for op, _, _, _ in changes):
         sys.exit("nothing was synced")
     before, after = tags(start), tags(watched)
-    dice = random.Random(1)
+    dice = random.Random(1 + OFFSET)
+    sample = Sample("power", *command[1:3])
     for i, (op, ino, a, b) in enumerate(changes):
         disk.apply(op, int(ino), a, b, f"{log}/{i}")
+        last = i + 1 == len(changes)
+        if not sample.takes(last):
+            continue
         for kind, how in (("nothing unsynced", lambda n: 0), ("all names", lambda n: len(n.pending)),
                           ("some names", lambda n: dice.randint(0, len(n.pending)))):
             shutil.rmtree(state, ignore_errors=True)
@@ -201,9 +230,9 @@ def power(preload, start, command):
             missing = (before & after) - tags(state)
             if missing:
                 bad.append(f"lost the names {missing}")
-            if i + 1 == len(changes) and kind == "nothing unsynced" and tags(state) != after:
+            if last and kind == "nothing unsynced" and tags(state) != after:
                 bad.append(f"it ended, yet the disk says {tags(state)}, not {after}")
-            if not bad and (i % 8 == 0 or i + 1 == len(changes)):
+            if not bad and (sample.taken % 8 == 1 or last):
                 again = run(command)
                 if again.returncode not in AGAIN:
                     bad.append(f"the next run: exit {again.returncode}\n{again.stderr}")
@@ -267,8 +296,11 @@ def damage(_preload, start, command):
     if bad or len(files) < 10:
         sys.exit("without damage: " + "\n".join(bad))
     failed = 0
+    sample = Sample("damage", *command[1:3])
     for name in files:
         for kind in ("flip", "cut", "gone"):
+            if not sample.takes():
+                continue
             copy(start)
             spoil(f"{ROOT}/{name}", kind)
             bad = []
@@ -290,7 +322,7 @@ def damage(_preload, start, command):
                 bad.append(again.stderr)
             if bad:
                 sys.exit(f"{name}, {kind}: " + "\n".join(bad))
-    print(f"saves that found damage: {failed}")
+    print(f"{sample.taken} of {sample.seen}; saves that found damage: {failed}")
     if not failed:
         sys.exit("no damage was found by save")
 

@@ -141,8 +141,60 @@ read_only() {
 	[ $((said - $(used))) -lt 16384 ]
 }
 
+# A snapshot's record says what du says, whether a RUN made it or a layer was unpacked.
+recorded_sizes() {
+	fresh
+	base
+	mkdir ctx
+	cat >ctx/Dockerfile <<-'X'
+	FROM base:latest AS a
+	RUN mkdir -p /a/b/c; cd /a; for i in $(seq 300); do head -c $((i * 37)) /dev/zero | tr '\0' x >f$i; done; ln f1 b/l; ln -s f2 b/s; head -c 3000000 /dev/urandom >big
+	FROM a
+	RUN rm /a/f3; echo 1 >/a/f4
+	X
+	build -t sized ctx
+	look_at_sizes 2
+	rm -rf "$BLD_ROOT"/snapshots/*/*
+	printf 'FROM sized\nRUN true\n' >ctx/Dockerfile
+	build ctx # unpacks all of it
+	look_at_sizes 3
+}
+look_at_sizes() {
+	local m n=0 said real
+	for m in "$BLD_ROOT"/snapshots/*/*/meta; do
+		said=$(od -An -tu8 -j24 -N8 "$m" | tr -d ' ')
+		real=$(du -s --block-size=1 "${m%/meta}" | cut -f1)
+		[ $((said > real ? said - real : real - said)) -le 8192 ] || fail "recorded: $said, du: $real"
+		n=$((n + 1))
+	done
+	[ $n -ge "$1" ] || fail "$n snapshots"
+}
+
+# Trees are measured before the store's lock is taken: a build waits for the marking only.
+short_lock() {
+	fresh
+	need strace
+	base
+	printf 'FROM base:latest\nRUN --mount=type=cache,target=/c mkdir -p /walk-me/in /c/walk-me; echo >/c/walk-me/x\n' >Dockerfile
+	build -t lock .
+	"$BLD" rmi lock >/dev/null
+	# one thread of ours takes the lock; what it opens until it lets go is what others wait for
+	want 0 strace -f -e trace=openat,flock,close -o trace "$BLD" prune -af
+	awk '
+		/openat\(.*"lock"/ { fd = $NF }
+		fd != "" && $0 ~ "flock\\(" fd ", LOCK_EX\\) += 0" { held = 1; taken++ }
+		held && $0 ~ "close\\(" fd "\\)" { held = 0 }
+		/"walk-me"/ && taken == 0 { before++ }
+		held && /"walk-me"/ { under++ }
+		END { print taken + 0, before + 0, under + 0; exit !(taken == 1 && before >= 2 && under == 0) }' trace ||
+		{ grep -nE 'walk-me|"lock"|flock' trace | head -n 40; return 1; }
+	same '' "$(find "$BLD_ROOT"/snapshots "$BLD_ROOT"/mounts -name walk-me)" "what was pruned"
+}
+
 t "du agrees with du; one by one; filters" du_agrees
 t "prune by age, type and id" prune_filters
 t "the ceiling is kept after every build" ceiling
 t "a read-only store can be looked at" read_only
+t "a snapshot's recorded size is what du says" recorded_sizes
+t "prune holds the lock for moments" short_lock
 t_end
