@@ -176,6 +176,16 @@ static int reuse(struct cas *c, const struct digest *d, uint64_t size, struct bl
         return r < 0 ? r : lease_present(c, d, size, err);
 }
 
+int cas_blob_keep(struct cas *c, const struct digest *d, uint64_t *ret_size, struct bld_err *err)
+{
+        AUTO_FD int lock = -1;
+        int r = cas_store_lock(c, LOCK_SH, &lock, err);
+
+        if (r == 0)
+                r = cas_blob_stat(c, d, ret_size, err);
+        return r <= 0 ? r : lease_present(c, d, *ret_size, err);
+}
+
 /* Are these the bytes that are stored? What we have in hand was just hashed, what is there long
  * ago. */
 static bool holds(struct cas *c, const struct digest *d, const void *p, size_t n)

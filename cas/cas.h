@@ -26,6 +26,9 @@ int cas_root_fd(const struct cas *c);      /* O_PATH or O_RDONLY folder fd, borr
 
 /* 1 present (*ret_size set), 0 absent. */
 int cas_blob_stat(struct cas *c, const struct digest *d, uint64_t *ret_size, struct bld_err *err);
+/* The same, and a blob that is there is kept from collection until the store is closed: for what is
+ * to be named or leased later. */
+int cas_blob_keep(struct cas *c, const struct digest *d, uint64_t *ret_size, struct bld_err *err);
 /* Read-only fd at 0; caller closes. NOT_FOUND. Not re-verified here. */
 int cas_blob_open(struct cas *c, const struct digest *d, int *ret_fd,
                   struct bld_err *err) MUST_CHECK;

@@ -146,7 +146,7 @@ static int folder_bring(struct rc_place *p, const struct img_desc *d, struct bd_
         struct bd_part part = {.fd = -1};
         char name[32 + DIGEST_HEX_MAX];
         uint64_t size = 0;
-        int r = cas_blob_stat(p->rc->in.cas, &d->digest, &size, err);
+        int r = cas_blob_keep(p->rc->in.cas, &d->digest, &size, err);
 
         if (r < 0)
                 return r;
@@ -219,7 +219,7 @@ static int folder_put(struct rc_place *p, const struct img_desc *d, const struct
         if (r == 0 && bytes)
                 return cas_blob_put(to, sb_text(bytes), bytes->len, &have, err);
         if (r == 0)
-                r = cas_blob_stat(to, &d->digest, &size, err);
+                r = cas_blob_keep(to, &d->digest, &size, err);
         if (r < 0 || (r == 1 && size == d->size))
                 return MIN(r, 0);
         *ret_sent = true;

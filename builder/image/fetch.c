@@ -69,11 +69,12 @@ static int download(struct bd_ctx *c, const struct img_ref *from, const struct i
         return r;
 }
 
-/* 1 when the blob is there in its full size. A file of another size is moved aside by verifying. */
+/* 1 when the blob is there in its full size, and stays. A file of another size is moved aside by
+ * verifying. */
 static int present(struct bd_ctx *c, const struct img_desc *desc, struct bld_err *err)
 {
         uint64_t size = 0;
-        int r = cas_blob_stat(c->cas, &desc->digest, &size, err);
+        int r = cas_blob_keep(c->cas, &desc->digest, &size, err);
 
         if (r <= 0 || size == desc->size)
                 return r;
@@ -267,6 +268,7 @@ static int get_local(struct bd_ctx *c, const struct digest *d, struct sb *out, s
         struct img_desc x = {.digest = *d};
         const char *mt;
 
+        (void)!bd_keep(c, d, NULL); /* where it cannot be kept it can be read */
         if (cas_blob_read(c->cas, d, IMG_MANIFEST_MAX, out, NULL) < 0) {
                 sb_reset(out);
                 return 0; /* absent, or damaged and moved aside: it is fetched again */
@@ -334,7 +336,7 @@ static int get_child(struct bd_ctx *c, const struct img_ref *ref, const struct i
         AUTO_REF struct img_ref pinned = {.domain = NULL};
         AUTO(img_desc_done) struct img_desc got = {.media_type = NULL};
         struct reg_client *reg = NULL;
-        int r = bd_has(c, &desc->digest, err);
+        int r = bd_keep(c, &desc->digest, err);
 
         if (r > 0 && bd_doc_read(c, desc, IMG_MANIFEST_MAX, out, NULL) == 0)
                 return 0;

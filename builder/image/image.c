@@ -44,6 +44,13 @@ int bd_has(struct bd_ctx *c, const struct digest *d, struct bld_err *err)
         return cas_blob_stat(c->cas, d, &size, err);
 }
 
+int bd_keep(struct bd_ctx *c, const struct digest *d, struct bld_err *err)
+{
+        uint64_t size = 0;
+
+        return cas_blob_keep(c->cas, d, &size, err);
+}
+
 int bd_doc_put(struct bd_ctx *c, const void *p, size_t n, const struct digest *expect,
                struct digest *ret, struct bld_err *err)
 {

@@ -46,7 +46,7 @@ static int load_blob(struct bd_input *in, const struct img_desc *d, struct bld_e
         struct bd_part part = {.fd = -1};
         char path[16 + DIGEST_HEX_MAX];
         uint64_t size = 0;
-        int r = cas_blob_stat(in->c->cas, &d->digest, &size, err);
+        int r = cas_blob_keep(in->c->cas, &d->digest, &size, err);
 
         if (r < 0)
                 return r;

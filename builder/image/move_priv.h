@@ -68,6 +68,8 @@ int bd_doc_read(struct bd_ctx *c, const struct img_desc *desc, size_t max, struc
                 struct bld_err *err) MUST_CHECK;
 /* 1 the blob is in the store, 0 it is not. */
 int bd_has(struct bd_ctx *c, const struct digest *d, struct bld_err *err);
+/* The same, for what is to be named or used later: nobody collects it meanwhile. */
+int bd_keep(struct bd_ctx *c, const struct digest *d, struct bld_err *err);
 /* Bytes into the store unless they are there; expect (or NULL) is what they must hash to. */
 int bd_doc_put(struct bd_ctx *c, const void *p, size_t n, const struct digest *expect,
                struct digest *ret, struct bld_err *err) MUST_CHECK;

@@ -73,7 +73,7 @@ static int find_made(const struct job *j, const struct digest *key, struct img_d
         *blank = '\0';
         if (digest_parse(b.buf, &d, NULL) < 0 || !parse_u64(blank + 1, 0, INT64_MAX, &size))
                 return 0;
-        r = bd_has(j->c, &d, err);
+        r = bd_keep(j->c, &d, err);
         if (r > 0) {
                 ret->digest = d;
                 ret->size = size;

@@ -611,7 +611,7 @@ static int recall(struct bd_ctx *c, const struct digest *key, struct digest *ret
         if (js_parse(sb_text(&text), text.len, &j, NULL) < 0 || !js_get_str(j, "tar") ||
             digest_parse(js_get_str(j, "tar"), ret, NULL) < 0)
                 return 0;
-        return cas_blob_stat(c->cas, ret, ret_size, err);
+        return cas_blob_keep(c->cas, ret, ret_size, err);
 }
 
 static int remember(struct bd_ctx *c, const struct digest *key, const struct digest *tar,

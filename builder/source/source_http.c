@@ -121,7 +121,7 @@ static int recall(struct bd_ctx *c, const char *url, struct known *k, struct bld
                 return 0;
         k->etag = dup_or_null(js_get_str(j, "etag"));
         k->last_modified = dup_or_null(js_get_str(j, "lastModified"));
-        return cas_blob_stat(c->cas, &k->digest, &k->size, err);
+        return cas_blob_keep(c->cas, &k->digest, &k->size, err);
 }
 
 static int remember(struct bd_ctx *c, const char *url, const struct known *k, struct bld_err *err)

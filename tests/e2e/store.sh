@@ -191,10 +191,82 @@ short_lock() {
 	same '' "$(find "$BLD_ROOT"/snapshots "$BLD_ROOT"/mounts -name walk-me)" "what was pruned"
 }
 
+# ---- several processes and the collector ----
+
+# racer NAME FUNCTION: until the time is over, again and again; one failure ends the test
+racer() {
+	local who=$1 i=0
+	shift
+	mkdir "$D/$who"
+	(
+		cd "$D/$who"
+		D=$D/$who # out, err of its own
+		while [ "$(now_ms)" -lt "$RACE_ENDS" ]; do
+			i=$((i + 1))
+			"$@" "$who" $i || { echo "$who, round $i"; exit 1; }
+		done
+		[ $i -ge 2 ] || { echo "$who ran $i times"; exit 1; }
+	) >"$D/$who.log" 2>&1 &
+	RACERS+=($!)
+}
+# Each is one chain of commands: nothing after a failure runs.
+# Its layers are those of others in part; what comes out must be what went in.
+race_build() {
+	local name=()
+	[ $(($2 % 2)) = 1 ] || name=(-t "$1:v1")
+	printf 'FROM base:latest\nRUN echo %s >/shared; sleep 0.1\nRUN echo %s %s >/own; cat /shared >>/own\nCOPY f /f\n' \
+		$(($2 % 3)) "$1" "$2" >Dockerfile &&
+		echo "$1 $2" >f &&
+		build "${name[@]}" -o type=tar,dest=out.tar . &&
+		same "$(printf '%s %s\n%s\n%s %s' "$1" "$2" $(($2 % 3)) "$1" "$2")" "$(tar -xOf out.tar own f)" "the result"
+}
+race_pull() {
+	bld pull -q "$REG/app:v1" && bld save -o pulled.tar "$REG/app:v1" && bld rmi "$REG/app:v1"
+}
+race_load() {
+	bld load -i "$T/race.tar" && bld save -o loaded.tar race:v1 && bld rmi race:v1
+}
+race_prune() { bld prune -af; }
+race_tag() { bld tag base:latest "$1:$2" && bld rmi "$1:$2"; }
+
+collector_races() {
+	fresh
+	base
+	registry_start race
+	fat race 200
+	"$BLD" tag race:latest race:v1
+	"$BLD" tag race:latest "$REG/app:v1"
+	bld push "$REG/app:v1"
+	bld save -o "$T/race.tar" race:v1
+	"$BLD" rmi race:v1 race:latest "$REG/app:v1" >/dev/null
+	local RACERS=() p bad=0 RACE_ENDS=$(($(now_ms) + ${E2E_RACE_MS:-10000}))
+	racer one race_build
+	racer two race_build
+	racer three race_build
+	racer puller race_pull
+	racer loader race_load
+	racer tagger race_tag
+	racer pruner race_prune
+	for p in "${RACERS[@]}"; do
+		wait "$p" || bad=1
+	done
+	[ $bad = 0 ] || { tail -n 30 ./*.log; return 1; }
+	nothing_left
+	store_whole
+	for p in one two three; do # named results outlive all of it
+		same "$p" "$(file_in "$p:v1" -1 f | cut -d' ' -f1)" "the last result of $p"
+	done
+	"$BLD" rmi one:v1 two:v1 three:v1 base:latest >/dev/null
+	bld prune -af
+	same "" "$(find "$BLD_ROOT/tmp" "$BLD_ROOT/builds" -mindepth 1)" "tmp/ and builds/"
+	same 0 "$(find "$BLD_ROOT/blobs" "$BLD_ROOT/results" "$BLD_ROOT/snapshots" -type f | wc -l)" "files of the dead"
+}
+
 t "du agrees with du; one by one; filters" du_agrees
 t "prune by age, type and id" prune_filters
 t "the ceiling is kept after every build" ceiling
 t "a read-only store can be looked at" read_only
 t "a snapshot's recorded size is what du says" recorded_sizes
 t "prune holds the lock for moments" short_lock
+t "builds, pulls, loads and prunes at once" collector_races
 t_end

@@ -143,6 +143,120 @@ static void test_leases(void **state)
         cas_close(other);
 }
 
+/* Found by its name and kept, though this process has not written it. */
+static void test_keep(void **state)
+{
+        struct fixture *f = *state;
+        struct digest kept = put_text(f->c, "kept"), seen = put_text(f->c, "seen"), none;
+        uint64_t size = 0;
+
+        reopen(f);
+        digest_of("none", 4, &none);
+        assert_int_equal(cas_blob_keep(f->c, &kept, &size, NULL), 1);
+        assert_int_equal(size, 4);
+        assert_int_equal(cas_blob_stat(f->c, &seen, &size, NULL), 1);
+        assert_int_equal(cas_blob_keep(f->c, &none, &size, NULL), 0);
+        (void)prune(f, (struct cas_prune_opts){.all = true});
+        assert_true(has_blob(f->c, &kept));
+        assert_false(has_blob(f->c, &seen));
+        reopen(f);
+        (void)prune(f, (struct cas_prune_opts){.all = true});
+        assert_false(has_blob(f->c, &kept));
+}
+
+/* Only what the caller names; all else stays, loose blobs included. */
+static bool is_old_result(void *user, const struct cas_item *it)
+{
+        ++*(int *)user;
+        return it->kind == CAS_ITEM_RESULT && it->last_use_ns < (int64_t)2000 * 1000000000;
+}
+
+static void test_match(void **state)
+{
+        struct fixture *f = *state;
+        struct digest old = put_text(f->c, "old"), new = put_text(f->c, "new"),
+                      loose = put_text(f->c, "loose");
+        struct cas_prune_result res;
+        int asked = 0;
+
+        put_result(f, "old", &old, 1000);
+        put_result(f, "new", &new, 3000);
+        publish(f, ID);
+        OK(cas_index_put(f->c, "toc-" ID, "x", 1, err));
+        reopen(f);
+        res = prune(f,
+                    (struct cas_prune_opts){.all = true, .match = is_old_result, .user = &asked});
+        assert_true(asked >= 4);
+        assert_int_equal(res.results, 1);
+        assert_int_equal(res.snapshots + res.other + res.images, 0);
+        assert_false(has_result(f, "old"));
+        assert_false(has_blob(f->c, &old)); /* nobody else needed it */
+        assert_true(has_result(f, "new"));
+        assert_true(has_blob(f->c, &new));
+        assert_true(has_blob(f->c, &loose));
+        assert_int_equal(cas_snapshot_has(f->c, "root", ID, NULL), 1);
+}
+
+/* An image nobody named goes by its age, entry and blobs; with a name it stays. */
+static void test_untagged(void **state)
+{
+        struct fixture *f = *state;
+        struct cas_refs refs = {NULL, 0, 0};
+        struct cas_prune_result res;
+        struct img_desc d;
+        struct digest layer;
+
+        OK(make_image(f->c, "layer", &d, &layer, err));
+        OK(cas_ref_set(f->c, NULL, &d, err));
+        reopen(f);
+        res = prune(f, (struct cas_prune_opts){.keep_bytes = 0}); /* it is no waste */
+        assert_int_equal(res.images, 0);
+        assert_true(has_blob(f->c, &layer));
+        res = prune(f, (struct cas_prune_opts){.all = true, .until_sec = 1000});
+        assert_int_equal(res.images, 0);
+        res = prune(f, (struct cas_prune_opts){.all = true, .dry_run = true});
+        assert_int_equal(res.images, 1);
+        assert_int_equal(res.blobs, 3);
+        OK(cas_ref_list(f->c, &refs, err));
+        assert_int_equal(refs.n, 1);
+        cas_refs_free(&refs);
+        res = prune(f, (struct cas_prune_opts){.all = true});
+        assert_int_equal(res.images, 1);
+        assert_int_equal(res.blobs, 3);
+        assert_false(has_blob(f->c, &layer));
+        refs = (struct cas_refs){NULL, 0, 0};
+        OK(cas_ref_list(f->c, &refs, err));
+        assert_int_equal(refs.n, 0);
+        cas_refs_free(&refs);
+        img_desc_done(&d);
+}
+
+/* A damaged blob of the right size is replaced by the bytes that come in again. */
+static void test_replaced(void **state)
+{
+        struct fixture *f = *state;
+        struct digest d = put_text(f->c, "precious"), have;
+        char hex[DIGEST_HEX_MAX], path[200];
+
+        digest_hex(&d, hex);
+        (void)snprintf(path, sizeof(path), "blobs/sha256/%s", hex);
+        for (int i = 0; i < 2; i++) {
+                struct cas_writer *w;
+
+                OK(file_write(cas_root_fd(f->c), path, "preciouS", 8, 0644, 0, err));
+                if (i == 0) {
+                        OK(cas_blob_put(f->c, "precious", 8, &have, err));
+                } else {
+                        OK(cas_writer_open(f->c, &w, err));
+                        OK(cas_writer_add(w, "precious", 8, err));
+                        OK(cas_writer_commit(w, &d, 8, &have, err));
+                        cas_writer_free(w);
+                }
+                assert_true(digest_eq(&d, &have));
+                OK(cas_blob_verify(f->c, &d, err));
+        }
+}
+
 /* Three results of 100 KiB, oldest use first: how many does each limit take? */
 static void test_limits(void **state)
 {
@@ -274,6 +388,8 @@ static void test_mounts(void **state)
         (void)prune(f, (struct cas_prune_opts){.all = true});
         assert_true(exists(f, "mounts/root/npm")); /* perhaps it is mounted */
         cas_build_end(b, false);
+        (void)prune(f, (struct cas_prune_opts){.all = true, .keep_mounts = true});
+        assert_true(exists(f, "mounts/root/npm"));
         (void)prune(f, (struct cas_prune_opts){.all = true});
         assert_false(exists(f, "mounts/root/npm"));
 }
@@ -418,6 +534,10 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 T(test_what_stays),
                 T(test_leases),
+                T(test_keep),
+                T(test_match),
+                T(test_untagged),
+                T(test_replaced),
                 T(test_limits),
                 T(test_shared_blob),
                 T(test_result_of_an_image),
