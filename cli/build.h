@@ -22,6 +22,7 @@ struct build_args {
         struct strv add_hosts, secrets, ssh, allow, ulimits, resources;
         struct strv dns, dns_search, dns_options;
         bool no_hosts, http_proxy;
+        const char *secret_scan;
         bool exit_code_from_run;
         bool check;
         const char *call;

@@ -315,6 +315,7 @@ static int read_execution(const struct build_args *a, struct bld_build_opts *o, 
         o->dns = cli_list(&a->dns);
         o->dns_search = cli_list(&a->dns_search);
         o->dns_options = cli_list(&a->dns_options);
+        o->secret_scan = a->secret_scan;
         o->no_hosts = a->no_hosts;
         o->no_host_proxy = !a->http_proxy;
         o->ulimits = cli_list(&a->ulimits);

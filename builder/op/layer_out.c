@@ -1,6 +1,7 @@
 /* A layer on its way into the store: tar bytes -> digests, compression, TOC -> blob. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -13,6 +14,8 @@
 struct layer_out {
         struct cas_writer *blob;
         struct ly_pack *pack;
+        struct leak_scan *scan; /* NULL: nothing is looked for */
+        unsigned line;          /* of the instruction; 0: unknown */
 };
 
 static int to_blob(void *user, const void *p, size_t n, struct bld_err *err)
@@ -35,19 +38,87 @@ int layer_out_new(struct build *b, bool reproducible, struct layer_out **ret, st
         r = ly_pack_new(&(struct ly_sink){to_blob, lo->blob}, &o, &lo->pack, err);
         if (r < 0)
                 return r;
-        *ret = TAKE_PTR(&lo);
-        return 0;
+        /* What is packed anew at the end was searched when it was made. */
+        if (!reproducible && b->scan != SCAN_OFF)
+                r = leak_new(b->secrets, &lo->scan, err);
+        if (r == 0)
+                *ret = TAKE_PTR(&lo);
+        return r;
+}
+
+static int to_both(void *user, const void *p, size_t n, struct bld_err *err)
+{
+        struct layer_out *lo = user;
+        int r = leak_add(lo->scan, p, n, err);
+
+        return r < 0 ? r : ly_pack_write(lo->pack, p, n, err);
 }
 
 struct ly_sink layer_out_tar(struct layer_out *lo)
 {
-        return ly_pack_sink(lo->pack);
+        return lo->scan ? (struct ly_sink){to_both, lo} : ly_pack_sink(lo->pack);
+}
+
+/* The file that holds a byte of the stream, or whose header does. */
+static const char *file_at(const struct ly_toc *toc, uint64_t off)
+{
+        const char *path = "";
+
+        for (size_t i = 0; i < toc->n; i++) {
+                const struct ly_toc_entry *t = &toc->v[i];
+
+                if (t->e.type == LY_FILE && off < t->data_off + t->e.size)
+                        return t->e.path;
+                path = t->e.path;
+        }
+        return path;
+}
+
+int leak_report(struct build *b, const struct leak_hits *hits, const struct ly_toc *toc,
+                const char *where, unsigned line, struct bld_err *err)
+{
+        for (size_t i = 0; i < hits->n; i++) {
+                const struct leak_hit *h = &hits->v[i];
+                char text[1200];
+                int r;
+
+                (void)snprintf(text, sizeof(text), "%s%.900s, %s", toc ? "/" : "",
+                               toc ? file_at(toc, h->off) : where, h->form);
+                if (b->scan == SCAN_ERROR) {
+                        r = err_set(err, BLD_E_POLICY,
+                                    "the value of secret \"%.100s\" is present in the image",
+                                    h->id);
+                        r = err_why(err, r, "found in %s", text);
+                        return err_try(err, r,
+                                       "remove the file in the same RUN, or let the command read "
+                                       "the secret where it is mounted");
+                } else {
+                        AUTO_SB struct sb said = SB_INIT(4096);
+
+                        sb_fmt(&said,
+                               "the value of secret \"%.100s\" is present in the image: found in "
+                               "%s",
+                               h->id, text);
+                        events_warning(b->events, line, sb_text(&said));
+                }
+        }
+        return 0;
+}
+
+static int scan_layer(struct build *b, struct layer_out *lo, const struct ly_toc *toc,
+                      struct bld_err *err)
+{
+        const struct leak_hits *hits = NULL;
+        int r = lo->scan ? leak_end(lo->scan, &hits, err) : 0;
+
+        return r < 0 || !hits ? r : leak_report(b, hits, toc, NULL, lo->line, err);
 }
 
 void layer_out_free(struct layer_out *lo)
 {
         if (!lo)
                 return;
+        leak_free(lo->scan);
         ly_pack_free(lo->pack);
         cas_writer_free(lo->blob);
         free(lo);
@@ -71,6 +142,8 @@ int layer_out_append(struct build *b, struct layer_out *lo, struct bd_layers *la
         int r;
 
         r = ly_pack_end(lo->pack, &packed, &toc, err);
+        if (r == 0)
+                r = scan_layer(b, lo, toc, err);
         if (r == 0)
                 r = cas_writer_commit(lo->blob, &packed.digest, packed.size, &got, err);
         if (r == 0)
@@ -97,6 +170,7 @@ int layer_out_end(struct build *b, struct layer_out *lo, struct vertex *v, struc
 {
         int r = result_begin(v, err);
 
+        lo->line = v->line;
         if (r == 0)
                 r = layer_out_append(b, lo, &v->result.layers, err);
         return r == 0 ? result_seal(&v->result, err) : r;

@@ -11,6 +11,7 @@
 #include "builder/graph/events_priv.h"
 #include "builder/graph/graph_priv.h"
 #include "builder/source/fs_priv.h"
+#include "builder/op/leak_priv.h"
 #include "builder/source/secrets_priv.h"
 #include "runtime/runtime.h"
 
@@ -52,6 +53,7 @@ struct build {
         enum rt_level isolation;
 
         struct secrets *secrets;
+        enum scan_mode scan; /* --secret-scan */
         struct ssh_agents *ssh;
         struct strv host_names, host_ips;     /* --add-host */
         struct rt_limit limits[RLIM_NLIMITS]; /* --ulimit, by resource */
@@ -107,6 +109,11 @@ int layer_plain(struct build *b, const struct bd_layer *l, int *ret,
                 struct bld_err *err) MUST_CHECK;
 /* Start a result with the chain of the input below. */
 int result_begin(struct vertex *v, struct bld_err *err) MUST_CHECK;
+
+/* What was found of secrets: warnings, or an error. toc: of the layer, to tell the file; NULL:
+ * where says what was searched. */
+int leak_report(struct build *b, const struct leak_hits *hits, const struct ly_toc *toc,
+                const char *where, unsigned line, struct bld_err *err) MUST_CHECK;
 
 /* ---- names and modes (owner.c) ---- */
 

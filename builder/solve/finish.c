@@ -196,6 +196,21 @@ static int fetch_rest(struct build *b, const struct vertex *fs, const struct vx_
         return err_set(err, BLD_E_CORRUPT, "a layer of the result is no longer in the store");
 }
 
+static int scan_config(struct build *b, const struct img_config *c, struct bld_err *err)
+{
+        AUTO(leak_free_p) struct leak_scan *x = NULL;
+        AUTO_SB struct sb text = SB_INIT(IMG_CONFIG_MAX);
+        const struct leak_hits *hits;
+        int r = b->scan == SCAN_OFF ? 0 : leak_new(b->secrets, &x, err);
+
+        if (r < 0 || !x)
+                return r;
+        r = img_config_encode(c, &text, err);
+        r = r < 0 ? r : leak_add(x, sb_text(&text), text.len, err);
+        r = r < 0 ? r : leak_end(x, &hits, err);
+        return r < 0 ? r : leak_report(b, hits, NULL, "its config or history", 0, err);
+}
+
 static int assemble(struct build *b, struct plan_target *t, enum bd_format format,
                     const struct bd_notes *notes, struct img_desc *ret,
                     struct bld_build_result *res, struct bld_err *err)
@@ -219,6 +234,8 @@ static int assemble(struct build *b, struct plan_target *t, enum bd_format forma
                 k = edit_config(b->o, &t->config, err);
         if (k == 0)
                 k = history_complete(b, t, r, err);
+        if (k == 0)
+                k = scan_config(b, &t->config, err);
         if (k == 0)
                 k = remote_inline(b, t, &t->config.cache, err);
         if (k == 0)

@@ -261,6 +261,22 @@ static int parse_limits(struct build *b, struct bld_err *err)
         return 0;
 }
 
+static int parse_scan(struct build *b, struct bld_err *err)
+{
+        const char *s = b->o->secret_scan;
+
+        if (!s || strcmp(s, "warn") == 0)
+                b->scan = SCAN_WARN;
+        else if (strcmp(s, "off") == 0)
+                b->scan = SCAN_OFF;
+        else if (strcmp(s, "error") == 0)
+                b->scan = SCAN_ERROR;
+        else
+                return err_set(err, BLD_E_USAGE,
+                               "--secret-scan takes off, warn or error, not \"%.50s\"", s);
+        return 0;
+}
+
 int run_opts_parse(struct build *b, struct run_allow *ret, struct bld_err *err)
 {
         int r = parse_allow(b->o, ret, err);
@@ -269,6 +285,8 @@ int run_opts_parse(struct build *b, struct run_allow *ret, struct bld_err *err)
                 r = parse_hosts(b, err);
         if (r == 0)
                 r = parse_dns(b, err);
+        if (r == 0)
+                r = parse_scan(b, err);
         return r < 0 ? r : parse_limits(b, err);
 }
 

@@ -155,3 +155,8 @@ int secrets_new(const struct bld_list *specs, struct secrets **ret, struct bld_e
         *ret = s;
         return 0;
 }
+
+const char *secrets_id(const struct secrets *s, size_t i)
+{
+        return s->v[i].id;
+}

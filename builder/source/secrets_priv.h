@@ -13,6 +13,7 @@ int secrets_get(const struct secrets *s, const char *id, const void **ret, size_
 /* All of them, by number, for those who look for values. */
 size_t secrets_count(const struct secrets *s); /* NULL: 0 */
 bool secrets_at(const struct secrets *s, size_t i, const void **ret, size_t *ret_len);
+const char *secrets_id(const struct secrets *s, size_t i);
 void secrets_free(struct secrets *s); /* wipes the values */
 
 /* Agents given by --ssh (ssh.c). NULL when there is none of that id. */

@@ -103,7 +103,8 @@ struct bld_build_opts {
         const char *os_version;
         bool drop_labels; /* those of base images */
         bool omit_history;
-        bool strict_args; /* a build argument without an ARG is an error */
+        const char *secret_scan; /* off, warn or error; NULL: warn */
+        bool strict_args;        /* a build argument without an ARG is an error */
         struct bld_list dns, dns_search, dns_options; /* of RUN; none: the host's */
         bool no_hosts;                                /* RUN sees the image's own /etc/hosts */
         bool no_host_proxy;  /* RUN does not get this process' proxy variables */

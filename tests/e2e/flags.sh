@@ -181,6 +181,44 @@ P
 	has err 'warning: .*immutable|! .*immutable'
 }
 
+scan() {
+	printf 'tok/en+%%va lue\n' >s
+	dockerfile <<-'X'
+	FROM base:latest
+	RUN --mount=type=secret,id=tok cp /run/secrets/tok /raw
+	RUN --mount=type=secret,id=tok { printf ab; tr -d '\n' </run/secrets/tok; echo; } | base64 >/b64
+	RUN echo tok%2Fen%2B%25va%20lue >/url
+	RUN echo nothing >/none
+	X
+	build --no-cache --secret id=tok,src=s ctx
+	has err 'secret "tok" is present in the image: found in /raw, as it is'
+	has err 'secret "tok" is present in the image: found in /b64, in base64'
+	has err 'secret "tok" is present in the image: found in /url, percent-encoded'
+	hasnt err '/none, '
+	hasnt err 'tok/en'
+	build --no-cache --secret id=tok,src=s --secret-scan off ctx
+	hasnt err 'is present in the image'
+	want 4 "$BLD" build --no-cache --secret id=tok,src=s --secret-scan error ctx
+	has err 'error: the value of secret "tok" is present in the image'
+	has err 'Dockerfile:2'
+	has err 'why: .*found in /raw'
+	hasnt err 'tok/en'
+	want 2 "$BLD" build --secret-scan maybe ctx
+	has err 'off, warn or error'
+	printf 'FROM scratch\nLABEL l="tok/en+%%va lue"\n' >ctx/Dockerfile
+	want 4 "$BLD" build --secret id=tok,src=s --secret-scan error ctx
+	has err 'found in its config or history'
+	# across the windows of a long stream, and only there
+	dd if=/dev/zero of=ctx/big bs=1000 count=262 status=none
+	for i in $(seq 300); do printf '%s' 'tok/en+%va lu'; done >>ctx/big
+	printf 'FROM scratch\nCOPY big /big\n' >ctx/Dockerfile
+	build --no-cache --secret id=tok,src=s ctx
+	hasnt err 'is present'
+	printf 'tok/en+%%va lue' >>ctx/big
+	build --no-cache --secret id=tok,src=s ctx
+	has err 'found in /big'
+}
+
 too_many() {
 	{
 		echo FROM scratch
@@ -201,5 +239,6 @@ t "--http-proxy" proxy
 t "--dotenv, --ci-outputs, --progress-file, --termination-log" files
 t "the permission to push, before the first RUN" push_check
 t "--ignore-immutable-tag" immutable
+t "--secret-scan" scan
 t "a stage of too many layers" too_many
 t_end
