@@ -407,6 +407,24 @@ static int out_of_memory(const struct rt_result *res, struct bld_err *err)
                        "the command");
 }
 
+#define NO_ROOM (1u << 20)
+
+/* The command saw a full disk, and perhaps said something else about it. What it wrote is still
+ * there. */
+static void tell_full(const struct run *run, struct bld_err *err)
+{
+        uint64_t size, avail;
+        char left[24], whole[24];
+
+        if (cas_disk(run->b->c->cas, &size, &avail, NULL) < 0 || avail >= NO_ROOM)
+                return;
+        format_size(avail, left);
+        format_size(size, whole);
+        (void)err_why(err, BLD_E_CHILD, "the disk of the store is full: %s of %s left", left,
+                      whole);
+        (void)err_try(err, BLD_E_CHILD, "bld prune --all, or another disk with --root DIR");
+}
+
 static int failed(struct run *run, int status, struct bld_err *err)
 {
         AUTO_SB struct sb tail = SB_INIT(600);
@@ -425,6 +443,7 @@ static int failed(struct run *run, int status, struct bld_err *err)
         if (err)
                 err->sys = run->result.wait_status;
         step_log_tail(run->log, 6, &tail, &total);
+        tell_full(run, err);
         if (tail.len)
                 return err_why(err, BLD_E_CHILD, "last lines of %zu:%s", total, sb_text(&tail));
         return BLD_E_CHILD;

@@ -262,6 +262,105 @@ collector_races() {
 	same 0 "$(find "$BLD_ROOT/blobs" "$BLD_ROOT/results" "$BLD_ROOT/snapshots" -type f | wc -l)" "files of the dead"
 }
 
+# ---- small disks ----
+
+free_kb() { df --output=avail -k "$DISK" | tail -n 1 | tr -d ' '; }
+# leave KB: fills the disk until no more than so much is free
+leave() {
+	rm -f "$DISK/filler"
+	local n=$(($(free_kb) - $1))
+	[ $n -le 0 ] || head -c ${n}k /dev/zero >"$DISK/filler" 2>/dev/null || true # blocks of its own count, too
+}
+# A build on a disk with so little left ends well, or says that the disk is full; then it works with room.
+tight() {
+	local n=$1 got=0 tmp
+	shift
+	leave "$n"
+	"$BLD" build --progress=plain -t "tight:v1" "$@" ctx >"$D/out" 2>"$D/err" || got=$?
+	case $got in
+	0) FITS=$((FITS + 1)) ;;
+	8)
+		FULL=$((FULL + 1))
+		one_error
+		has "$D/err" '^error: (no space left|disk full)'
+		has "$D/err" '^  why: .* has .* left now'
+		has "$D/err" '^  try: +bld (prune|rmi) '
+		;;
+	1) # the step itself met it
+		FULL=$((FULL + 1))
+		one_error
+		has "$D/err" '^error: RUN (exited|was killed)'
+		has "$D/err" 'the disk of the store is full'
+		;;
+	*) cat "$D/err"; fail "$n kB left: exit $got" ;;
+	esac
+	nothing_left
+	rm -f "$DISK/filler"
+	layout_whole "$BLD_ROOT"
+	build -t "tight:v1" "$@" ctx
+	same 1500000 "$(layer_tar tight:v1 -2 | wc -c | awk '{print int($1 / 1500000) * 1500000}')" "the RUN's layer"
+	same done "$(file_in tight:v1 -1 end)" "the last layer"
+	tmp=$(find "$BLD_ROOT/tmp" -mindepth 1)
+	same '' "$tmp" "tmp/"
+	store_whole
+	"$BLD" rmi tight:v1 >/dev/null
+	bld prune -af --filter type=result
+	bld prune -af --filter type=snapshot
+}
+small_disk() {
+	export BLD_ROOT=$DISK/store BLD_CACHE_MAX_SIZE=0 BLD_CACHE_MIN_FREE=off
+	local FITS=0 FULL=0 n
+	base
+	mkdir ctx
+	head -c 1000000 /dev/urandom >ctx/blob
+	# unpack, a step's own writes, its upper folder kept and packed, a copy: each needs room of its own
+	cat >ctx/Dockerfile <<-'X'
+	FROM base:latest
+	COPY blob /
+	RUN head -c 1500000 /dev/urandom >/big
+	RUN echo done >/end; cp /blob /blob2; rm /blob2
+	X
+	for n in 0 40 700 1100 2000 3000 4000 5200 6000 7000 8000 20000; do
+		tight $n
+	done
+	[ $FULL -ge 4 ] || fail "the disk was full $FULL times"
+	[ $FITS -ge 1 ] || fail "no build fitted"
+	# What a step itself meets is its own failure; the reason is told.
+	printf 'FROM base:latest\nRUN head -c 30000000 /dev/zero >/big; echo "head: $?"; exit 3\n' >ctx/Dockerfile
+	leave 4000
+	local got=0
+	"$BLD" build --progress=plain ctx >"$D/out" 2>"$D/err" || got=$?
+	one_error
+	same 1 $got "exit status"
+	has "$D/err" 'head: [1-9]'
+	has "$D/err" 'the disk of the store is full'
+	nothing_left
+	rm "$DISK/filler"
+	printf 'FROM base:latest\nRUN echo fits >/small\n' >ctx/Dockerfile
+	build -t small ctx
+	same fits "$(file_in small -1 small)"
+	same '' "$(find "$BLD_ROOT/tmp" -mindepth 1)" "tmp/"
+	same 1 "$(awk -v d="$DISK" 'index($5, d) == 1' /proc/self/mountinfo | wc -l)" "mounts"
+	umount "$DISK"
+}
+small_tmpfs() {
+	root_only "a file system of its own"
+	DISK=$T/mnt/small
+	mkdir -p "$DISK"
+	mount -t tmpfs -o size=24m tmpfs "$DISK" || skip "cannot mount a tmpfs here"
+	small_disk
+}
+small_ext4() {
+	root_only "a file system of its own"
+	need mkfs.ext4
+	DISK=$T/mnt/ext4
+	mkdir -p "$DISK"
+	truncate -s 28M ext4
+	mkfs.ext4 -q -m 0 ext4
+	mount -o loop ext4 "$DISK" || skip "cannot mount a loop device here"
+	small_disk
+}
+
 t "du agrees with du; one by one; filters" du_agrees
 t "prune by age, type and id" prune_filters
 t "the ceiling is kept after every build" ceiling
@@ -269,4 +368,6 @@ t "a read-only store can be looked at" read_only
 t "a snapshot's recorded size is what du says" recorded_sizes
 t "prune holds the lock for moments" short_lock
 t "builds, pulls, loads and prunes at once" collector_races
+t "a tmpfs too small for a build" small_tmpfs
+t "an ext4 too small for a build" small_ext4
 t_end
