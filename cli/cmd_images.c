@@ -3,6 +3,7 @@
 #include "base/err.h"
 #include "base/num.h"
 #include "cli/cli.h"
+#include "cli/images_filter.h"
 #include "cli/table.h"
 
 struct images_args {
@@ -16,7 +17,8 @@ struct images_args {
 static const struct opt images_opts[] = {
         {"all", 'a', OPT_BOOL, A(all), NULL, "untagged images, too", "Flags"},
         {"digests", 0, OPT_BOOL, A(digests), NULL, "a column of manifest digests", NULL},
-        {"filter", 'f', OPT_LIST, A(filter), "K=V", "dangling=BOOL or reference=NAME", NULL},
+        {"filter", 'f', OPT_LIST, A(filter), "K=V",
+         "dangling, label, reference, before, since or until", NULL},
         {"format", 0, OPT_STR, A(format), "F", "table, json, jsonl or a template", NULL},
         {"no-trunc", 0, OPT_BOOL, A(no_trunc), NULL, "whole digests", NULL},
         {"quiet", 'q', OPT_BOOL, A(quiet), NULL, "image IDs only", NULL},
@@ -77,37 +79,6 @@ static int push_row(struct js *rows, const struct js *image, bool no_trunc)
         return js_push(rows, row);
 }
 
-/* dangling=BOOL: 1, 0, or -1 for not asked. */
-static int read_filters(const struct images_args *a, int *ret_dangling, const char **ret_reference,
-                        struct bld_err *err)
-{
-        for (size_t i = 0; i < a->filter.n; i++) {
-                const char *f = a->filter.v[i];
-                bool b;
-
-                if (str_has_prefix(f, "dangling=") && parse_go_bool(f + 9, &b))
-                        *ret_dangling = b;
-                else if (str_has_prefix(f, "reference="))
-                        *ret_reference = f + 10;
-                else
-                        return err_set(err, BLD_E_USAGE,
-                                       "--filter knows dangling=BOOL and reference=NAME, not "
-                                       "\"%.100s\"",
-                                       f);
-        }
-        return 0;
-}
-
-static bool wanted(const struct js *image, bool all, int dangling)
-{
-        const char *name = js_get_str(image, "name");
-        bool named = name && *name;
-
-        if (dangling >= 0)
-                return named != (dangling == 1);
-        return named || all;
-}
-
 static int print_ids(const struct js *rows, struct bld_err *err)
 {
         AUTO_SB struct sb out = SB_INIT(64u << 20);
@@ -130,20 +101,23 @@ static int run(struct cli *c, void *args, const struct strv *pos, struct bld_err
         const struct images_args *a = args;
         AUTO_JS struct js *all = NULL, *raw = js_arr(), *rows = js_arr();
         struct table t = {cols, SHOWN, a->format, a->no_trunc};
-        const char *reference = pos->n ? pos->v[0] : NULL;
+        AUTO(images_filter_done) struct images_filter f = {.dangling = -1};
+        bool pattern = pos->n && strpbrk(pos->v[0], "*?[");
         char *text = NULL;
-        int dangling = -1, r;
+        int r = cli_open(c, err);
 
-        r = read_filters(a, &dangling, &reference, err);
-        r = r < 0 ? r : cli_open(c, err);
-        r = r < 0 ? r : bld_images(c->b, reference, &text, err);
+        r = r < 0 ? r : images_filter_read(c, &a->filter, &f, err);
+        if (r == 0 && pattern && (f.references.n || strv_add(&f.references, pos->v[0]) < 0))
+                r = err_set(err, BLD_E_USAGE,
+                            "a pattern and --filter reference exclude each other");
+        r = r < 0 ? r : bld_images(c->b, pos->n && !pattern ? pos->v[0] : NULL, &text, err);
         r = r < 0 ? r : take_json(text, &all, err);
         if (r < 0)
                 return r;
         for (size_t i = 0; i < js_len(all); i++) {
                 struct js *image = js_at(all, i);
 
-                if (!wanted(image, a->all, dangling))
+                if (!images_filter_wants(&f, image, a->all))
                         continue;
                 if (js_push(raw, js_ref(image)) < 0 || push_row(rows, image, a->no_trunc) < 0)
                         return err_nomem(err, "images");

@@ -55,6 +55,16 @@ static int index_platforms(struct bld *b, const struct img_desc *root, struct sb
         return r;
 }
 
+static int set_labels(struct js *j, const struct img_kvs *labels)
+{
+        AUTO_JS struct js *o = js_obj();
+        int r = o ? 0 : BLD_E_NOMEM;
+
+        for (size_t i = 0; r == 0 && i < labels->n; i++)
+                r = js_set_str(o, labels->v[i].key, labels->v[i].value);
+        return r == 0 ? js_set(j, "labels", js_ref(o)) : r;
+}
+
 /* What a manifest tells of its image; only `r` collects failures, which are all of memory. */
 static int describe(struct bld *b, const struct img_desc *root, struct row *row)
 {
@@ -85,6 +95,8 @@ static int describe(struct bld *b, const struct img_desc *root, struct row *row)
                 r = js_set_str(j, "created", im.config.created);
         if (r == 0)
                 r = js_set_i64(j, "size", (int64_t)lib_image_bytes(&im));
+        if (r == 0)
+                r = set_labels(j, &im.config.labels);
         if (r == 0)
                 r = js_set_i64(j, "layers", (int64_t)im.manifest.layers.n);
         if (im.config.created && parse_rfc3339(im.config.created, &sec, &nsec))

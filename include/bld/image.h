@@ -25,7 +25,7 @@ struct bld_transfer_opts {
 };
 
 /* Array of {name, repository, tag, digest, mediaType, configDigest, platform, created, size,
- * layers}, newest first. */
+ * layers, labels}, newest first. */
 BLD_API int bld_images(struct bld *b, const char *filter_repo, char **ret_json,
                        struct bld_err *err);
 BLD_API int bld_tag(struct bld *b, const char *src, const char *dst, struct bld_err *err);

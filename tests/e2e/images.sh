@@ -30,6 +30,26 @@ list() {
 	hasnt "$D/out" '^[^ ]*base '
 }
 
+filters() {
+	make_app one fa:v1
+	sleep 1.1 # times of images are seconds
+	make_app two fb:v1
+	bld tag fb:v1 team/fb:v2
+	names() { "$BLD" images --format '{{.Repository}}:{{.Tag}}' "$@" | sort | xargs; }
+	same "fa:v1 fb:v1" "$(names --filter 'reference=f?')"
+	same "fa:v1" "$(names 'fa*')"
+	same "team/fb:v2" "$(names --filter 'reference=*/*:v2')"
+	same "fa:v1 team/fb:v2" "$(names --filter reference=fa --filter 'reference=team/*')"
+	same "fb:v1 team/fb:v2" "$(names --filter since=fa:v1 --filter label=name=app)"
+	same "fa:v1" "$(names --filter before=fb:v1 --filter label=name --filter 'reference=f*')"
+	same "" "$(names --filter label=name=other)"
+	same "" "$(names --filter until=24h --filter label=name)"
+	same "fa:v1 fb:v1" "$(names --filter until=2100-01-01T00:00:00Z --filter 'reference=f[ab]')"
+	want 2 "$BLD" images --filter size=3; one_error
+	want 2 "$BLD" images --filter until=soon; one_error
+	want 6 "$BLD" images --filter since=nothing:v1; one_error
+}
+
 tags() {
 	make_app
 	bld tag app:v1 other:x third/name
@@ -183,6 +203,7 @@ relative_workdir() {
 
 t "base image" base
 t "images: table, json, template, filter" list
+t "images: filters and patterns" filters
 t "tag, rmi, references by digest" tags
 t "inspect: docker's shape, raw bytes, templates" inspect
 t "history" history_of

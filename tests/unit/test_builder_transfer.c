@@ -11,7 +11,7 @@
 
 #include "base/num.h"
 #include "base/proc.h"
-#include "builder/image/move_priv.h"
+#include "builder/image/end_priv.h"
 #include "builder/image/tree_priv.h"
 #include "registry/registry.h"
 
@@ -375,12 +375,104 @@ static void read_remote_tree(void **state)
 
 #define T(fn) cmocka_unit_test_setup_teardown(fn, up, down)
 
+/* ---- a blob between two registries ---- */
+
+#define RELAYED ((size_t)5 << 20) /* several rings of it */
+
+static unsigned char pattern(uint64_t at)
+{
+        return (unsigned char)((at * 2654435761u) >> 11);
+}
+
+static ssize_t pattern_pread(void *user, void *p, size_t n, uint64_t off, struct bld_err *err)
+{
+        unsigned char *b = p;
+
+        (void)user;
+        (void)err;
+        n = off < RELAYED ? MIN(n, RELAYED - (size_t)off) : 0;
+        for (size_t i = 0; i < n; i++)
+                b[i] = pattern(off + i);
+        return (ssize_t)n;
+}
+
+/* Read [from, to) and hold every byte against the pattern. */
+static void relay_part(struct bd_relay *r, uint64_t from, uint64_t to)
+{
+        static unsigned char buf[70001];
+        struct bld_err err[1] = {BLD_ERR_INIT};
+
+        while (from < to) {
+                ssize_t k =
+                        bd_relay_pread(r, buf, MIN(sizeof(buf), (size_t)(to - from)), from, err);
+
+                if (k <= 0)
+                        fail_msg("%zd at %llu: %s", k, (unsigned long long)from, err->msg);
+                for (ssize_t i = 0; i < k; i++)
+                        if (buf[i] != pattern(from + (uint64_t)i))
+                                fail_msg("wrong byte at %llu",
+                                         (unsigned long long)(from + (uint64_t)i));
+                from += (uint64_t)k;
+        }
+}
+
+static void relayed(void **state)
+{
+        struct fix *f = *state;
+        AUTO_REF struct img_ref repo = remote("relay/blob");
+        AUTO_FREE unsigned char *all = mem_alloc(RELAYED);
+        struct img_desc d = {.size = RELAYED};
+        struct reg_source src = {.pread = pattern_pread};
+        struct bld_err why = BLD_ERR_INIT;
+        char one;
+
+        assert_non_null(all);
+        (void)pattern_pread(NULL, all, RELAYED, 0, NULL);
+        digest_of(all, RELAYED, &d.digest);
+        OK(reg_blob_put(f->reg, &repo, &d, &src, NULL, NULL, err));
+        for (int round = 0; round < 4; round++) {
+                AUTO(bd_relay_free_p) struct bd_relay *r = NULL;
+
+                OK(bd_relay_new(&f->c[0], &repo, &d, &r, err));
+                if (round ==
+                    1) /* an upload that begins again, from the start and from the middle */
+                        relay_part(r, 0, 3u << 20);
+                if (round == 2)
+                        relay_part(r, RELAYED / 2, RELAYED - 1);
+                if (round == 3) { /* given up while the ring is full: freeing ends the download */
+                        relay_part(r, 0, 1);
+                        continue;
+                }
+                relay_part(r, 0, RELAYED);
+                assert_int_equal(bd_relay_pread(r, &one, 1, RELAYED, NULL), 0);
+                relay_part(r, 4u << 20, RELAYED); /* going back behind the end */
+        }
+        /* bytes that are not those asked for: the last is never given out */
+        {
+                AUTO(bd_relay_free_p) struct bd_relay *r = NULL;
+                char path[400], hex[DIGEST_HEX_MAX];
+                int fd;
+
+                digest_hex(&d.digest, hex);
+                (void)snprintf(path, sizeof(path),
+                               "%s/data/docker/registry/v2/blobs/sha256/%.2s/%s/data", server.dir,
+                               hex, hex);
+                fd = open(path, O_WRONLY | O_CLOEXEC);
+                assert_true(fd >= 0);
+                assert_int_equal(pwrite(fd, "??", 2, 100), 2);
+                (void)close(fd);
+                OK(bd_relay_new(&f->c[0], &repo, &d, &r, err));
+                relay_part(r, 200, 4u << 20);
+                assert_int_equal(bd_relay_pread(r, &one, 1, RELAYED - 1, &why), BLD_E_CORRUPT);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                T(push_then_fetch), T(fetch_again),      T(push_counts),
-                T(lazy_base),       T(index_round_trip), T(not_found),
-                T(one_download),    T(read_remote_tree), T(wrong_digest),
+                T(push_then_fetch),  T(fetch_again), T(push_counts),  T(lazy_base),
+                T(index_round_trip), T(not_found),   T(one_download), T(read_remote_tree),
+                T(wrong_digest),     T(relayed),
         };
 
         return cmocka_run_group_tests(tests, server_up, server_down);
