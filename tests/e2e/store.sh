@@ -6,7 +6,7 @@
 # fat TAG KB [LINE]: an image with a random layer of so many kB
 fat() {
 	mkdir -p "f-$1"
-	head -c "$2000" /dev/urandom >"f-$1/blob"
+	head -c "${2}000" /dev/urandom >"f-$1/blob"
 	printf 'FROM scratch\nCOPY blob /\n%s\n' "${3:-}" >"f-$1/Dockerfile"
 	build -t "$1:latest" "${@:4}" "f-$1"
 }
