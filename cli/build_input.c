@@ -501,6 +501,7 @@ static int read_source(const struct build_args *a, const char *context, struct b
         o->from = a->from;
         o->strict_args = a->strict_args;
         o->drop_labels = !a->inherit_labels;
+        o->squash_all = a->squash_all;
         o->omit_history = a->omit_history;
         o->env = cli_list(&in->env);
         o->unset_env = cli_list(&a->unset_env);

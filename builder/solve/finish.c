@@ -217,7 +217,7 @@ static int assemble(struct build *b, struct plan_target *t, enum bd_format forma
 {
         static const struct vx_result nothing = {0};
         const struct vx_result *r = t->fs ? &t->fs->result : &nothing;
-        AUTO(result_done) struct vx_result clamped = {0};
+        AUTO(result_done) struct vx_result clamped = {0}, squashed = {0};
         AUTO(img_kvs_free) struct img_kvs inside = {0}, outside = {0};
         struct digest config = {0};
         int k = fetch_rest(b, t->fs, r, err);
@@ -234,6 +234,10 @@ static int assemble(struct build *b, struct plan_target *t, enum bd_format forma
                 k = edit_config(b->o, &t->config, err);
         if (k == 0)
                 k = history_complete(b, t, r, err);
+        if (k == 0 && b->o->squash_all && r->layers.n > 1) {
+                k = squash_all(b, r, &t->config.history, &squashed, err);
+                r = &squashed;
+        }
         if (k == 0)
                 k = scan_config(b, &t->config, err);
         if (k == 0)

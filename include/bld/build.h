@@ -102,6 +102,7 @@ struct bld_build_opts {
         struct bld_list os_features;
         const char *os_version;
         bool drop_labels; /* those of base images */
+        bool squash_all;  /* the image, base included, as one layer */
         bool omit_history;
         const char *secret_scan; /* off, warn or error; NULL: warn */
         bool strict_args;        /* a build argument without an ARG is an error */

@@ -219,6 +219,30 @@ scan() {
 	has err 'found in /big'
 }
 
+squash() {
+	dockerfile <<-'X'
+	FROM base:latest
+	RUN mkdir /d && echo 1 >/d/a && echo 1 >/d/b
+	ENV E=1
+	RUN rm /d/a && echo 2 >/d/b && ln /d/b /d/c && rm /bin/wc
+	X
+	build -t g:flat --squash-all ctx
+	same 1 "$(layers g:flat | wc -l)"
+	same 1 "$(config g:flat | jq '[.history[] | select(.empty_layer | not)] | length')"
+	layer_names g:flat 0 >names
+	hasnt names '\.wh\.|^d/a$|^bin/wc$'
+	same 2 "$(file_in g:flat 0 d/b)"
+	local d
+	d=$(digest_of g:flat)
+	build -t g:flat2 --squash-all ctx
+	same "$d" "$(digest_of g:flat2)"
+	printf 'FROM g:flat\nRUN test "$(cat /d/c)" = 2 && test ! -e /d/a\n' >ctx/Dockerfile
+	build --no-cache ctx
+	store_whole
+	want 2 "$BLD" build --squash ctx
+	has err 'squash-all'
+}
+
 too_many() {
 	{
 		echo FROM scratch
@@ -239,6 +263,7 @@ t "--http-proxy" proxy
 t "--dotenv, --ci-outputs, --progress-file, --termination-log" files
 t "the permission to push, before the first RUN" push_check
 t "--ignore-immutable-tag" immutable
+t "--squash-all" squash
 t "--secret-scan" scan
 t "a stage of too many layers" too_many
 t_end
