@@ -115,8 +115,66 @@ aliases() {
 	one_error
 }
 
+# What happens to lie where credentials are looked for must not keep anybody waiting; what was named must be there.
+odd_files() {
+	local reg
+	reg=$(cat "$T/reg")
+	mkdir -p home/.docker
+	mkfifo home/.docker/config.json
+	HOME=$D/home BLD_ROOT=$D/fifo want 0 timeout 60 "$BLD" pull "$reg/team/app:v1"
+	rm home/.docker/config.json
+	ln -s /dev/zero home/.docker/config.json
+	HOME=$D/home BLD_ROOT=$D/zero want 0 timeout 60 "$BLD" pull "$reg/team/app:v1"
+	BLD_ROOT=$D/named want 6 "$BLD" pull --authfile "$D/none.json" "$reg/team/app:v1"
+	one_error
+}
+
+# A HEAD that names what is not there: GET by tag is the truth.
+lying_head() {
+	local reg digest
+	reg=$(cat "$T/reg")
+	digest=$("$BLD" digest "$reg/team/app:v1")
+	python3 - "$reg" >"$D/port" 2>"$D/log" <<-'X' &
+	import http.server, sys, urllib.error, urllib.request
+
+	class Front(http.server.BaseHTTPRequestHandler):
+	    def do_GET(self):
+	        ask = urllib.request.Request(f"http://{sys.argv[1]}{self.path}", method=self.command)
+	        ask.add_header("Accept", self.headers.get("Accept", "*/*"))
+	        try:
+	            answer = urllib.request.urlopen(ask)
+	        except urllib.error.HTTPError as e:
+	            answer = e
+	        body = answer.read()
+	        self.send_response(answer.status)
+	        for name in ("Content-Type", "Content-Length", "Docker-Content-Digest"):
+	            value = answer.headers.get(name)
+	            if name == "Docker-Content-Digest" and value and self.command == "HEAD":
+	                value = "sha256:" + "4" * 64
+	            if value:
+	                self.send_header(name, value)
+	        self.end_headers()
+	        self.wfile.write(body)
+
+	    do_HEAD = do_GET
+
+	server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Front)
+	print(server.server_port, flush=True)
+	server.serve_forever()
+	X
+	echo $! >>"$T/pids"
+	for _ in $(seq 100); do
+		[ ! -s "$D/port" ] || break
+		sleep 0.1
+	done
+	BLD_ROOT=$D/other want 0 "$BLD" pull "127.0.0.1:$(cat "$D/port")/team/app:v1"
+	same "$digest" "$(BLD_ROOT=$D/other digest_of "127.0.0.1:$(cat "$D/port")/team/app:v1")"
+}
+
 t "an image in a registry" prepare
 t "BLD_MIRRORS and --mirror" mirrors
+t "files that are none where credentials are looked for" odd_files
+t "a HEAD that lies" lying_head
 t "an IPv6 address as registry" ipv6
 t "--limit-rate" limited
 t "a build through a short name's alias" aliases
