@@ -79,6 +79,27 @@ static void free_lists(const struct opt *table, void *args)
                         strv_done((struct strv *)(void *)((char *)args + table->offset));
 }
 
+/* What other programs' commands do that bld does otherwise, or not at all. */
+static const char *foreign_command(const char *name)
+{
+        static const struct {
+                const char *names, *say;
+        } table[] = {
+                {" run exec start stop ps logs kill attach container compose ",
+                 "bld builds images and runs none; bld save NAME | podman load, then podman run"},
+                {" system ", "bld du shows what the store takes, bld prune frees space"},
+                {" commit squash ", "an image comes from a Dockerfile: bld build"},
+        };
+        AUTO_FREE char *word = NULL;
+
+        if (asprintf(&word, " %s ", name) < 0)
+                word = NULL;
+        for (size_t i = 0; word && !strchr(name, ' ') && i < ARRAY_LEN(table); i++)
+                if (strstr(table[i].names, word))
+                        return table[i].say;
+        return NULL;
+}
+
 static int unknown_command(const char *name, struct bld_err *err)
 {
         static const char *const planned[] = {"bake", "diff",  "explain",    "builds",
@@ -91,8 +112,11 @@ static int unknown_command(const char *name, struct bld_err *err)
                         return err_set(err, BLD_E_USAGE, "bld %s is not available yet", name);
         for (size_t i = 0; i < cli_ncmds && n < ARRAY_LEN(names); i++)
                 names[n++] = cli_cmds[i]->name;
-        near = strlen(name) > 2 ? near_match(name, names, n, 3) : NULL;
         (void)err_set(err, BLD_E_USAGE, "unknown command \"%.100s\"", name);
+        if (foreign_command(name))
+                return err_note(err, BLD_E_USAGE, "%s", foreign_command(name));
+        /* Of a short word, two letters are no slip: "run" is not "rmi". */
+        near = strlen(name) > 2 ? near_match(name, names, n, strlen(name) > 4 ? 3 : 2) : NULL;
         return near ? err_try(err, BLD_E_USAGE, "bld %s", near)
                     : err_try(err, BLD_E_USAGE, "bld help");
 }

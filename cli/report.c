@@ -22,10 +22,17 @@ size_t report_what(const struct bld_err *err)
         return strcspn(err->msg, "\n");
 }
 
-/* Columns of the source that stand before byte `n`. */
-static size_t columns(const struct term *t, const char *s, size_t n)
+/* Stands for the part of a long line that comes before what is shown of it. */
+static const char *cut_before(const struct bld_place *p)
 {
-        return text_width(s, MIN(n, strcspn(s, "\n")), flags_of(t));
+        return p->source_from ? "..." : "";
+}
+
+/* Columns of the source that stand before byte `n` of what is shown. */
+static size_t columns(const struct term *t, const struct bld_place *p, size_t n)
+{
+        return strlen(cut_before(p)) +
+               text_width(p->source, MIN(n, strcspn(p->source, "\n")), flags_of(t));
 }
 
 static void marker(const struct term *t, const struct bld_place *p, struct sb *out)
@@ -35,10 +42,11 @@ static void marker(const struct term *t, const struct bld_place *p, struct sb *o
         if (!p->col && !p->label[0])
                 return;
         if (p->col) {
-                size_t line = strcspn(p->source, "\n"), start = MIN(p->col - 1, line);
+                size_t line = strcspn(p->source, "\n");
+                size_t start = MIN(p->col - 1 - MIN(p->source_from, p->col - 1), line);
 
-                before = columns(t, p->source, start);
-                under = columns(t, p->source, start + MIN(p->len, line - start)) - before;
+                before = columns(t, p, start);
+                under = columns(t, p, start + MIN(p->len, line - start)) - before;
                 under = MAX(under, 1u);
         }
         sb_fmt(out, "     | %*s%s", (int)before, "", term_style(t, S_RED));
@@ -91,7 +99,7 @@ static void place(const struct term *t, const struct report *r, struct sb *out)
         while (*s) {
                 size_t n = strcspn(s, "\n");
 
-                sb_fmt(out, "%4u | ", line);
+                sb_fmt(out, "%4u | %s", line, line == p->line ? cut_before(p) : "");
                 clean(t, out, s, n);
                 sb_char(out, '\n');
                 if (line++ == p->line)

@@ -51,6 +51,9 @@ static int run_trigger(struct plan *p, struct stage *s, const char *text, struct
                 p->last_reached = 0;
                 r = plan_mark(p, s, &f->v[0], err);
         }
+        for (size_t i = 0; r == 0 && f->v[0].kind == DF_ARG && i < f->v[0].npairs; i++)
+                if (strv_add(&p->trigger_args, f->v[0].pairs[i].key) < 0)
+                        r = err_nomem(err, "arguments");
         if (r == 0 && p->last_reached) /* a trigger is the first to name a stage */
                 r = plan_late(p, p->last_reached, err);
         if (r == 0)
@@ -270,6 +273,16 @@ static int choose_targets(struct plan *p, struct stage **ret, size_t *ret_n, str
         return 0;
 }
 
+static bool declares(const struct df_instr *in, const char *name)
+{
+        if (in->kind == DF_ONBUILD && in->sub)
+                in = in->sub;
+        for (size_t i = 0; in->kind == DF_ARG && i < in->npairs; i++)
+                if (strcmp(in->pairs[i].key, name) == 0)
+                        return true;
+        return false;
+}
+
 static bool declared(const struct plan *p, const char *name)
 {
         static const char *const known[] = {"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY",
@@ -281,10 +294,12 @@ static bool declared(const struct plan *p, const char *name)
                         return true;
         if (str_has_prefix(name, "BUILDKIT_") || strv_env_get(&p->global, name))
                 return true;
+        for (size_t i = 0; i < p->trigger_args.n; i++)
+                if (strcmp(p->trigger_args.v[i], name) == 0)
+                        return true;
         for (size_t i = 0; i < f->n; i++)
-                for (size_t k = 0; f->v[i].kind == DF_ARG && k < f->v[i].npairs; k++)
-                        if (strcmp(f->v[i].pairs[k].key, name) == 0)
-                                return true;
+                if (declares(&f->v[i], name))
+                        return true;
         return false;
 }
 
@@ -356,6 +371,7 @@ int plan_build(const struct plan_opts *o, struct graph *g, struct df_pos *ret_po
         free(p.stages);
         strv_done(&p.global);
         strv_index_done(&p.global_at);
+        strv_done(&p.trigger_args);
         map_done(&p.names);
         return r;
 }

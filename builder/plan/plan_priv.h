@@ -107,7 +107,8 @@ struct plan {
         unsigned depth;      /* of stages that triggers ask for */
         struct strv global;  /* environment of FROM lines */
         struct strv_index global_at;
-        struct df_pos *pos; /* where the failure stands */
+        struct strv trigger_args; /* what ARG triggers of base images declare */
+        struct df_pos *pos;       /* where the failure stands */
 };
 
 /* Build argument given on the command line, or NULL. */

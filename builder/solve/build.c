@@ -9,6 +9,7 @@
 #include "builder/plan/check.h"
 #include "builder/solve/finish_priv.h"
 #include "builder/solve/run_opts_priv.h"
+#include "builder/solve/place_priv.h"
 #include "builder/source/git_priv.h"
 #include "builder/plan/plan_priv.h"
 #include "builder/solve/start_priv.h"
@@ -30,58 +31,6 @@ struct session {
         struct outline *outline;
         struct img_platform *cache_platforms; /* of the images, for inline caches */
 };
-
-/* ---- where a failure stands ---- */
-
-static void place_at(struct session *s, const struct df_pos *pos)
-{
-        struct bld_place *p = &s->ret->place;
-        const char *line = NULL;
-        size_t len = 0;
-
-        if (!pos->line || p->line)
-                return;
-        (void)str_copy(p->file, sizeof(p->file), s->src.dockerfile_name);
-        p->line = pos->line;
-        p->col = pos->col;
-        p->len = pos->len;
-        if (s->file && df_source_line(s->file, pos->line, &line, &len)) {
-                len = MIN(len, sizeof(p->source) - 1);
-                memcpy(p->source, line, len);
-                p->source[len] = '\0';
-        }
-}
-
-/* The text may not have parsed at all: cut the line out by hand. */
-static void place_in_text(struct session *s, const struct df_pos *pos)
-{
-        const char *text = sb_text(&s->src.text);
-        struct bld_place *p = &s->ret->place;
-        unsigned line = 1;
-        size_t len;
-
-        place_at(s, pos);
-        while (*text && line < pos->line) {
-                text += strcspn(text, "\n");
-                text += *text == '\n';
-                line++;
-        }
-        len = MIN(strcspn(text, "\r\n"), sizeof(p->source) - 1);
-        memcpy(p->source, text, len);
-        p->source[len] = '\0';
-}
-
-static void place_vertex(struct session *s, const struct vertex *v)
-{
-        struct bld_place *p = &s->ret->place;
-        struct df_pos pos = v->pos;
-
-        if (!pos.line)
-                pos.line = v->line;
-        place_at(s, &pos);
-        (void)str_copy(p->stage, sizeof(p->stage), v->stage ? v->stage : "");
-        (void)str_copy(p->step, sizeof(p->step), v->step ? v->step : "");
-}
 
 /* ---- options ---- */
 
@@ -191,12 +140,12 @@ static int parse_file(struct session *s, struct bld_err *err)
         int r = frontend_check(&s->b, &s->src.text, &at.pos, err);
 
         if (r < 0) { /* what follows may be in any language */
-                place_in_text(s, &at.pos);
+                place_at(&s->ret->place, &s->src, &at.pos);
                 return r;
         }
         r = df_parse(sb_text(&s->src.text), s->src.text.len, &s->file, &at, err);
         if (r < 0) {
-                place_in_text(s, &at.pos);
+                place_at(&s->ret->place, &s->src, &at.pos);
                 return r;
         }
         r = lint_init(&s->lint, s->file, plan_build_arg(&args, "BUILDKIT_DOCKERFILE_CHECK"), err);
@@ -209,7 +158,7 @@ static int parse_file(struct session *s, struct bld_err *err)
         }
         r = df_check(s->file, &at, err);
         if (r < 0)
-                place_at(s, &at.pos);
+                place_at(&s->ret->place, &s->src, &at.pos);
         lint_file(&s->lint, r < 0 ? at.pos.line : 0);
         return r;
 }
@@ -365,7 +314,7 @@ static int plan_platform(struct session *s, const struct img_platform *platform,
         po.platform_given = platform != NULL;
         r = plan_build(&po, &s->g, &at, err);
         if (r < 0)
-                place_at(s, &at);
+                place_at(&s->ret->place, &s->src, &at);
         return r;
 }
 
@@ -478,7 +427,7 @@ static void failed_step(struct session *s, const struct solve_stats *st)
 
         if (!st->failed)
                 return;
-        place_vertex(s, st->failed);
+        place_vertex(p, &s->src, st->failed);
         p->run_status = st->run_status;
         /* A step that failed before it ran has written none. */
         if (st->log_path[0] && faccessat(cas_build_dirfd(s->b.record), st->log_path, F_OK, 0) == 0)
@@ -590,7 +539,7 @@ static int run_session(struct session *s, struct bld_err *err)
                 return r;
         r = solve_keys(&s->b, &s->g, &about, err);
         if (r < 0 && about)
-                place_vertex(s, about);
+                place_vertex(&s->ret->place, &s->src, about);
         if (r == 0)
                 r = open_cache(s, err);
         if (r == 0) {

@@ -119,7 +119,8 @@ struct bld_build_opts {
 struct bld_place {
         char file[1024];
         unsigned line, col, len; /* 1-based; 0: unknown */
-        char source[512];        /* the source line(s), cut; NUL-terminated */
+        char source[512];        /* the source line, cut where it is long; NUL-terminated */
+        unsigned source_from;    /* bytes of the line left out before that */
         char stage[128];         /* "deps", and the step: */
         char step[160];          /* "deps 4/4" */
         char label[160];         /* short text beside the marker */

@@ -261,6 +261,21 @@ pipes_in_the_context() {
 	has "$D/err" 'is not a file'
 }
 
+# Of a slip the command is named; of a habit from elsewhere, what bld does instead. Never one that removes things.
+foreign_commands() {
+	want 2 "$BLD" imgaes
+	has "$D/err" 'bld images'
+	local c
+	for c in run exec ps; do
+		want 2 "$BLD" $c app
+		one_error
+		has "$D/err" 'builds images and runs none'
+		hasnt "$D/err" 'rmi|prune'
+	done
+	want 2 "$BLD" system df
+	has "$D/err" 'bld du'
+}
+
 # Where nothing can be written is said before anything runs.
 unwritable_targets() {
 	mkdir c
@@ -275,6 +290,7 @@ unwritable_targets() {
 
 t "base image" base
 t "usage: exit 2, the closest name, nothing done" usage
+t "commands of other programs" foreign_commands
 t "Dockerfile and context: exit 3 with file and line" sources
 t "COPY sources: missing, ignored, of a misspelt stage" copy_sources
 t "base images: missing is 6, unreachable is 7" missing_base

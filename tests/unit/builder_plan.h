@@ -43,6 +43,7 @@ static const struct {
          .onbuild = "ENV T=1",
          .onbuild2 = "COPY --from=tools /x /x",
          .layers = 1},
+        {.name = "argtrigger", .onbuild = "ARG C", .layers = 1},
         {.name = "badtrigger", .onbuild = "COPY", .layers = 1},
         {.name = "fromtrigger", .onbuild = "FROM base", .layers = 1},
         {.name = "twotriggers", .onbuild = "RUN a\nRUN b", .layers = 1},

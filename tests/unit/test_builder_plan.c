@@ -562,6 +562,8 @@ static void unused_argument(void **state)
                 bool warned;
         } rows[] = {{"NOSUCH=1", true},
                     {"A=1", false},
+                    {"B=1", false}, /* in a trigger of this file */
+                    {"C=1", false}, /* in one of the base */
                     {"HTTP_PROXY=x", false},
                     {"http_proxy=x", false},
                     {"TARGETARCH=x", false},
@@ -573,7 +575,8 @@ static void unused_argument(void **state)
                 struct planned p;
 
                 print_message("%s\n", rows[i].arg);
-                plan_text("FROM base\nARG A\n", &(struct opts){.args = {rows[i].arg}}, &p);
+                plan_text("FROM argtrigger\nARG A\nONBUILD ARG X B=2\n",
+                          &(struct opts){.args = {rows[i].arg}}, &p);
                 assert_int_equal(p.r, 0);
                 assert_int_equal(*p.warned != '\0', rows[i].warned);
                 planned_done(&p);
