@@ -12,7 +12,7 @@ two() { # for two platforms, without a RUN
 	echo amd >ctx/f-amd64
 	echo arm >ctx/f-arm64
 }
-P=(--platform linux/amd64,linux/arm64)
+P=(--platform "linux/amd64,linux/arm64")
 
 single() {
 	two
@@ -99,7 +99,7 @@ merged() {
 	mkdir -p ctx/d/sub
 	echo same >ctx/d/sub/same
 	printf 'FROM scratch\nARG TARGETARCH\nCOPY <<X /d/app-$TARGETARCH\n$TARGETARCH\nX\nCOPY d/none* /d/sub/\n' >ctx/Dockerfile
-	local p=(--platform linux/amd64,linux/arm64)
+	local p=(--platform "linux/amd64,linux/arm64")
 	build "${p[@]}" -o type=local,dest=m,platform-split=false ctx
 	same 'amd64 arm64' "$(cat m/d/app-amd64 m/d/app-arm64 | xargs)"
 	build "${p[@]}" -o type=tar,dest=m.tar,platform-split=false ctx

@@ -22,6 +22,7 @@ help_and_version() {
 every_command_has_help() {
 	local c
 	bld help
+	# shellcheck disable=SC2013 # words are what is wanted
 	for c in $(sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p' "$D/out"); do
 		bld "$c" --help
 		has "$D/out" "bld $c"

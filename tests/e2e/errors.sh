@@ -267,6 +267,7 @@ foreign_commands() {
 	has "$D/err" 'bld images'
 	local c
 	for c in run exec ps; do
+		# shellcheck disable=SC2086 # words
 		want 2 "$BLD" $c app
 		one_error
 		has "$D/err" 'builds images and runs none'

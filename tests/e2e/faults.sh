@@ -19,6 +19,7 @@ every() {
 	export BLD_ROOT=$D/start
 	rm -rf "$BLD_ROOT"
 	$prepare
+	# shellcheck disable=SC2086 # words
 	BLD_ROOT=$D/store PYTHONDONTWRITEBYTECODE=1 python3 "$TOP/tests/e2e/faults.py" $MODE "$PRELOAD" "$D/start" "$@"
 }
 
@@ -109,7 +110,7 @@ healed() {
 			n=$((n + 1))
 		done
 	done
-	[ $n -ge 10 ]
+	[ "$n" -ge 10 ]
 	bld prune -f
 	same '' "$(ls "$BLD_ROOT/tmp")" "tmp/ after prune"
 }

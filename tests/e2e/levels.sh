@@ -1,5 +1,7 @@
 #!/bin/bash
 # The ladder of isolation levels: each on its own ground, and the same image from all of them.
+# shellcheck disable=SC2086,SC2206 # flags are kept as words
+
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 umask 022

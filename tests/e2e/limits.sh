@@ -22,7 +22,7 @@ need_cgroup() {
 no_leaf_left() {
 	local dir
 	for dir in memory cpu cpuset pids; do
-		dir=$(own_cgroup $dir)
+		dir=$(own_cgroup "$dir")
 		[ -z "$dir" ] || empty <(find "$dir" -maxdepth 1 -name "bld-$1-*")
 	done
 }
@@ -87,8 +87,8 @@ guard() {
 	done
 	same 32768 "$(cat "$dir/bld-$pid-"*/pids.max)" "the guard's limit"
 	[ "$(cat "$dir/bld-$pid-"*/pids.current)" -ge 2 ] || fail "keeper and step are not in it"
-	wait $pid
-	no_leaf_left $pid
+	wait "$pid"
+	no_leaf_left "$pid"
 }
 
 killed() {
@@ -98,18 +98,18 @@ killed() {
 	RUN echo running; sleep 60
 	X
 	"$BLD" build --no-cache --progress=plain -m 64m ctx >"$D/out" 2>"$D/err" &
-	local pid=$! i
-	for i in $(seq 100); do
+	local pid=$!
+	for _ in $(seq 100); do
 		grep -q '| running' "$D/err" && break
 		sleep 0.1
 	done
-	kill -9 $pid
-	wait $pid || true
+	kill -9 "$pid"
+	wait "$pid" || true
 	nothing_left
 	dockerfile <<<"FROM base:latest
 RUN true"
 	build --no-cache -m 64m ctx
-	no_leaf_left $pid # swept by the next
+	no_leaf_left "$pid" # swept by the next
 }
 
 parent() {

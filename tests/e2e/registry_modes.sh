@@ -42,9 +42,9 @@ certificates() {
 		new=(openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30)
 		"${new[@]}" -x509 -keyout ca.key -out ca.pem -subj /CN=ca
 		for n in server client; do
-			"${new[@]}" -keyout $n.key -out $n.csr -subj /CN=$n
+			"${new[@]}" -keyout "$n".key -out "$n".csr -subj /CN="$n"
 			printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n' >ext
-			openssl x509 -req -in $n.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile ext -out $n.cert
+			openssl x509 -req -in "$n".csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile ext -out "$n".cert
 		done
 	) >/dev/null 2>&1
 }

@@ -238,7 +238,7 @@ private_git() {
 # bld as the agent of key files: every kind and form, listed and used for signing; nothing of the private halves stays.
 ssh_keys() {
 	need ssh-keygen
-	local f kind list=''
+	local f list=''
 	ssh_context
 	ssh-keygen -q -t ed25519 -N '' -f k1
 	ssh-keygen -q -t ecdsa -b 256 -N '' -f k2
@@ -268,7 +268,7 @@ ssh_keys() {
 	has "$D/err" '"locked2": the key has a passphrase'
 	want 2 "$BLD" build --ssh default=k1.pub ctx
 	has "$D/err" '"k1.pub": not a private key that bld can read'
-	head -n 4 k4 >cut
+	head -n 4 k4 >"cut"
 	want 2 "$BLD" build --ssh default=cut ctx
 	# A repository over ssh is asked for with them, too.
 	mkdir bin

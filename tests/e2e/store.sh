@@ -167,7 +167,7 @@ look_at_sizes() {
 		[ $((said > real ? said - real : real - said)) -le 8192 ] || fail "recorded: $said, du: $real"
 		n=$((n + 1))
 	done
-	[ $n -ge "$1" ] || fail "$n snapshots"
+	[ "$n" -ge "$1" ] || fail "$n snapshots"
 }
 
 # Trees are measured before the store's lock is taken: a build waits for the marking only.
@@ -203,9 +203,9 @@ racer() {
 		D=$D/$who # out, err of its own
 		while [ "$(now_ms)" -lt "$RACE_ENDS" ]; do
 			i=$((i + 1))
-			"$@" "$who" $i || { echo "$who, round $i"; exit 1; }
+			"$@" "$who" "$i" || { echo "$who, round $i"; exit 1; }
 		done
-		[ $i -ge 2 ] || { echo "$who ran $i times"; exit 1; }
+		[ "$i" -ge 2 ] || { echo "$who ran $i times"; exit 1; }
 	) >"$D/$who.log" 2>&1 &
 	RACERS+=($!)
 }
@@ -250,7 +250,7 @@ collector_races() {
 	for p in "${RACERS[@]}"; do
 		wait "$p" || bad=1
 	done
-	[ $bad = 0 ] || { tail -n 30 ./*.log; return 1; }
+	[ "$bad" = 0 ] || { tail -n 30 ./*.log; return 1; }
 	nothing_left
 	store_whole
 	for p in one two three; do # named results outlive all of it
@@ -269,7 +269,7 @@ free_kb() { df --output=avail -k "$DISK" | tail -n 1 | tr -d ' '; }
 leave() {
 	rm -f "$DISK/filler"
 	local n=$(($(free_kb) - $1))
-	[ $n -le 0 ] || head -c ${n}k /dev/zero >"$DISK/filler" 2>/dev/null || true # blocks of its own count, too
+	[ "$n" -le 0 ] || head -c "${n}"k /dev/zero >"$DISK/filler" 2>/dev/null || true # blocks of its own count, too
 }
 # A build on a disk with so little left ends well, or says that the disk is full; then it works with room.
 tight() {
@@ -299,7 +299,7 @@ tight() {
 	layout_whole "$BLD_ROOT"
 	build -t "tight:v1" "$@" ctx
 	same 1500000 "$(layer_tar tight:v1 -2 | wc -c | awk '{print int($1 / 1500000) * 1500000}')" "the RUN's layer"
-	same done "$(file_in tight:v1 -1 end)" "the last layer"
+	same "done" "$(file_in tight:v1 -1 end)" "the last layer"
 	tmp=$(find "$BLD_ROOT/tmp" -mindepth 1)
 	same '' "$tmp" "tmp/"
 	store_whole
@@ -321,17 +321,17 @@ small_disk() {
 	RUN echo done >/end; cp /blob /blob2; rm /blob2
 	X
 	for n in 0 40 700 1100 2000 3000 4000 5200 6000 7000 8000 20000; do
-		tight $n
+		tight "$n"
 	done
-	[ $FULL -ge 4 ] || fail "the disk was full $FULL times"
-	[ $FITS -ge 1 ] || fail "no build fitted"
+	[ "$FULL" -ge 4 ] || fail "the disk was full $FULL times"
+	[ "$FITS" -ge 1 ] || fail "no build fitted"
 	# What a step itself meets is its own failure; the reason is told.
 	printf 'FROM base:latest\nRUN head -c 30000000 /dev/zero >/big; echo "head: $?"; exit 3\n' >ctx/Dockerfile
 	leave 4000
 	local got=0
 	"$BLD" build --progress=plain ctx >"$D/out" 2>"$D/err" || got=$?
 	one_error
-	same 1 $got "exit status"
+	same 1 "$got" "exit status"
 	has "$D/err" 'head: [1-9]'
 	has "$D/err" 'the disk of the store is full'
 	nothing_left
