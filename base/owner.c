@@ -113,6 +113,7 @@ void owner_table_init(struct owner_table *t)
 {
         map_init(&t->m, free);
         t->attrs = 0;
+        t->beyond = false;
 }
 
 void owner_table_done(struct owner_table *t)
@@ -162,6 +163,8 @@ int owner_table_load(struct owner_table *t, int dirfd, const char *name, struct 
         struct bld_err unused = BLD_ERR_INIT;
         const unsigned char *p;
 
+        if (t->beyond && faccessat(dirfd, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+                return 0; /* there it is written only when there is something to tell */
         if (file_read(dirfd, name, &b, &unused) < 0 || b.len < 16 || (b.len - 16) % ROW_LEN ||
             memcmp(b.buf, TABLE_MAGIC, 8) != 0) {
                 t->attrs++;
@@ -223,8 +226,41 @@ static bool fd_name(int dirfd, const char *name, char *out, size_t size)
         return (size_t)snprintf(out, size, "/proc/self/fd/%d/%s", dirfd, name) < size;
 }
 
-int owner_find(const struct owner_table *t, int dirfd, const char *name, const struct stat *st,
-               struct owner *ret)
+/* ---- ids beyond the map ---- */
+
+bool owner_may_be_noted(const struct stat *st)
+{
+        return st->st_uid == OWNER_BEYOND || st->st_gid == OWNER_BEYOND ||
+               (S_ISREG(st->st_mode) && st->st_size == 0); /* a device */
+}
+
+void owner_beyond(struct owner *o, const struct stat *st)
+{
+        if (st->st_uid != OWNER_BEYOND)
+                o->uid = st->st_uid;
+        if (st->st_gid != OWNER_BEYOND)
+                o->gid = st->st_gid;
+}
+
+int owner_tell(int dirfd, const char *name, int flags, uint32_t uid, uint32_t gid)
+{
+        const uint32_t keep = UINT32_MAX;
+
+        if (fchownat(dirfd, name, uid, gid, flags) == 0)
+                return 0;
+        if (errno != EINVAL)
+                return -1;
+        if (uid != keep && fchownat(dirfd, name, uid, keep, flags) < 0 && errno == EINVAL)
+                uid = OWNER_BEYOND;
+        if (gid != keep && fchownat(dirfd, name, keep, gid, flags) < 0 && errno == EINVAL)
+                gid = OWNER_BEYOND;
+        return fchownat(dirfd, name, uid, gid, flags) < 0 ? -1 : 1;
+}
+
+/* ---- any ---- */
+
+static int find_note(const struct owner_table *t, int dirfd, const char *name,
+                     const struct stat *st, struct owner *ret)
 {
         struct owner_key k;
         char path[320];
@@ -233,6 +269,16 @@ int owner_find(const struct owner_table *t, int dirfd, const char *name, const s
                 return fd_name(dirfd, name, path, sizeof(path)) &&
                        owner_xattr_get(path, false, ret);
         return t->m.live && owner_key_of(dirfd, name, &k) == 0 && owner_table_get(t, &k, ret);
+}
+
+int owner_find(const struct owner_table *t, int dirfd, const char *name, const struct stat *st,
+               struct owner *ret)
+{
+        int r = t->beyond && !owner_may_be_noted(st) ? 0 : find_note(t, dirfd, name, st, ret);
+
+        if (r > 0 && t->beyond)
+                owner_beyond(ret, st);
+        return r;
 }
 
 int owner_note(struct owner_table *t, int dirfd, const char *name, const struct stat *st,

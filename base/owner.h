@@ -3,7 +3,10 @@
  * attribute, which follows renames, links and an overlay's copy-up; for symbolic links, pipes and
  * sockets, which take none, in a table by inode and birth time. No entry means 0:0.
  * Device nodes, which nobody may make there, are empty files whose entry says what they are.
- * Threads: MT-Object. */
+ * Where a namespace has many ids, owners are real, and only what it cannot have is noted: ids
+ * beyond its map, and device nodes. On disk such a file belongs to OWNER_BEYOND, and the note holds
+ * as long as it does: a later chown(2) to an id of the map makes it void without anybody being
+ * told. Threads: MT-Object. */
 #ifndef BASE_OWNER_H
 #define BASE_OWNER_H
 
@@ -13,7 +16,8 @@
 #include "base/map.h"
 
 #define OWNER_XATTR "user.bld.o"
-#define OWNER_LEN 25 /* of its value */
+#define OWNER_LEN 25        /* of its value */
+#define OWNER_BEYOND 65535u /* -1 of the 16-bit calls: nobody's */
 
 struct owner {
         uint32_t uid, gid;
@@ -38,6 +42,7 @@ struct owner_key {
 struct owner_table {
         struct map m;
         uint64_t attrs; /* how many attributes were set beside the table: 0 means no search */
+        bool beyond;    /* owners are real but for ids beyond the map */
 };
 void owner_table_init(struct owner_table *t);
 void owner_table_done(struct owner_table *t);
@@ -50,6 +55,14 @@ bool owner_table_empty(const struct owner_table *t); /* nothing here and no attr
 int owner_table_load(struct owner_table *t, int dirfd, const char *name,
                      struct bld_err *err) MUST_CHECK;
 int owner_table_write(const struct owner_table *t, int fd, struct bld_err *err) MUST_CHECK;
+
+/* Can st be of a file with a note? (beyond) */
+bool owner_may_be_noted(const struct stat *st);
+/* A note against what the file system says: of the ids only those of OWNER_BEYOND are replaced. */
+void owner_beyond(struct owner *o, const struct stat *st);
+/* chown(2) as far as the map goes, OWNER_BEYOND for what it lacks; UINT32_MAX keeps an id.
+ * flags: AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW. 0: all of it, 1: a note is needed, -1 and errno. */
+int owner_tell(int dirfd, const char *name, int flags, uint32_t uid, uint32_t gid);
 
 /* Key of what a handle (O_PATH, or a folder's with name) is; -1 and errno. */
 int owner_key_of(int dirfd, const char *name, struct owner_key *ret);

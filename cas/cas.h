@@ -120,6 +120,12 @@ const char *cas_tmp_path(const struct cas_tmp *t); /* relative to the root: "tmp
 int cas_tmp_dirfd(const struct cas_tmp *t);
 void cas_tmp_free(struct cas_tmp *t); /* removes what we can; a keeper removes foreign owners' */
 DEFINE_AUTO_PTR(struct cas_tmp, cas_tmp_free);
+/* What was only lent to a temporary folder goes back to its place in the store before the folder is
+ * thrown away, by whomever: notes in it, numbered from 0, say what. Each is text of three parts,
+ * each ended by NUL: inode, path in the folder, path in the store. */
+#define CAS_RETURN_NOTE "return-%u"
+void cas_tmp_rescue(struct cas *c, const char *name); /* name below tmp/ */
+void cas_sweep(struct cas *c);                        /* folders of the dead */
 /* Folders in tmp/ whose owner is dead and that this process could not delete (mapped owners):
  * relative paths, for a keeper to remove. */
 int cas_tmp_orphans(struct cas *c, struct strv *ret, struct bld_err *err) MUST_CHECK;

@@ -59,7 +59,6 @@ int cas_is_held(int dirfd, const char *name);
 /* A fresh name under tmp/ that is swept when this process dies. */
 int cas_tmp_name(struct cas *c, char ret[CAS_TMP_NAME_MAX], struct bld_err *err) MUST_CHECK;
 /* Remove what dead processes left. Errors are not the caller's business. */
-void cas_sweep(struct cas *c);
 /* Remove tmp/<name>; what we may not remove becomes an orphan for a keeper. */
 void cas_tmp_discard(struct cas *c, const char *name);
 /* Does the sweep, or a keeper, see to this name in tmp/? */

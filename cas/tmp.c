@@ -5,11 +5,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/fd.h"
+#include "base/num.h"
 #include "base/path.h"
 #include "base/sys.h"
 
@@ -170,11 +173,53 @@ void cas_tmp_free(struct cas_tmp *t)
         free(t);
 }
 
+/* One thing to be put back: "inode NUL path in the folder NUL path in the store NUL". The folder's
+ * tree was a stranger's: no link in it is followed, and only what was moved there moves back. */
+static void rescue_one(struct cas *c, int dir, const char *note)
+{
+        const struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+                                     .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
+        AUTO_SB struct sb b = SB_INIT(16384);
+        AUTO_FD int in = -1;
+        char *from, *to, *slash;
+        struct stat st;
+        uint64_t ino;
+
+        if (file_read(dir, note, &b, NULL) < 0 || b.len < 6 || b.buf[b.len - 1] != '\0')
+                return;
+        from = b.buf + strlen(b.buf) + 1;
+        to = from < b.buf + b.len ? from + strlen(from) + 1 : from;
+        if (to >= b.buf + b.len || !parse_u64(b.buf, 1, UINT64_MAX, &ino))
+                return;
+        slash = strrchr(from, '/');
+        if (!slash)
+                return;
+        *slash++ = '\0';
+        in = sys_openat2(dir, from, &how);
+        if (in >= 0 && fstatat(in, slash, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == ino)
+                (void)renameat2(in, slash, c->root_fd, to, RENAME_NOREPLACE);
+}
+
+void cas_tmp_rescue(struct cas *c, const char *name)
+{
+        char note[32];
+        AUTO_FD int dir =
+                sys_openat(c->tmp_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+
+        for (unsigned i = 0; dir >= 0; i++) {
+                (void)snprintf(note, sizeof(note), CAS_RETURN_NOTE, i);
+                if (faccessat(dir, note, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+                        return;
+                rescue_one(c, dir, note);
+        }
+}
+
 void cas_tmp_discard(struct cas *c, const char *name)
 {
         char orphan[sizeof(ORPHAN_PREFIX) + CAS_TMP_NAME_MAX + CAS_OWNER_LEN + 1];
         char tag[CAS_OWNER_LEN + 1];
 
+        cas_tmp_rescue(c, name);
         if (path_remove_tree(c->tmp_fd, name, NULL) == 0)
                 return;
         /* files of other owners: out of the sweepers' way, for a keeper with the right map. Same

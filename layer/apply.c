@@ -28,9 +28,15 @@ static void times(const struct ly_entry *e, struct timespec ts[2])
         ts[1] = (struct timespec){.tv_sec = (time_t)sec, .tv_nsec = (long)ns};
 }
 
+/* Owners are noted, all of them. */
+static bool notes_all(const struct applier *a)
+{
+        return a->o->owners && !a->o->owners->beyond;
+}
+
 static bool owner_differs(const struct applier *a, const struct ly_entry *e)
 {
-        if (a->o->owners)
+        if (notes_all(a))
                 return e->uid || e->gid || e->type == LY_CHAR || e->type == LY_BLOCK;
         return a->o->keep_owner && (a->chown_always || e->uid != a->euid || e->gid != a->egid);
 }
@@ -41,17 +47,31 @@ static bool mode_differs(const struct applier *a, const struct ly_entry *e)
         return a->chmod_always || (e->mode & 07000) || (e->mode & a->umask);
 }
 
+/* Is the device an empty file here? */
+static bool noted_device(const struct applier *a, int dirfd, const char *name,
+                         const struct ly_entry *e)
+{
+        struct stat st;
+
+        return a->o->owners && (e->type == LY_CHAR || e->type == LY_BLOCK) &&
+               fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode);
+}
+
 /* The owner of name below a folder: told to the file system, or noted beside it. */
 static int set_owner(struct applier *a, int dirfd, const char *name, const struct ly_entry *e,
                      struct bld_err *err)
 {
         struct owner o = {.uid = e->uid, .gid = e->gid};
         struct stat st;
+        int told = 0;
 
-        if (!a->o->owners)
-                return fchownat(dirfd, name, e->uid, e->gid, AT_SYMLINK_NOFOLLOW) < 0
-                               ? err_sys(err, errno, "set the owner")
-                               : 0;
+        if (!notes_all(a) && a->o->keep_owner)
+                told = owner_tell(dirfd, name, AT_SYMLINK_NOFOLLOW, e->uid, e->gid);
+        if (told < 0 || (told > 0 && !a->o->owners))
+                return err_sys(err, errno, "set the owner");
+        if (!a->o->owners ||
+            (told == 0 && a->o->owners->beyond && !noted_device(a, dirfd, name, e)))
+                return 0;
         if (e->type == LY_CHAR || e->type == LY_BLOCK) {
                 o.type = e->type == LY_CHAR ? S_IFCHR : S_IFBLK;
                 o.dev_major = e->dev_major;
@@ -185,10 +205,11 @@ static int finish_file(struct applier *a, const struct adir *d, const char *name
         struct timespec ts[2];
         int r = 0;
 
-        if (owner_differs(a, e) && a->o->owners)
+        if (owner_differs(a, e) && notes_all(a))
                 r = set_owner(a, d->fd, name, e, err);
         else if (owner_differs(a, e) && fchown(fd, e->uid, e->gid) < 0)
-                r = err_sys(err, errno, "set the owner");
+                r = errno == EINVAL && a->o->owners ? set_owner(a, d->fd, name, e, err)
+                                                    : err_sys(err, errno, "set the owner");
         if (r < 0)
                 return r;
         if (mode_differs(a, e) && fchmod(fd, e->mode) < 0)
@@ -385,9 +406,9 @@ static int create_other(const struct applier *a, const struct adir *d, const cha
                 return symlinkat(e->link, d->fd, name);
         if (e->type == LY_FIFO)
                 return mkfifoat(d->fd, name, mode);
-        if (a->o->owners)
-                return mknodat(d->fd, name, S_IFREG | mode, 0);
-        return mknodat(d->fd, name, (e->type == LY_CHAR ? S_IFCHR : S_IFBLK) | mode, dev);
+        if (!a->o->owners)
+                return mknodat(d->fd, name, (e->type == LY_CHAR ? S_IFCHR : S_IFBLK) | mode, dev);
+        return mknodat(d->fd, name, S_IFREG | mode, 0);
 }
 
 static int make_other(struct applier *a, const struct ly_entry *e, struct bld_err *err)
@@ -413,7 +434,9 @@ static int make_other(struct applier *a, const struct ly_entry *e, struct bld_er
         }
         if (r < 0)
                 return err_sys(err, errno, "create");
-        r = owner_differs(a, e) ? set_owner(a, d->fd, name, e, err) : 0;
+        r = owner_differs(a, e) || noted_device(a, d->fd, name, e)
+                    ? set_owner(a, d->fd, name, e, err)
+                    : 0;
         if (r < 0)
                 return r;
         if (e->type != LY_SYMLINK && mode_differs(a, e) && fchmodat(d->fd, name, e->mode, 0) < 0)

@@ -52,7 +52,8 @@ static int look(const struct differ *d, int fd, const char *name, struct stat *r
         if (!d->o->owners || diff_is_whiteout(ret))
                 return 0;
         /* Whoever it belongs to on disk: in the image it is root's, unless noted. */
-        ret->st_uid = ret->st_gid = 0;
+        if (!d->o->owners->beyond)
+                ret->st_uid = ret->st_gid = 0;
         if (owner_find(d->o->owners, fd, name, ret, &o) > 0)
                 owner_apply(&o, ret);
         return 0;

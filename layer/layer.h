@@ -253,7 +253,8 @@ struct ly_apply_opts {
         bool keep_owner;   /* chown as the layer says; false: leave ours (one-id levels) */
         bool tolerate_dev; /* device nodes that cannot be made become nothing, counted */
         bool all_xattrs;   /* else security.capability only */
-        /* One-id levels: owners are noted as base/owner.h has it, devices become noted files. */
+        /* In user namespaces: owners are noted as base/owner.h has it, devices become noted files.
+         * With keep_owner (and the table's `beyond`) only what could not be had for real. */
         struct owner_table *owners;
 };
 struct ly_apply_stats {
@@ -293,7 +294,7 @@ struct ly_diff_opts {
         bool clamp;
         int64_t clamp_sec;
         bool all_xattrs;                  /* of files and folders; else security.capability only */
-        const struct owner_table *owners; /* of a one-id level: who files belong to; else NULL */
+        const struct owner_table *owners; /* in a user namespace: who files belong to; else NULL */
         /* A whole tree that a step changed in place (form LY_TREE_PLAIN, no lower folders): what it
          * was before (-1 or 0: nothing, so all of it is new), and where to write what it is now. */
         int base_in, base_out;

@@ -189,19 +189,49 @@ static int load_owners(struct init *in, struct owner_table *t, struct bld_err *e
         return r;
 }
 
+static int open_owners(struct init *in, struct bld_err *err)
+{
+        in->owners_fd = sys_openat(in->scratch_fd, RT_OWNERS,
+                                   O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
+        return in->owners_fd < 0 ? err_sys(err, errno, "make the table of owners") : 0;
+}
+
+static void take_owners(struct init *in, struct owner_table *below)
+{
+        struct owner_table *t = sup_owners(in->sup), old = *t;
+
+        *t = *below;
+        *below = old;
+}
+
 /* Other levels have real ids: the supervisor makes up for a /proc that cannot be mounted, and for
  * signals that nothing else scopes. */
-static int make_guard(struct init *in, struct bld_err *err)
+static int make_guard(struct init *in, struct owner_table *below, struct bld_err *err)
 {
         const struct rt_env *env = &in->c->env;
-        unsigned modules = env->level == RT_CHROOT && !env->bare ? SUP_VPROC : 0;
-        int r;
+        unsigned modules = env->level == RT_CHROOT && !env->bare ? SUP_VPROC | SUP_BEYOND : 0;
+        int r = 0;
 
+        below->beyond = true;
+        below->attrs = env->native; /* trees keep no count */
+        if (!env->native && env->user_xattr && !env->bare) {
+                modules |= SUP_BEYOND;
+                r = open_owners(in, err);
+                if (r == 0)
+                        r = load_owners(in, below, err);
+                if (r == 0 && !owner_table_empty(below)) /* there is something to show */
+                        modules |= SUP_STAT | (below->m.live ? SUP_MOVE : 0);
+        }
+        if (r < 0)
+                return r;
         if (env->shared_proc && !env->bare && !in->step.insecure && !landlock_signals())
                 modules |= SUP_KILL;
         if (!modules)
                 return 0;
-        r = sup_new(modules, in->proc_fd, -1, &in->id, &in->sup, err);
+        r = sup_new(modules, in->c->env.shared_proc, in->proc_fd,
+                    env->native ? -1 : in->root.upper_fd, &in->id, &in->sup, err);
+        if (r == 0)
+                take_owners(in, below);
         return r == 0 && env->level == RT_CHROOT
                        ? sup_in_chroot(in->sup, in->root.base,
                                        in->step.hostname ? in->step.hostname : DEFAULT_HOSTNAME,
@@ -217,23 +247,19 @@ static int make_supervisor(struct init *in, struct bld_err *err)
 
         owner_table_init(&below);
         if (in->c->env.level != RT_SOLO)
-                return make_guard(in, err);
-        in->owners_fd = sys_openat(in->scratch_fd, RT_OWNERS,
-                                   O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
-        if (in->owners_fd < 0)
-                return err_sys(err, errno, "make the table of owners");
-        r = load_owners(in, &below, err);
+                return make_guard(in, &below, err);
+        r = open_owners(in, err);
+        if (r == 0)
+                r = load_owners(in, &below, err);
         if (r == 0 && below.m.live)
                 modules |= SUP_MOVE;
         if (in->c->env.shared_proc && !landlock_signals())
                 modules |= SUP_KILL;
         if (r == 0)
-                r = sup_new(modules, in->proc_fd, in->root.upper_fd, &in->id, &in->sup, err);
-        if (r == 0) { /* the table moves */
-                struct owner_table *t = sup_owners(in->sup), old = *t;
-                *t = below;
-                below = old;
-        }
+                r = sup_new(modules, in->c->env.shared_proc, in->proc_fd, in->root.upper_fd,
+                            &in->id, &in->sup, err);
+        if (r == 0)
+                take_owners(in, &below);
         return r;
 }
 

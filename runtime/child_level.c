@@ -132,6 +132,15 @@ static void take_probe(struct rt_env *e, enum rt_level level, const struct rt_pr
         e->shared_proc = p->shared_proc;
 }
 
+/* Without notifications steps go without what the supervisor would do. */
+static bool is_bare(const struct chooser *x)
+{
+        struct bld_err unused = BLD_ERR_INIT;
+        struct rt_probe p = {0};
+
+        return rt_probe_notify(x->c, &p, &unused) < 0;
+}
+
 /* ---- root ---- */
 
 static int try_root(struct chooser *x, struct bld_err *err)
@@ -142,6 +151,7 @@ static int try_root(struct chooser *x, struct bld_err *err)
 
         take_probe(&e, RT_ROOT, &p);
         (void)str_copy(e.view, sizeof(e.view), "root");
+        e.bare = r == 0 && p.user_xattr && is_bare(x);
         if (r == 0 && p.user_xattr) {
                 r = view_name(e.view, sizeof(e.view), err);
                 if (r < 0)
@@ -273,6 +283,7 @@ static int try_userns(struct chooser *x, const struct rt_probe *probe, struct bl
         int r;
 
         take_probe(&e, RT_USERNS, &p);
+        e.bare = is_bare(x);
         r = mapped(x, &e, &p, err);
         if (note(x, 1, r, &p, err) == 0 && !chosen(x))
                 x->c->env = e;
@@ -307,14 +318,14 @@ static void try_user_levels(struct chooser *x)
 /* No namespace, no mount: uid 0 and what capabilities a pod gives it. */
 static void try_chroot(struct chooser *x)
 {
-        struct bld_err err = BLD_ERR_INIT, unused = BLD_ERR_INIT;
-        struct rt_probe p = {0}, q = {0};
+        struct bld_err err = BLD_ERR_INIT;
+        struct rt_probe p = {0};
         struct rt_env e = {.native = true};
         int r = rt_probe_chroot(x->c, &p, &err);
 
         take_probe(&e, RT_CHROOT, &p);
         (void)str_copy(e.view, sizeof(e.view), "tree");
-        e.bare = rt_probe_notify(x->c, &q, &unused) < 0;
+        e.bare = is_bare(x);
         if (note(x, 3, r, &p, &err) == 0 && !chosen(x))
                 x->c->env = e;
 }
@@ -342,7 +353,9 @@ static void tell_choice(struct chooser *x)
                        why.len ? " (" : "", sb_text(&why), why.len ? ")" : "",
                        e->native ? "plain folder" : "overlay",
                        e->level == RT_ROOT && e->user_xattr ? " (user xattrs)" : "",
-                       e->bare ? "; no /proc in steps: seccomp notifications are refused" : "",
+                       !e->bare    ? ""
+                       : e->native ? "; no /proc in steps: seccomp notifications are refused"
+                                   : "; no device nodes: seccomp notifications are refused",
                        e->shared_proc && !(e->native ? landlock_there() : landlock_fences())
                                ? "; no Landlock: a step can reach what is outside of it"
                                : "");

@@ -136,10 +136,10 @@ static int become(const struct init *in, struct bld_err *err)
         uint64_t keep = in->step.insecure ? ~(uint64_t)0 : caps_step();
         int r;
 
-        /* It leads out of a chroot, and what Landlock does not refuse there is bad enough: modes,
-         * owners. */
+        /* They lead out of a chroot, and what Landlock does not refuse there is bad enough: modes,
+         * owners; a node of the host's disk that the step made itself. */
         if (in->c->env.level == RT_CHROOT)
-                keep &= ~((uint64_t)1 << CAP_SYS_CHROOT);
+                keep &= ~((uint64_t)1 << CAP_SYS_CHROOT | (uint64_t)1 << CAP_MKNOD);
         /* The bounding set needs CAP_SETPCAP, the ids CAP_SETUID: from large to small. */
         r = caps_limit(keep | (uint64_t)1 << CAP_SETPCAP, true, err);
         if (r < 0)

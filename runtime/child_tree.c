@@ -104,6 +104,33 @@ static int split(const struct init *in, int fd, int *ret_dir, char leaf[256], st
         return *ret_dir < 0 ? err_sys(err, errno, "open the folder of a mount") : 0;
 }
 
+/* What is lent: so that it comes back even if nobody of us lives to see to it (cas_tmp_rescue()).
+ */
+static int note_return(struct init *in, const struct stat *st, int dir, const char *leaf,
+                       const char *back, struct bld_err *err)
+{
+        AUTO_SB struct sb b = SB_INIT(16384);
+        char link[32], path[4096], name[32];
+        AUTO_FD int fd = -1;
+        ssize_t n;
+        int r;
+
+        (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", dir);
+        n = readlink(link, path, sizeof(path) - 1);
+        if (n < (ssize_t)strlen(in->root.base))
+                return err_sys(err, errno, "find the place of a mount");
+        path[n] = '\0';
+        sb_fmt(&b, "%llu%cfs%s/%s%c%s%c", (unsigned long long)st->st_ino, 0,
+               path + strlen(in->root.base), leaf, 0, back, 0);
+        (void)snprintf(name, sizeof(name), "return-%zu", in->nlent++);
+        fd = sys_openat(in->scratch_fd, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC,
+                        0600);
+        if (fd < 0)
+                return err_sys(err, errno, "note what is lent to the step");
+        r = sb_check(&b, "a note", err);
+        return r < 0 ? r : fd_write_all(fd, b.buf, b.len, err);
+}
+
 int tree_place(struct init *in, int from_dir, const char *from, const char *target, bool back,
                struct bld_err *err)
 {
@@ -124,6 +151,8 @@ int tree_place(struct init *in, int from_dir, const char *from, const char *targ
         if (r == 0)
                 r = split(in, at, &dir, leaf, err);
         if (r < 0)
+                return r;
+        if (back && (r = note_return(in, &st, dir, leaf, from, err)) < 0)
                 return r;
         before = dir_time(dir);
         (void)snprintf(saved, sizeof(saved), "saved-%zu", in->places.n);

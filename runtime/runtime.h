@@ -24,7 +24,8 @@ struct rt_env {
         bool shared_proc; /* the "p" variant */
         bool user_xattr;  /* overlay needs user.overlay.* (inside a user namespace) */
         bool native;      /* no overlay: a step changes the whole tree "<scratch>/fs" in place */
-        bool bare;        /* chroot without the supervisor: no /proc */
+        bool bare; /* without the supervisor: in a chroot no /proc, in a namespace no device nodes
+                    */
         char view[80]; /* name of the snapshots' view: "root", "map-<16 hex>", "solo-<uid>", "tree"
                         */
         char why[512]; /* one line: what was chosen and why not a stronger one */

@@ -339,6 +339,7 @@ struct init {
         struct ident id;
         struct strv env;
         struct placedv places;    /* chroot: to be undone, last first */
+        size_t nlent;             /* chroot: of these, that go back to the store */
         bool no_nodes;            /* chroot: device nodes could not be made */
         struct sup *sup;          /* NULL: the kernel can do it all */
         int sup_sock[2];          /* init's and the step's end: the listener's way */
@@ -376,19 +377,21 @@ _Noreturn void step_exec(struct init *in);
 /* ---- the supervisor (sup.c; sup_priv.h has its inside) ---- */
 
 enum sup_module {
-        SUP_OWN = 1,    /* owners, device nodes */
-        SUP_CRED = 2,   /* ids of processes, set-uid programs */
-        SUP_CREATE = 4, /* new files of others than root */
-        SUP_STAT = 8,   /* owners and devices shown */
-        SUP_VPROC = 32, /* /proc, /sys, /dev/fd in a chroot */
-        SUP_KILL = 64,  /* signals only to the step's own processes */
-        SUP_MOVE = 16,  /* links and pipes whose noted owner an overlay's copy-up would lose */
+        SUP_OWN = 1,      /* owners, device nodes */
+        SUP_CRED = 2,     /* ids of processes, set-uid programs */
+        SUP_CREATE = 4,   /* new files of others than root */
+        SUP_STAT = 8,     /* owners and devices shown */
+        SUP_VPROC = 32,   /* /proc, /sys, /dev/fd in a chroot */
+        SUP_KILL = 64,    /* signals only to the step's own processes */
+        SUP_BEYOND = 128, /* owners and device nodes a user namespace cannot have */
+        SUP_MOVE = 16,    /* links and pipes whose noted owner an overlay's copy-up would lose */
 };
 
 struct sup;
-/* modules: of the above. /proc, the upper folder: borrowed. id: who the step is. */
-int sup_new(unsigned modules, int proc_fd, int upper_fd, const struct ident *id, struct sup **ret,
-            struct bld_err *err) MUST_CHECK;
+/* modules: of the above. shared: the pid namespace is not the step's own. /proc, the upper folder:
+ * borrowed. id: who the step is. */
+int sup_new(unsigned modules, bool shared, int proc_fd, int upper_fd, const struct ident *id,
+            struct sup **ret, struct bld_err *err) MUST_CHECK;
 /* chroot: where the root is, what the host is called, whether /dev lacks its nodes. All borrowed.
  */
 int sup_in_chroot(struct sup *s, const char *root_path, const char *hostname, bool no_nodes,

@@ -47,9 +47,13 @@ bool sup_ids(const struct sup *s, pid_t tid, uint32_t *ret_uid, uint32_t *ret_gi
                sscanf(g, "\nGid: %*u %*u %*u %u", ret_gid) == 1;
 }
 
-/* For a task of another uid without CAP_SYS_PTRACE, as in a plain pod: as that uid. The calls that
- * copy directly ask for the real ids, the file for those of the file system, which can be changed.
- * Also where a profile refuses those calls altogether (Docker's did until 23). */
+/* The direct calls know a process by its number alone, which may be another's by the time they
+ * look: of the step's own where it has a pid namespace, of anybody where it has not. There the file
+ * is opened, and the caller seen to be waiting still.
+ *
+ * Also for a task of another uid without CAP_SYS_PTRACE, as in a plain pod: as that uid. The calls
+ * that copy directly ask for the real ids, the file for those of the file system, which can be
+ * changed. Also where a profile refuses those calls altogether (Docker's did until 23). */
 static int open_mem(const struct sup_req *q, int flags)
 {
         uint32_t uid = 0, gid = 0;
@@ -75,6 +79,9 @@ int sup_copy_in(const struct sup_req *q, uint64_t addr, void *p, size_t n)
         struct iovec there = {(void *)(uintptr_t)addr, n};
         ssize_t got = process_vm_readv(q->tid, &here, 1, &there, 1, 0);
 
+        /* Read amiss is no harm if it is known before anything is done with it. */
+        if (got >= 0 && q->s->shared && !sup_valid(q->s, q))
+                return -ESRCH;
         if (got < 0 && errno == EPERM) {
                 AUTO_FD int fd = open_mem(q, O_RDONLY);
                 got = fd < 0 ? -1 : pread(fd, p, n, (off_t)addr);
@@ -86,10 +93,12 @@ int sup_copy_out(const struct sup_req *q, uint64_t addr, const void *p, size_t n
 {
         struct iovec here = {NULL, n};
         struct iovec there = {(void *)(uintptr_t)addr, n};
-        ssize_t got;
+        ssize_t got = -1;
 
+        errno = EPERM;
         memcpy(&here.iov_base, &p, sizeof(p)); /* the call only reads; the type cannot say so */
-        got = process_vm_writev(q->tid, &here, 1, &there, 1, 0);
+        if (!q->s->shared)
+                got = process_vm_writev(q->tid, &here, 1, &there, 1, 0);
         if (got < 0 && errno == EPERM) {
                 AUTO_FD int fd = open_mem(q, O_WRONLY);
                 got = fd < 0 ? -1 : pwrite(fd, p, n, (off_t)addr);
@@ -205,8 +214,8 @@ static int make_buffers(struct sup *s, struct bld_err *err)
         return s->req && s->resp ? 0 : err_nomem(err, "supervise the step");
 }
 
-int sup_new(unsigned modules, int proc_fd, int upper_fd, const struct ident *id, struct sup **ret,
-            struct bld_err *err)
+int sup_new(unsigned modules, bool shared, int proc_fd, int upper_fd, const struct ident *id,
+            struct sup **ret, struct bld_err *err)
 {
         struct sup *s = mem_zalloc(1, sizeof(*s));
         int r;
@@ -214,6 +223,7 @@ int sup_new(unsigned modules, int proc_fd, int upper_fd, const struct ident *id,
         if (!s)
                 return err_nomem(err, "supervise the step");
         s->modules = modules;
+        s->shared = shared;
         s->listener = -1;
         s->proc_fd = proc_fd;
         s->upper_fd = upper_fd;

@@ -29,6 +29,14 @@ static bool emit_trap(struct filter *f, uint32_t nr, const struct sup_rule *u)
                        emit(f, BPF_JMP | BPF_JSET | BPF_K, u->pass, 1, 0) &&
                        emit(f, ret, SECCOMP_RET_USER_NOTIF, 0, 0) &&
                        emit(f, ret, SECCOMP_RET_ALLOW, 0, 0);
+        if (u->test_two)
+                return emit(f, BPF_JMP | BPF_JEQ | BPF_K, nr, 0, 6) &&
+                       emit(f, BPF_LD | BPF_W | BPF_ABS, ARG(u->test_arg - 1), 0, 0) &&
+                       emit(f, BPF_JMP | BPF_JSET | BPF_K, u->test, 3, 0) &&
+                       emit(f, BPF_LD | BPF_W | BPF_ABS, ARG(u->test_arg), 0, 0) &&
+                       emit(f, BPF_JMP | BPF_JSET | BPF_K, u->test, 1, 0) &&
+                       emit(f, ret, SECCOMP_RET_ALLOW, 0, 0) &&
+                       emit(f, ret, SECCOMP_RET_USER_NOTIF, 0, 0);
         if (!u->test)
                 return emit(f, BPF_JMP | BPF_JEQ | BPF_K, nr, 0, 1) &&
                        emit(f, ret, SECCOMP_RET_USER_NOTIF, 0, 0);
@@ -58,9 +66,9 @@ static bool add_rules(struct sup *s, const struct sup_rules *rules, uint32_t nam
 
 static bool add_block(struct sup *s, uint32_t arch, uint32_t extra)
 {
-        static const struct sup_rules *const tables[] = {&sup_own_rules,    &sup_cred_rules,
-                                                         &sup_create_rules, &sup_stat_rules,
-                                                         &sup_vproc_rules,  &sup_kill_rules};
+        static const struct sup_rules *const tables[] = {
+                &sup_own_rules,   &sup_cred_rules, &sup_create_rules, &sup_stat_rules,
+                &sup_vproc_rules, &sup_kill_rules, &sup_beyond_rules};
         struct filter *f = &s->filter;
         size_t at = f->n;
         bool ok = emit(f, BPF_JMP | BPF_JEQ | BPF_K, arch, 1, 0) &&

@@ -27,12 +27,11 @@ static bool takes_attribute(const struct stat *st)
         return S_ISREG(st->st_mode) || S_ISDIR(st->st_mode);
 }
 
-int sup_owner(const struct sup *s, int fd, const struct stat *st, struct owner *ret)
+static int note_of(const struct sup *s, int fd, const struct stat *st, struct owner *ret)
 {
         struct owner_key k;
         char name[32];
 
-        *ret = (struct owner){0};
         if (takes_attribute(st)) {
                 if (!s->owners.attrs)
                         return 0;
@@ -41,6 +40,19 @@ int sup_owner(const struct sup *s, int fd, const struct stat *st, struct owner *
         }
         return s->owners.m.live && owner_key_of(fd, "", &k) == 0 &&
                owner_table_get(&s->owners, &k, ret);
+}
+
+int sup_owner(const struct sup *s, int fd, const struct stat *st, struct owner *ret)
+{
+        int r;
+
+        *ret = (struct owner){0};
+        r = s->owners.beyond && !owner_may_be_noted(st) ? 0 : note_of(s, fd, st, ret);
+        if (s->owners.beyond && r > 0)
+                owner_beyond(ret, st);
+        else if (s->owners.beyond)
+                *ret = (struct owner){.uid = st->st_uid, .gid = st->st_gid};
+        return r;
 }
 
 /* Links and pipes of a layer below keep, for as long as the overlay is mounted, the number they had
@@ -151,15 +163,22 @@ static int64_t do_chown(struct sup *s, struct sup_req *q)
 
 /* ---- device nodes ---- */
 
+struct owner sup_new_node(const struct sup_req *q, uint32_t uid, uint32_t gid)
+{
+        uint32_t mode = (uint32_t)q->a[q->rule->val], dev = (uint32_t)q->a[q->rule->val + 1];
+
+        return (struct owner){.uid = uid,
+                              .gid = gid,
+                              .type = mode & S_IFMT,
+                              .dev_major = (dev & 0xfff00) >> 8,
+                              .dev_minor = (dev & 0xff) | ((dev >> 12) & 0xfff00)};
+}
+
 static int64_t do_mknod(struct sup *s, struct sup_req *q)
 {
         const struct sup_cred *c = sup_cred_of(s, q->tid);
-        uint32_t mode = (uint32_t)q->a[q->rule->val], dev = (uint32_t)q->a[q->rule->val + 1];
-        struct owner o = {.uid = c->uid[ID_FS],
-                          .gid = c->gid[ID_FS],
-                          .type = mode & S_IFMT,
-                          .dev_major = (dev & 0xfff00) >> 8,
-                          .dev_minor = (dev & 0xff) | ((dev >> 12) & 0xfff00)};
+        uint32_t mode = (uint32_t)q->a[q->rule->val];
+        struct owner o = sup_new_node(q, c->uid[ID_FS], c->gid[ID_FS]);
         AUTO_FD int dir = -1;
         AUTO_FD int fd = -1;
         char leaf[256];

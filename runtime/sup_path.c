@@ -75,6 +75,28 @@ static int in_its_root(const struct sup *s, const struct sup_req *q, const char 
         return root < 0 ? root : open_path(root, path, nofollow, RESOLVE_IN_ROOT);
 }
 
+/* In a chroot our own root is not the step's: whatever begins outside of that is not looked at. */
+static int in_step_root(const struct sup *s, int dir, const char *path, bool nofollow)
+{
+        size_t root = strlen(s->root_path);
+        AUTO_FD int top = -1;
+        char link[32], full[8300];
+        ssize_t n = 0;
+
+        if (dir >= 0) {
+                (void)snprintf(link, sizeof(link), "self/fd/%d", dir);
+                n = readlinkat(s->proc_fd, link, full, 4095);
+                if (n < (ssize_t)root || memcmp(full, s->root_path, root) != 0 ||
+                    (n > (ssize_t)root && full[root] != '/'))
+                        return -EACCES;
+                memmove(full, full + root, (size_t)n - root);
+                n -= (ssize_t)root;
+        }
+        (void)snprintf(full + n, sizeof(full) - (size_t)n, "/%s", path);
+        top = sys_openat(AT_FDCWD, s->root_path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+        return top < 0 ? -errno : open_path(top, full, nofollow, RESOLVE_IN_ROOT);
+}
+
 int sup_at(struct sup *s, const struct sup_req *q, int dirfd, const char *path, bool nofollow,
            int *ret_fd)
 {
@@ -86,11 +108,14 @@ int sup_at(struct sup *s, const struct sup_req *q, int dirfd, const char *path, 
                 dir = open_task_fd(s, q, dirfd);
                 if (dir < 0)
                         return dir;
-                fd = open_path(dir, path, nofollow, 0);
+                fd = s->root_path ? in_step_root(s, dir, path, nofollow)
+                                  : open_path(dir, path, nofollow, 0);
         } else {
                 path = own_proc(q, path, buf, sizeof(buf), &own_fd);
                 if (own_fd >= 0 && !nofollow)
                         fd = open_task_fd(s, q, own_fd);
+                else if (s->root_path)
+                        fd = in_step_root(s, -1, path, nofollow);
                 else if (s->chrooted)
                         fd = in_its_root(s, q, path, nofollow);
                 else

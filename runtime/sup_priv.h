@@ -30,8 +30,10 @@ struct sup_rule {
         bool nofollow;  /* links, without being told so */
         bool short_ids; /* on 32-bit machines an old form: ids of 16 bits, another layout */
         uint8_t what, which; /* sup_cred.c: users or groups; which of their ids */
-        /* Trapped only when this argument has a bit of `test`, or has none of `pass`; 0: always. */
+        /* Trapped only when this argument has a bit of `test` (or the next one has, `test_two`),
+         * or has none of `pass`; 0: always. */
         uint8_t test_arg, pass_arg;
+        bool test_two;
         uint32_t test, pass;
 };
 struct sup_rules {
@@ -39,7 +41,7 @@ struct sup_rules {
         size_t n;
 };
 extern const struct sup_rules sup_own_rules, sup_cred_rules, sup_create_rules, sup_stat_rules,
-        sup_vproc_rules, sup_kill_rules;
+        sup_vproc_rules, sup_kill_rules, sup_beyond_rules;
 
 /* A number of one architecture that is trapped. */
 struct sup_trap {
@@ -70,6 +72,7 @@ struct sup {
         unsigned modules;
         uint32_t native; /* our architecture's token */
         int listener;
+        bool shared;  /* others than the step's own have numbers in this pid namespace */
         int upper_fd; /* where what changes goes; or -1 */
         int proc_fd;  /* /proc of the step's pid namespace, whatever the step sees there */
         struct sup_traps traps;
@@ -126,7 +129,8 @@ int sup_at(struct sup *s, const struct sup_req *q, int dirfd, const char *path, 
 
 /* Who a file is said to belong to. 1 noted, 0 not (then it is root's). */
 int sup_owner(const struct sup *s, int fd, const struct stat *st, struct owner *ret);
-int sup_note(struct sup *s, int fd, const struct owner *o); /* 0, -errno */
+int sup_note(struct sup *s, int fd, const struct owner *o);                     /* 0, -errno */
+struct owner sup_new_node(const struct sup_req *q, uint32_t uid, uint32_t gid); /* of mknod(2) */
 
 /* ---- sup_create.c ---- */
 

@@ -490,8 +490,10 @@ int op_run(struct build *b, struct vertex *v, int *ret_status, struct bld_err *e
         if (r == BLD_E_INVALID || r == BLD_E_UNSUPPORTED)
                 r = err_recode(err, BLD_E_CHILD);
 
-        if (run.scratch)
+        if (run.scratch) {
+                cas_tmp_rescue(b->c->cas, cas_tmp_path(run.scratch) + strlen("tmp/"));
                 snapshot_discard(b, cas_tmp_path(run.scratch));
+        }
         cas_tmp_free(run.scratch);
         run_mounts_done(b, &run.mounts);
         for (size_t i = 0; i < run.env.n; i++)

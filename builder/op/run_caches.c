@@ -2,6 +2,8 @@
  *
  * A folder's lock file is held shared by `shared` users and alone by `locked` and `private` ones. A
  * step takes all its locks in the order of their names, so that no two steps wait for each other.
+ * Where nothing can be mounted a cache is lent to the step's tree and can be in one alone: what is
+ * `shared` is `locked` there.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -58,13 +60,14 @@ static int keep_lock(struct run_mounts *m, int *fd, struct bld_err *err)
 struct claim {
         size_t number; /* of the mount */
         const struct vx_mount *d;
+        enum cache_sharing sharing; /* in fact */
         char path[CACHE_PATH_MAX];
 };
 
 static int wait_lock(struct build *b, const struct vertex *v, const struct claim *c,
                      struct run_mounts *m, struct bld_err *err)
 {
-        int op = c->d->sharing == SHARE_LOCKED ? LOCK_EX : LOCK_SH;
+        int op = c->sharing == SHARE_LOCKED ? LOCK_EX : LOCK_SH;
         AUTO_FD int fd = -1;
         bool told = false;
         int r;
@@ -201,7 +204,7 @@ static int by_path(const void *a, const void *b)
         const struct claim *x = a, *y = b;
         int r = strcmp(x->path, y->path);
 
-        return r ? r : rank[x->d->sharing] - rank[y->d->sharing];
+        return r ? r : rank[x->sharing] - rank[y->sharing];
 }
 
 /* One folder twice in a step is one lock, or the step would wait for itself. Who wants one of its
@@ -214,7 +217,7 @@ static int take_locks(struct build *b, const struct vertex *v, struct claim *c, 
 
         qsort(c, n, sizeof(*c), by_path);
         for (size_t i = 0; i < n && r == 0; i++) {
-                if (c[i].d->sharing == SHARE_PRIVATE) {
+                if (c[i].sharing == SHARE_PRIVATE) {
                         r = private_lock(b, &c[i], m, err);
                 } else if (strcmp(c[i].path, have) != 0) {
                         r = wait_lock(b, v, &c[i], m, err);
@@ -239,6 +242,7 @@ static int make_contents(struct build *b, struct vertex *v, const struct claim *
 int caches_claim(struct build *b, struct vertex *v, struct run_mounts *m, struct bld_err *err)
 {
         const struct vx_run *run = &v->u.run;
+        bool native = rt_keeper_env(b->keeper)->native;
         AUTO_FREE struct claim *c = mem_zalloc(run->nmounts, sizeof(*c));
         size_t n = 0;
         int r = c ? 0 : err_nomem(err, "cache mount");
@@ -249,10 +253,14 @@ int caches_claim(struct build *b, struct vertex *v, struct run_mounts *m, struct
                 if (r < 0 || run->mounts[i].type != MT_CACHE)
                         continue;
                 c[n] = (struct claim){.number = i, .d = &run->mounts[i]};
+                c[n].sharing =
+                        native && c[n].d->sharing == SHARE_SHARED ? SHARE_LOCKED : c[n].d->sharing;
                 r = claim_path(b, v, &c[n++], err);
         }
         if (r == 0)
                 r = take_locks(b, v, c, n, m, err);
+        if (r == 0 && n && native) /* lent to somebody who was killed */
+                cas_sweep(b->c->cas);
         for (size_t i = 0; i < n && r == 0; i++) {
                 char **slot = &m->caches.v[c[i].number];
 

@@ -31,18 +31,32 @@ static int open_below(int dirfd, const char *path, int flags, struct bld_err *er
         return fd < 0 ? err_sys(err, errno, "open %s in the store", path) : fd;
 }
 
-/* ---- levels of one id: owners are noted, and the table stands beside the tree ---- */
+/* ---- user namespaces: owners are noted, and the table stands beside the tree ---- */
 
+/* All owners, or those alone that the namespace cannot have. */
 static bool one_id(const struct rt_verb_ctx *x)
 {
         return x->env->level == RT_SOLO;
 }
 
+static bool notes(const struct rt_verb_ctx *x)
+{
+        return x->env->user_xattr || x->env->native;
+}
+
+static void owners_init(const struct rt_verb_ctx *x, struct owner_table *t)
+{
+        owner_table_init(t);
+        t->beyond = !one_id(x);
+}
+
 static int owners_write(const struct owner_table *t, int dir, struct bld_err *err)
 {
-        AUTO_FD int fd = sys_openat(dir, RT_OWNERS,
-                                    O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
+        AUTO_FD int fd = -1;
 
+        if (t->beyond && owner_table_empty(t))
+                return 0;
+        fd = sys_openat(dir, RT_OWNERS, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (fd < 0)
                 return err_sys(err, errno, "make the table of owners");
         return owner_table_write(t, fd, err);
@@ -76,12 +90,11 @@ static int give(const struct rt_verb_ctx *x, int dir, const char *name, const st
         int r;
 
         owner_table_init(&unused);
-        if (one_id(x)) /* of a socket nobody will see it */
+        r = one_id(x) ? 1 : owner_tell(dir, name, AT_SYMLINK_NOFOLLOW, o.uid, o.gid);
+        if (r > 0) /* of a socket nobody will see it */
                 r = fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0
                             ? -1
                             : owner_note(&unused, dir, name, &st, &o);
-        else
-                r = fchownat(dir, name, o.uid, o.gid, AT_SYMLINK_NOFOLLOW);
         if (r < 0 || fchmodat(dir, name, (mode_t)js_i64(js_get(a, "mode"), mode), 0) < 0)
                 return err_sys(err, errno, "set owner and mode for the step");
         return 0;
@@ -97,11 +110,10 @@ static int verb_unpack(struct rt_verb_ctx *x, struct bld_err *err)
         struct ly_source tar;
         int r;
 
-        owner_table_init(&owners);
-        if (one_id(x)) {
-                o.keep_owner = false;
+        owners_init(x, &owners);
+        o.keep_owner = !one_id(x);
+        if (notes(x))
                 o.owners = &owners;
-        }
         r = args_of(x, &a, err);
         if (r < 0)
                 return r;
@@ -120,7 +132,7 @@ static int verb_unpack(struct rt_verb_ctx *x, struct bld_err *err)
         (void)fchmod(root, 0755); /* whatever the umask was; the layer may say otherwise */
         tar = ly_source_fd(x->fds[0]);
         r = ly_apply(&tar, root, &o, &st, err);
-        if (r == 0 && one_id(x))
+        if (r == 0 && notes(x) && !x->env->native)
                 r = owners_write(&owners, dest, err);
         if (r == 0)
                 sb_fmt(x->out, "{\"entries\":%llu,\"bytes\":%llu,\"disk\":%llu}",
@@ -231,9 +243,12 @@ static int scan(const struct rt_verb_ctx *x, const char *tree, const char *base_
                 struct bld_err *err)
 {
         struct ly_diff_opts o = {.form = LY_TREE_PLAIN, .disk_bytes = disk_bytes};
+        AUTO(owner_table_done) struct owner_table owners; /* attributes alone */
         AUTO_FD int root = open_below(x->store_fd, tree, O_RDONLY | O_DIRECTORY, err);
         AUTO_FD int dir = -1, from = -1, base = -1, now = -1;
 
+        owners_init(x, &owners);
+        o.owners = &owners;
         if (root < 0)
                 return root;
         if (base_dir) {
@@ -297,10 +312,10 @@ static int pack_upper(struct rt_verb_ctx *x, const struct js *a, uint64_t *disk_
         int lowers[LOWERS_MAX];
         int r = upper < 0 ? upper : read_stubs(a, &stubs, &o.nstubs, err);
 
-        owner_table_init(&owners);
-        if (one_id(x))
+        owners_init(x, &owners);
+        if (notes(x))
                 o.owners = &owners;
-        if (r == 0 && one_id(x))
+        if (r == 0 && notes(x))
                 r = load_owners(x, a, &owners, err);
         if (r == 0)
                 r = open_lowers(x->store_fd, js_get(a, "lowers"), lowers, &o.nlower, err);
@@ -323,7 +338,7 @@ static int keep_owners(const struct rt_verb_ctx *x, const struct js *a, struct b
 
         if (!from || !to)
                 return err_nomem(err, "owners");
-        if (sys_rename(x->store_fd, from, x->store_fd, to) < 0)
+        if (sys_rename(x->store_fd, from, x->store_fd, to) < 0 && (one_id(x) || errno != ENOENT))
                 return err_sys(err, errno, "keep the table of owners");
         return 0;
 }
@@ -346,7 +361,7 @@ static int verb_pack(struct rt_verb_ctx *x, struct bld_err *err)
         if (sys_rename(x->store_fd, js_get_str(a, "upper"), x->store_fd, js_get_str(a, "adopt")) <
             0)
                 return err_sys(err, errno, "keep the upper folder as a snapshot");
-        return one_id(x) ? keep_owners(x, a, err) : 0;
+        return notes(x) && !x->env->native ? keep_owners(x, a, err) : 0;
 }
 
 static int verb_cache(struct rt_verb_ctx *x, struct bld_err *err)

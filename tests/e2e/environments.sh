@@ -34,6 +34,9 @@ contexts() {
 	RUN cp -a /o /copied && tar -C /o -cf /tmp/o.tar . && mkdir /untarred && tar -C /untarred -xpf /tmp/o.tar && rm /tmp/o.tar
 	RUN ls -lnR /copied /untarred /o && rm -rf /var/tmp /o && mkdir -p /o/new && mv /copied /moved
 	RUN chown 33:33 /etc/group && chmod u+s /bin/busybox && stat -c '%u:%g %a' /etc/group /bin/busybox
+	RUN mknod /null-too c 1 3 && mknod -m 640 /disk-too b 8 1 && chown 7:8 /disk-too && mkdir /far /back && echo x >/far/f && \
+	    chown -R 1000650000:1000650000 /far && echo y >/back/f && chown 1000650000:0 /back/f && chgrp 33 /back && chown 12:13 /back/f
+	RUN mv /far /further && chgrp 70000 /back/f && chown 1000650001 /further/f && touch /further/of-root
 	RUN mkdir -m 1777 /sticky && mkdir -m 2775 /setgid && chgrp 33 /setgid
 	USER app
 	RUN echo out >/dev/stdout && echo err >/dev/stderr && echo in | cat /dev/stdin

@@ -99,7 +99,6 @@ identity_file() {
 same_as_root() {
 	local env=$1 want_level=$2 root_ids root_lists=() n i nodes='mknod /dn c 1 3 \&\& mknod /bn b 8 1 \&\& chown 1:2 /bn \&\&'
 	identity_file
-	[ "$want_level" != userns ] || nodes='' # nobody may make devices there
 	sed -i "s|NODES|$nodes|" ctx/Dockerfile
 	env_root
 	rbase
@@ -233,6 +232,32 @@ two_at_once() {
 	for n in 11 12 13; do has <(rlist two:$n -1) "7/$n .* f$n\$"; done
 }
 
+# One cache and several steps: none of them fails, and whoever is killed, nothing of it is lost.
+one_cache() {
+	"$1"
+	rbase
+	printf 'FROM base:latest\nARG N\nRUN --mount=type=cache,target=/var/cache/x echo $N >/var/cache/x/$N; sleep 0.3; ls /var/cache/x\n' >"$DIR/Dockerfile.c"
+	printf 'FROM base:latest\nRUN --mount=type=cache,target=/var/cache/x echo begins; sleep 61; : %s-step\n' "$MARK" >"$DIR/Dockerfile.s"
+	local pids=() n who pid keeper init
+	for n in one two three; do
+		"${RUN[@]}" "$BLD" build --no-cache --progress=plain --build-arg N=$n -f "$DIR/Dockerfile.c" "$T/base" >"c-$n" 2>&1 &
+		pids+=($!)
+	done
+	for n in "${pids[@]}"; do wait "$n"; done
+	for who in engine keeper init; do
+		"${RUN[@]}" "$BLD" build --no-cache --progress=plain -f "$DIR/Dockerfile.s" "$T/base" >"s-$who" 2>&1 &
+		pid=$!
+		for _ in $(seq 100); do grep -q '| begins' "s-$who" && break; sleep 0.1; done
+		has "s-$who" '\| begins'
+		keeper=$(pgrep -P $pid -x bld-keeper)
+		init=$(pgrep -P "$keeper" -x bld-init)
+		case $who in engine) kill -9 $pid ;; keeper) kill -9 "$keeper" ;; init) kill -9 "$init" ;; esac
+		wait $pid 2>/dev/null || true
+		rbuild --no-cache --build-arg N=after-$who -f "$DIR/Dockerfile.c" "$T/base"
+		for n in one two three after-$who; do has "$D/err" "\\| $n\$"; done
+	done
+}
+
 # /proc without a mount: one's own processes and what everybody may know, and nothing else.
 virtual_proc() {
 	env_chroot
@@ -275,6 +300,7 @@ for e in solo pod caps chroot; do
 	t "$e: walls" walls env_$e
 	t "$e: kill -9" killed env_$e
 	t "$e: three builds at once" two_at_once env_$e
+	t "$e: one cache for all" one_cache env_$e
 done
 t "chroot: a /proc that nobody mounted" virtual_proc
 t "a level asked for works or says what is missing" forced

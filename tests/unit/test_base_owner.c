@@ -53,6 +53,31 @@ static void device_shown(void **state)
         assert_int_equal(link.st_mode, S_IFLNK | 0777);
 }
 
+/* Of a note only what the disk says it is about. */
+static void beyond_the_map(void **state)
+{
+        static const struct {
+                uint32_t uid, gid, want_uid, want_gid;
+        } rows[] = {{OWNER_BEYOND, OWNER_BEYOND, 1000650000, 70000},
+                    {OWNER_BEYOND, 33, 1000650000, 33},
+                    {7, OWNER_BEYOND, 7, 70000},
+                    {7, 33, 7, 33}};
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                const struct stat st = {.st_mode = S_IFREG | 0644,
+                                        .st_uid = rows[i].uid,
+                                        .st_gid = rows[i].gid,
+                                        .st_size = 1};
+                struct owner o = {.uid = 1000650000, .gid = 70000};
+
+                owner_beyond(&o, &st);
+                assert_int_equal(o.uid, rows[i].want_uid);
+                assert_int_equal(o.gid, rows[i].want_gid);
+                assert_int_equal(owner_may_be_noted(&st), i < 3);
+        }
+}
+
 static void table_on_disk(void **state)
 {
         AUTO(owner_table_done) struct owner_table t;
@@ -126,9 +151,8 @@ static void files(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(codec),
-                cmocka_unit_test(device_shown),
-                cmocka_unit_test(table_on_disk),
+                cmocka_unit_test(codec),          cmocka_unit_test(device_shown),
+                cmocka_unit_test(beyond_the_map), cmocka_unit_test(table_on_disk),
                 cmocka_unit_test(files),
         };
 

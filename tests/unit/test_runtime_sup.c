@@ -42,7 +42,7 @@ _Noreturn static void supervise(unsigned modules, void (*child)(void))
         char byte = 0;
         pid_t pid;
 
-        CHECK(proc >= 0 && sup_new(modules, proc, -1, &root, &s, &err) == 0);
+        CHECK(proc >= 0 && sup_new(modules, false, proc, -1, &root, &s, &err) == 0);
         CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0);
         pid = fork();
         if (pid == 0) {
