@@ -79,9 +79,9 @@ guard() {
 	RUN echo running; sleep 4
 	X
 	"$BLD" build --no-cache --progress=plain ctx >"$D/out" 2>"$D/err" &
-	local pid=$! dir i
+	local pid=$! dir
 	dir=$(own_cgroup pids)
-	for i in $(seq 100); do
+	for _ in $(seq 100); do
 		grep -q '| running' "$D/err" && break
 		sleep 0.1
 	done
