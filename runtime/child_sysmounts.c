@@ -127,19 +127,23 @@ static int mount_proc(struct init *in, struct bld_err *err)
 
 /* ---- /dev ---- */
 
-static const struct {
-        const char *name;
-        unsigned maj, min;
-} nodes[] = {{"null", 1, 3},   {"zero", 1, 5},    {"full", 1, 7},
-             {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}};
+const struct dev_node dev_nodes[DEV_NODES] = {{"null", 1, 3},   {"zero", 1, 5},    {"full", 1, 7},
+                                              {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}};
 
-static const struct {
-        const char *name, *target;
-} links[] = {{"fd", "/proc/self/fd"},
-             {"stdin", "/proc/self/fd/0"},
-             {"stdout", "/proc/self/fd/1"},
-             {"stderr", "/proc/self/fd/2"},
-             {"ptmx", "pts/ptmx"}};
+int dev_links(int dev, struct bld_err *err)
+{
+        static const struct {
+                const char *name, *target;
+        } links[] = {{"fd", "/proc/self/fd"},
+                     {"stdin", "/proc/self/fd/0"},
+                     {"stdout", "/proc/self/fd/1"},
+                     {"stderr", "/proc/self/fd/2"}};
+
+        for (size_t i = 0; i < ARRAY_LEN(links); i++)
+                if (symlinkat(links[i].target, dev, links[i].name) < 0)
+                        return err_sys(err, errno, "make /dev/%s", links[i].name);
+        return 0;
+}
 
 /* A mount of its own for a node, on itself: it goes on working when /dev becomes nodev. */
 static int dev_keep(int dev, const char *name, struct bld_err *err)
@@ -152,20 +156,21 @@ static int dev_keep(int dev, const char *name, struct bld_err *err)
 }
 
 /* A node of our own where that is allowed; else the host's, on a placeholder. */
-static int dev_node(int dev, size_t i, struct bld_err *err)
+static int make_node(int dev, size_t i, struct bld_err *err)
 {
         char host[32];
         int fd;
 
-        if (mknodat(dev, nodes[i].name, S_IFCHR | 0666, makedev(nodes[i].maj, nodes[i].min)) == 0)
-                return dev_keep(dev, nodes[i].name, err);
+        if (mknodat(dev, dev_nodes[i].name, S_IFCHR | 0666,
+                    makedev(dev_nodes[i].maj, dev_nodes[i].min)) == 0)
+                return dev_keep(dev, dev_nodes[i].name, err);
         if (errno != EPERM)
-                return err_sys(err, errno, "make /dev/%s", nodes[i].name);
-        fd = sys_openat(dev, nodes[i].name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC,
-                        0644);
+                return err_sys(err, errno, "make /dev/%s", dev_nodes[i].name);
+        fd = sys_openat(dev, dev_nodes[i].name,
+                        O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0644);
         if (fd < 0)
-                return err_sys(err, errno, "make /dev/%s", nodes[i].name);
-        (void)snprintf(host, sizeof(host), "/dev/%s", nodes[i].name);
+                return err_sys(err, errno, "make /dev/%s", dev_nodes[i].name);
+        (void)snprintf(host, sizeof(host), "/dev/%s", dev_nodes[i].name);
         int r = bind_at(AT_FDCWD, host, fd, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, host, err);
         close(fd);
         return r;
@@ -209,14 +214,16 @@ static int fill_dev(struct init *in, int dev, struct bld_err *err)
         const char *shm_opts[] = {"mode=1777", size, NULL};
         int r;
 
-        for (size_t i = 0; i < ARRAY_LEN(nodes); i++) {
-                r = dev_node(dev, i, err);
+        for (size_t i = 0; i < DEV_NODES; i++) {
+                r = make_node(dev, i, err);
                 if (r < 0)
                         return r;
         }
-        for (size_t i = 0; i < ARRAY_LEN(links); i++)
-                if (symlinkat(links[i].target, dev, links[i].name) < 0)
-                        return err_sys(err, errno, "make /dev/%s", links[i].name);
+        r = dev_links(dev, err);
+        if (r < 0)
+                return r;
+        if (symlinkat("pts/ptmx", dev, "ptmx") < 0)
+                return err_sys(err, errno, "make /dev/ptmx");
         (void)snprintf(size, sizeof(size), "size=%llu", (unsigned long long)shm);
         r = dev_pts(dev, err);
         if (r == 0)

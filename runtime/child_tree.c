@@ -227,34 +227,19 @@ int tree_undo(struct init *in, struct bld_err *err)
 
 /* ---- /dev, /proc, /sys ---- */
 
-static const struct {
-        const char *name;
-        unsigned maj, min;
-} nodes[] = {{"null", 1, 3},   {"zero", 1, 5},    {"full", 1, 7},
-             {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}};
-static const struct {
-        const char *name, *target;
-} links[] = {{"fd", "/proc/self/fd"},
-             {"stdin", "/proc/self/fd/0"},
-             {"stdout", "/proc/self/fd/1"},
-             {"stderr", "/proc/self/fd/2"}};
-
 static int fill_dev(struct init *in, int dev, struct bld_err *err)
 {
-        for (size_t i = 0; i < ARRAY_LEN(nodes); i++) {
-                if (mknodat(dev, nodes[i].name, S_IFCHR | 0666,
-                            makedev(nodes[i].maj, nodes[i].min)) == 0)
+        for (size_t i = 0; i < DEV_NODES; i++) {
+                if (mknodat(dev, dev_nodes[i].name, S_IFCHR | 0666,
+                            makedev(dev_nodes[i].maj, dev_nodes[i].min)) == 0)
                         continue;
                 if (errno != EPERM)
-                        return err_sys(err, errno, "make /dev/%s", nodes[i].name);
+                        return err_sys(err, errno, "make /dev/%s", dev_nodes[i].name);
                 in->no_nodes = true; /* the supervisor serves them */
         }
-        for (size_t i = 0; i < ARRAY_LEN(links); i++)
-                if (symlinkat(links[i].target, dev, links[i].name) < 0)
-                        return err_sys(err, errno, "make /dev/%s", links[i].name);
         if (sys_mkdirat(dev, "shm", 01777) < 0)
                 return err_sys(err, errno, "make /dev/shm");
-        return 0;
+        return dev_links(dev, err);
 }
 
 static int place_dev(struct init *in, struct bld_err *err)

@@ -347,6 +347,15 @@ struct init {
         pid_t pid;                /* of the step */
         struct bld_err *step_err; /* shared with it until its exec */
 };
+/* What /dev holds at every level. */
+#define DEV_NODES 6
+extern const struct dev_node {
+        const char *name;
+        unsigned maj, min;
+} dev_nodes[DEV_NODES];
+/* fd, stdin, stdout, stderr in the folder `dev`. */
+int dev_links(int dev, struct bld_err *err) MUST_CHECK;
+
 /* Mounts of every step (child_sysmounts.c) and those of RUN --mount (child_mounts.c). */
 int sys_mounts(struct init *in, struct bld_err *err) MUST_CHECK;
 int sys_masks(struct init *in, struct bld_err *err) MUST_CHECK;

@@ -270,6 +270,13 @@ void events_post(struct events *ev, enum bld_event_type type, const struct verte
         post(ev, q);
 }
 
+void events_transfer(void *user, const char *what, uint64_t done, uint64_t total)
+{
+        const struct step_meter *m = user;
+
+        events_post(m->ev, BLD_EV_STEP_STATUS, m->v, what, done, total);
+}
+
 void events_warning(struct events *ev, unsigned line, const char *text)
 {
         struct queued *q = queued_new(ev, BLD_EV_WARNING);

@@ -16,6 +16,12 @@ void events_free(struct events *ev);
 /* Queue an event about a step (v may be NULL). text is copied. */
 void events_post(struct events *ev, enum bld_event_type type, const struct vertex *v,
                  const char *text, uint64_t done, uint64_t total);
+/* A bd_progress_fn whose user is this: a transfer told as the state of a step. */
+struct step_meter {
+        struct events *ev;
+        const struct vertex *v;
+};
+void events_transfer(void *user, const char *what, uint64_t done, uint64_t total);
 void events_warning(struct events *ev, unsigned line, const char *text);
 void events_exit(struct events *ev, const struct vertex *v, int status);
 

@@ -2,22 +2,10 @@
 #include "base/err.h"
 #include "builder/op/op_priv.h"
 
-struct progress {
-        struct build *b;
-        const struct vertex *v;
-};
-
-static void report(void *user, const char *what, uint64_t done, uint64_t total)
-{
-        struct progress *p = user;
-
-        events_post(p->b->events, BLD_EV_STEP_STATUS, p->v, what, done, total);
-}
-
 int op_image(struct build *b, struct vertex *v, struct bld_err *err)
 {
         const struct bd_layers *l = &v->result.layers;
-        struct progress p = {b, v};
+        struct step_meter p = {b->events, v};
         bool all = true;
         int r = 0;
 
@@ -33,7 +21,7 @@ int op_image(struct build *b, struct vertex *v, struct bld_err *err)
                 return 0;
         }
         events_post(b->events, BLD_EV_STEP_START, v, NULL, 0, 0);
-        r = bd_fetch_layers(b->c, &v->u.image, report, &p, err);
+        r = bd_fetch_layers(b->c, &v->u.image, events_transfer, &p, err);
         for (size_t i = 0; i < l->n && r >= 0; i++)
                 r = cas_lease_blob(b->record, &l->v[i].desc.digest, err);
         if (r < 0)

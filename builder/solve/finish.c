@@ -161,24 +161,12 @@ int outputs_check(const struct build *b, const struct outputs *o, const struct g
 
 /* ---- the image ---- */
 
-struct fetch_progress {
-        struct build *b;
-        const struct vertex *v;
-};
-
-static void fetch_report(void *user, const char *what, uint64_t done, uint64_t total)
-{
-        struct fetch_progress *p = user;
-
-        events_post(p->b->events, BLD_EV_STEP_STATUS, p->v, what, done, total);
-}
-
 /* An image of the store has all its blobs, also those no step needed to look at. */
 static int fetch_rest(struct build *b, const struct vertex *fs, const struct vx_result *res,
                       struct bld_err *err)
 {
         const struct vertex *base = fs;
-        struct fetch_progress p = {.b = b};
+        struct step_meter p = {.ev = b->events};
         bool missing = false;
         int r = 0;
 
@@ -192,7 +180,7 @@ static int fetch_rest(struct build *b, const struct vertex *fs, const struct vx_
                 base = base->ninputs ? base->inputs[0] : NULL;
         p.v = base;
         if (base)
-                return bd_fetch_layers(b->c, &base->u.image, fetch_report, &p, err);
+                return bd_fetch_layers(b->c, &base->u.image, events_transfer, &p, err);
         return err_set(err, BLD_E_CORRUPT, "a layer of the result is no longer in the store");
 }
 

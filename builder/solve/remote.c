@@ -115,24 +115,12 @@ bool remote_ask(struct build *b, struct graph *g)
 
 /* ---- bringing here ---- */
 
-struct progress {
-        struct build *b;
-        const struct vertex *v;
-};
-
-static void report(void *user, const char *what, uint64_t done, uint64_t total)
-{
-        struct progress *p = user;
-
-        events_post(p->b->events, BLD_EV_STEP_STATUS, p->v, what, done, total);
-}
-
 static int bring(struct build *b, struct vertex *v, struct rc_hit *h, bool top_only,
                  struct bld_err *err)
 {
-        struct progress p = {b, v};
+        struct step_meter p = {b->events, v};
         char why[RC_WHY_MAX];
-        int r = rcache_bring(b->cache, h, top_only, report, &p, &v->result, why, err);
+        int r = rcache_bring(b->cache, h, top_only, events_transfer, &p, &v->result, why, err);
 
         note_why(v, why);
         for (size_t i = 0; i < v->result.layers.n && r == 1; i++)

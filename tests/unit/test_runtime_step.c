@@ -144,23 +144,23 @@ static void oom_score(void **state)
         sb_done(&mine);
 }
 
-/* A block node of the host's disk could be read if it opened. */
+/* A block node of the host's disk could be read if it opened. In a user namespace a node is only
+ * noted: what opens is an empty file. */
 static void device_nodes(void **state)
 {
+        static const char *const tries[] = {"mknod /disk b 254 0 && head -c 1 /disk",
+                                            "mknod /n c 1 5 && head -c 1 /n",
+                                            "mknod /dev/n c 1 5 && head -c 1 /dev/n"};
         struct sb out;
-        int status;
 
         (void)state;
-        status = script("mknod /disk b 254 0 && head -c 1 /disk", "", &out);
-        print_message("# %s\n", sb_text(&out));
-        assert_true(status != 0);
-        sb_done(&out);
-        status = script("mknod /n c 1 3 && echo x > /n", "", &out);
-        assert_true(status != 0);
-        sb_done(&out);
-        status = script("mknod /dev/n c 1 3 && echo x > /dev/n", "", &out);
-        assert_true(status != 0);
-        sb_done(&out);
+        for (size_t i = 0; i < ARRAY_LEN(tries); i++) {
+                int status = script(tries[i], "", &out);
+
+                if (status == 0 && out.len != 0)
+                        fail_msg("%s: %zu bytes", tries[i], out.len);
+                sb_done(&out);
+        }
         assert_int_equal(
                 script("for n in null zero full tty; do test -c /dev/$n; done; echo x >/dev/null",
                        "", &out),
