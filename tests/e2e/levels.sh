@@ -258,6 +258,51 @@ one_cache() {
 	done
 }
 
+# Every way out that is known, tried by a program; and traps laid for bld itself.
+breakouts() {
+	"$1"
+	local listener victim
+	rbase
+	mkdir -p "$DIR/ctx-b/tree" "$DIR/planted"
+	cc -O1 -static -pthread -Wall -o "$DIR/ctx-b/breakout" "$TOP/tests/e2e/breakout.c"
+	{ echo "of the host $MARK" && head -c 8192 /dev/zero; } | head -c 4242 >"$DIR/outside"
+	chmod 640 "$DIR/outside"
+	echo x >"$DIR/ctx-b/tree/x"
+	echo "hush $MARK" >"$DIR/secret"
+	python3 -c 'import socket, sys, time
+s = socket.socket(socket.AF_UNIX); s.bind("\0" + sys.argv[1]); s.listen(); time.sleep(600)' "break-$MARK" &
+	listener=$!
+	[ ! -d "$T/solo" ] || chown -R --reference="$DIR/store" "$DIR/ctx-b" "$DIR/planted" "$DIR/outside" "$DIR/secret"
+	setpriv --reuid "$(stat -c %u "$DIR/store")" --clear-groups sleep 600 &
+	victim=$!
+	cat >"$DIR/ctx-b/Dockerfile" <<-X
+	FROM base:latest
+	COPY breakout /
+	RUN --mount=type=secret,id=k cat /run/secrets/k >/dev/null
+	RUN ! grep -rs "hush $MARK" /bin /etc /dev/shm /home /root /run /tmp /usr /var
+	RUN ["/breakout", "$DIR/outside", "of the host $MARK", "break-$MARK", "$victim"]
+	USER app
+	RUN ["/breakout", "$DIR/outside", "of the host $MARK", "break-$MARK", "$victim"]
+	USER root
+	RUN rm -rf /var/cache && ln -s "/../../../../../../..$DIR/planted" /var/cache && ln -s "$DIR/planted" /planted && ln -s "$DIR/outside" /opened
+	RUN --mount=type=cache,target=/var/cache/x touch /var/cache/x/y
+	RUN --mount=type=secret,id=k,target=/planted/s --mount=type=bind,source=tree,target=/planted/b,rw --mount=type=tmpfs,target=/planted/t touch /planted/b/z
+	WORKDIR /planted/w
+	COPY tree /planted/
+	RUN rm -rf $DIR/planted && ln -s /etc $DIR/planted
+	X
+	rbuild --no-cache --secret "id=k,src=$DIR/secret" "$DIR/ctx-b"
+	same 2 "$(grep -c '| tried all' "$D/err")" "rounds"
+	hasnt "$D/err" 'ESCAPED'
+	hasnt "$D/err" "\| .*(of the host|hush) $MARK"
+	same 4242:640 "$(stat -c %s:%a "$DIR/outside")" "the file outside"
+	same "" "$(ls -A "$DIR/planted")" "what came into a folder of the host"
+	[ ! -e "$DIR/outside-node" ]
+	kill "$victim" || fail "the step killed a process of the host"
+	kill "$listener"
+	nothing_left
+}
+
 # /proc without a mount: one's own processes and what everybody may know, and nothing else.
 virtual_proc() {
 	env_chroot
@@ -301,6 +346,7 @@ for e in solo pod caps chroot; do
 	t "$e: kill -9" killed env_$e
 	t "$e: three builds at once" two_at_once env_$e
 	t "$e: one cache for all" one_cache env_$e
+	t "$e: ways out" breakouts env_$e
 done
 t "chroot: a /proc that nobody mounted" virtual_proc
 t "a level asked for works or says what is missing" forced
