@@ -303,6 +303,19 @@ s = socket.socket(socket.AF_UNIX); s.bind("\0" + sys.argv[1]); s.listen(); time.
 	nothing_left
 }
 
+# A signal every millisecond does not make anything happen twice, or not at all.
+alarms() {
+	"$1"
+	rbase
+	mkdir -p "$DIR/ctx-a"
+	cc -O1 -static -Wall -o "$DIR/ctx-a/alarms" "$TOP/tests/e2e/alarms.c"
+	printf 'FROM base:latest\nCOPY alarms /\nRUN mkdir /r && /alarms /r\nUSER app\nRUN mkdir /tmp/a && /alarms /tmp/a\n' >"$DIR/ctx-a/Dockerfile"
+	chmod -R a+rX "$DIR/ctx-a"
+	rbuild --no-cache "$DIR/ctx-a"
+	same 2 "$(grep -c '| made all' "$D/err")" "rounds"
+	hasnt "$D/err" '\| (TWICE|BROKEN)'
+}
+
 # /proc without a mount: one's own processes and what everybody may know, and nothing else.
 virtual_proc() {
 	env_chroot
@@ -347,6 +360,7 @@ for e in solo pod caps chroot; do
 	t "$e: three builds at once" two_at_once env_$e
 	t "$e: one cache for all" one_cache env_$e
 	t "$e: ways out" breakouts env_$e
+	t "$e: a signal every millisecond" alarms env_$e
 done
 t "chroot: a /proc that nobody mounted" virtual_proc
 t "a level asked for works or says what is missing" forced
