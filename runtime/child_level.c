@@ -348,7 +348,7 @@ static void tell_choice(struct chooser *x)
         while (i < RT_REPORTS && level_of(i) != e->level)
                 i++;
         tell(x, i, &why);
-        (void)snprintf(e->why, sizeof(e->why), "%s%s%s%.300s%s; %s%s; network host%s%s",
+        (void)snprintf(e->why, sizeof(e->why), "%s%s%s%.230s%s; %s%s; network host%s%s%s",
                        rt_level_name(e->level), e->shared_proc && !e->native ? ", shared proc" : "",
                        why.len ? " (" : "", sb_text(&why), why.len ? ")" : "",
                        e->native ? "plain folder" : "overlay",
@@ -358,6 +358,9 @@ static void tell_choice(struct chooser *x)
                                    : "; no device nodes: seccomp notifications are refused",
                        e->shared_proc && !(e->native ? landlock_there() : landlock_fences())
                                ? "; no Landlock: a step can reach what is outside of it"
+                               : "",
+                       e->native && strstr(sb_text(&why), "mount overlay")
+                               ? "; the store on a volume of its own (--root) would give overlay"
                                : "");
 }
 

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -425,6 +426,24 @@ static void tell_full(const struct run *run, struct bld_err *err)
         (void)err_try(err, BLD_E_CHILD, "bld prune --all, or another disk with --root DIR");
 }
 
+/* sudo's own words, which blame the file system or the container, and not what it is. */
+static void tell_no_privileges(const struct run *run, const char *said, struct bld_err *err)
+{
+        const struct rt_env *env = rt_keeper_env(run->b->keeper);
+
+        if (!strstr(said, "effective uid is not 0") && !strstr(said, "no new privileges"))
+                return;
+        if (env->level == RT_SOLO || (!env->native && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1))
+                return;
+        (void)err_why(err, BLD_E_CHILD, "set-uid programs cannot gain privileges %s",
+                      env->native ? "at isolation level chroot"
+                                  : "here: bld itself runs with no_new_privs");
+        (void)err_try(err, BLD_E_CHILD,
+                      env->native ? "USER root before this RUN, or seccomp Unconfined so that user "
+                                    "namespaces can be used"
+                                  : "USER root before this RUN, or allowPrivilegeEscalation: true");
+}
+
 static int failed(struct run *run, int status, struct bld_err *err)
 {
         AUTO_SB struct sb tail = SB_INIT(600);
@@ -444,6 +463,8 @@ static int failed(struct run *run, int status, struct bld_err *err)
                 err->sys = run->result.wait_status;
         step_log_tail(run->log, 6, &tail, &total);
         tell_full(run, err);
+        if (tail.len)
+                tell_no_privileges(run, sb_text(&tail), err);
         if (tail.len)
                 return err_why(err, BLD_E_CHILD, "last lines of %zu:%s", total, sb_text(&tail));
         return BLD_E_CHILD;

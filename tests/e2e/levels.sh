@@ -316,6 +316,37 @@ alarms() {
 	hasnt "$D/err" '\| (TWICE|BROKEN)'
 }
 
+# What sudo says of no_new_privs blames the file system; bld says what it is.
+no_privileges() {
+	env_chroot
+	rbase
+	printf 'FROM base:latest\nUSER app\nRUN echo "sudo: effective uid is not 0, is sudo installed setuid root?" >&2; exit 1\n' >"$DIR/Dockerfile.p"
+	want 1 "${RUN[@]}" "$BLD" build --no-cache -f "$DIR/Dockerfile.p" "$T/base"
+	has "$D/err" 'why: .*set-uid programs cannot gain privileges at isolation level chroot'
+	has "$D/err" 'try: .*USER root'
+}
+
+# A store on overlay has no overlay of its own: a plain folder does it where that is allowed, and both say why.
+store_on_overlay() {
+	env_root
+	DIR=$T/on-overlay
+	mkdir -p "$DIR"
+	[ -f "$BASE_TAR" ] || "$TOP/tools/mkbase" "$T/base"
+	printf 'FROM base:latest\nRUN echo hi >/a\n' >"$DIR/Dockerfile.o"
+	# shellcheck disable=SC2016
+	on_overlay() {
+		unshare -m sh -c 'mount -t tmpfs x "$0" && mkdir "$0/l" "$0/u" "$0/w" "$0/m" &&
+			mount -t overlay -o "lowerdir=$0/l,upperdir=$0/u,workdir=$0/w" x "$0/m" && export BLD_ROOT="$0/m/store" &&
+			"$1" build -q -t base:latest "$2" >/dev/null && shift 2 && exec "$@"' "$DIR/t" "$BLD" "$T/base" "$BLD" -D build \
+			--progress=plain --no-cache -f "$DIR/Dockerfile.o" "$@" "$T/base"
+	}
+	mkdir "$DIR/t"
+	want 0 on_overlay
+	level 'chroot .*mount overlay.*a volume of its own \(--root\) would give overlay'
+	want 9 on_overlay --isolation=root
+	has "$D/err" 'try: .*put the store on a volume with --root'
+}
+
 # /proc without a mount: one's own processes and what everybody may know, and nothing else.
 virtual_proc() {
 	env_chroot
@@ -363,5 +394,7 @@ for e in solo pod caps chroot; do
 	t "$e: a signal every millisecond" alarms env_$e
 done
 t "chroot: a /proc that nobody mounted" virtual_proc
+t "chroot: sudo's complaint is explained" no_privileges
+t "a store on overlay" store_on_overlay
 t "a level asked for works or says what is missing" forced
 t_end
