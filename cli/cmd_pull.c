@@ -72,9 +72,8 @@ const struct cli_cmd cmd_pull = {
         .name = "pull",
         .args = "[flags] IMAGE...",
         .summary = "copy images from registries and other places into the store",
-        .details = "Places: NAME or docker://NAME, oci:FOLDER[:NAME][@DIGEST], "
-                   "oci-archive:FILE[:NAME],\n"
-                   "docker-archive:FILE[:NAME], docker-daemon:NAME.\n",
+        .details = "Places: NAME or docker://NAME, oci:FOLDER[:NAME][@DIGEST],\n"
+                   "oci-archive:FILE[:NAME], docker-archive:FILE[:NAME], docker-daemon:NAME.\n",
         .examples = "bld pull debian:12\nbld pull --platform linux/arm64 alpine:3.20\n"
                     "bld pull oci-archive:app.tar\n",
         .exits = "5 credentials, 6 no such image,\n  7 network",
