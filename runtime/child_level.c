@@ -204,8 +204,11 @@ static pid_t candidate(struct bld_err *err)
                         _exit(1);
                 rt_tie_to_parent();
                 (void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
-                close(fds[0]);
-                close(fds[1]);
+                /* Killed while nothing tied us to it? Then the engine waits for the end of the
+                 * keeper's socket, of which we had a copy. */
+                if (getppid() != parent)
+                        _exit(1);
+                (void)close_range(3, ~0u, 0);
                 for (;;)
                         (void)pause();
         }
