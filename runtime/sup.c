@@ -325,7 +325,9 @@ void sup_listen(struct sup *s, int listener)
 
 /* ---- does it work here? ---- */
 
-_Noreturn static void probed(int sock)
+/* Tied to the prober, and without a copy of its end of the socket: if it were killed now, the
+ * listener would lie in that queue and our call be held for ever. */
+_Noreturn static void probed(pid_t parent, int ours, int sock)
 {
         struct sock_filter v[] = {
                 {BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(struct seccomp_data, nr)},
@@ -336,6 +338,10 @@ _Noreturn static void probed(int sock)
         char byte = 0;
         int fd;
 
+        close(ours);
+        rt_tie_to_parent();
+        if (getppid() != parent)
+                _exit(ESRCH);
         (void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); /* as a step is after its exec */
         (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
         fd = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER,
@@ -370,8 +376,8 @@ int sup_probe(struct bld_err *err)
         AUTO_FD int ours = -1;
         AUTO_FD int theirs = -1;
         int pair[2], listener = -1, status = 0;
+        pid_t self = getpid(), pid;
         char byte;
-        pid_t pid;
 
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
                 return err_sys(err, errno, "create a socket for a probe");
@@ -379,7 +385,7 @@ int sup_probe(struct bld_err *err)
         theirs = pair[1];
         pid = rt_fork();
         if (pid == 0)
-                probed(theirs);
+                probed(self, ours, theirs);
         fd_close(&theirs);
         if (pid > 0 && rt_recv(ours, &byte, 1, &listener, 1, NULL, NULL) > 0 && listener >= 0)
                 serve_probe(listener);
