@@ -1,16 +1,9 @@
 #include "base/sshkey.h"
 
-#include <openssl/bio.h>
-#include <openssl/bn.h>
 #include <openssl/core_names.h>
-#include <openssl/crypto.h>
-#include <openssl/ec.h>
-#include <openssl/err.h>
-#include <openssl/evp.h>
-#include <openssl/param_build.h>
-#include <openssl/pem.h>
 #include <string.h>
 
+#include "base/crypto_api_priv.h"
 #include "base/err.h"
 
 #define BLOB_MAX ((size_t)64 << 10)
@@ -59,18 +52,18 @@ static void put_text(struct sb *b, const char *s)
 static void put_number(struct sb *b, const BIGNUM *n)
 {
         unsigned char buf[NUMBER_MAX + 1] = {0};
-        int len = BN_num_bytes(n);
+        int len = (crypto.BN_num_bits(n) + 7) / 8;
 
         if (len < 0 || (size_t)len > NUMBER_MAX) {
                 b->failed = true;
                 return;
         }
-        (void)BN_bn2bin(n, buf + 1);
+        (void)crypto.BN_bn2bin(n, buf + 1);
         if (buf[1] & 0x80)
                 ssh_put_string(b, buf, (size_t)len + 1);
         else
                 ssh_put_string(b, buf + 1, (size_t)len);
-        OPENSSL_cleanse(buf, sizeof(buf));
+        explicit_bzero(buf, sizeof(buf));
 }
 
 static const unsigned char *take(struct ssh_reader *r, size_t n)
@@ -117,20 +110,20 @@ static BIGNUM *get_number(struct ssh_reader *r)
 
         if (r->bad || n == 0 || n > NUMBER_MAX + 1 || p[0] & 0x80)
                 return NULL;
-        return BN_bin2bn(p, (int)n, NULL);
+        return crypto.BN_bin2bn(p, (int)n, NULL);
 }
 
 /* ---- what a key is ---- */
 
 static int unreadable(struct bld_err *err)
 {
-        ERR_clear_error();
+        crypto.ERR_clear_error();
         return err_set(err, BLD_E_INVALID, "not a private key that bld can read");
 }
 
 static int locked_key(struct bld_err *err)
 {
-        ERR_clear_error();
+        crypto.ERR_clear_error();
         return err_set(err, BLD_E_UNSUPPORTED, "the key has a passphrase");
 }
 
@@ -138,7 +131,7 @@ void ssh_key_free(struct ssh_key *k)
 {
         if (!k)
                 return;
-        EVP_PKEY_free(k->pkey);
+        crypto.EVP_PKEY_free(k->pkey);
         sb_done(&k->blob);
         free(k);
 }
@@ -146,7 +139,7 @@ DEFINE_AUTO_PTR(struct ssh_key, ssh_key_free);
 
 static void bn_free(BIGNUM **n)
 {
-        BN_clear_free(*n);
+        crypto.BN_clear_free(*n);
 }
 #define AUTO_BN AUTO(bn_free)
 
@@ -155,8 +148,8 @@ static int blob_rsa(struct ssh_key *k, struct bld_err *err)
         AUTO_BN BIGNUM *n = NULL;
         AUTO_BN BIGNUM *e = NULL;
 
-        if (EVP_PKEY_get_bn_param(k->pkey, OSSL_PKEY_PARAM_RSA_N, &n) != 1 ||
-            EVP_PKEY_get_bn_param(k->pkey, OSSL_PKEY_PARAM_RSA_E, &e) != 1)
+        if (crypto.EVP_PKEY_get_bn_param(k->pkey, OSSL_PKEY_PARAM_RSA_N, &n) != 1 ||
+            crypto.EVP_PKEY_get_bn_param(k->pkey, OSSL_PKEY_PARAM_RSA_E, &e) != 1)
                 return unreadable(err);
         put_text(&k->blob, "ssh-rsa");
         put_number(&k->blob, e);
@@ -170,10 +163,10 @@ static int blob_ecdsa(struct ssh_key *k, struct bld_err *err)
         char group[64], name[64];
         size_t len = 0;
 
-        if (EVP_PKEY_get_utf8_string_param(k->pkey, OSSL_PKEY_PARAM_GROUP_NAME, group,
-                                           sizeof(group), NULL) != 1 ||
-            EVP_PKEY_get_octet_string_param(k->pkey, OSSL_PKEY_PARAM_PUB_KEY, point, sizeof(point),
-                                            &len) != 1)
+        if (crypto.EVP_PKEY_get_utf8_string_param(k->pkey, OSSL_PKEY_PARAM_GROUP_NAME, group,
+                                                  sizeof(group), NULL) != 1 ||
+            crypto.EVP_PKEY_get_octet_string_param(k->pkey, OSSL_PKEY_PARAM_PUB_KEY, point,
+                                                   sizeof(point), &len) != 1)
                 return unreadable(err);
         for (size_t i = 0; i < ARRAY_LEN(curves); i++)
                 if (strcmp(group, curves[i].openssl) == 0)
@@ -192,7 +185,7 @@ static int blob_ed25519(struct ssh_key *k, struct bld_err *err)
         unsigned char point[32];
         size_t len = sizeof(point);
 
-        if (EVP_PKEY_get_raw_public_key(k->pkey, point, &len) != 1)
+        if (crypto.EVP_PKEY_get_raw_public_key(k->pkey, point, &len) != 1)
                 return unreadable(err);
         put_text(&k->blob, "ssh-ed25519");
         ssh_put_string(&k->blob, point, len);
@@ -206,18 +199,18 @@ static int key_new(EVP_PKEY *pkey, struct ssh_key **ret, struct bld_err *err)
         int r;
 
         if (!k) {
-                EVP_PKEY_free(pkey);
+                crypto.EVP_PKEY_free(pkey);
                 return err_nomem(err, "ssh key");
         }
         k->pkey = pkey;
         sb_init(&k->blob, BLOB_MAX);
-        if (EVP_PKEY_is_a(pkey, "RSA")) {
+        if (crypto.EVP_PKEY_is_a(pkey, "RSA")) {
                 k->kind = KIND_RSA;
                 r = blob_rsa(k, err);
-        } else if (EVP_PKEY_is_a(pkey, "EC")) {
+        } else if (crypto.EVP_PKEY_is_a(pkey, "EC")) {
                 k->kind = KIND_ECDSA;
                 r = blob_ecdsa(k, err);
-        } else if (EVP_PKEY_is_a(pkey, "ED25519")) {
+        } else if (crypto.EVP_PKEY_is_a(pkey, "ED25519")) {
                 k->kind = KIND_ED25519;
                 r = blob_ed25519(k, err);
         } else {
@@ -242,13 +235,13 @@ const void *ssh_key_public(const struct ssh_key *k, size_t *ret_len)
 
 static int from_params(const char *type, OSSL_PARAM_BLD *bld, EVP_PKEY **ret, struct bld_err *err)
 {
-        OSSL_PARAM *params = OSSL_PARAM_BLD_to_param(bld);
-        EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, type, NULL);
-        bool ok = params && ctx && EVP_PKEY_fromdata_init(ctx) == 1 &&
-                  EVP_PKEY_fromdata(ctx, ret, EVP_PKEY_KEYPAIR, params) == 1;
+        OSSL_PARAM *params = crypto.OSSL_PARAM_BLD_to_param(bld);
+        EVP_PKEY_CTX *ctx = crypto.EVP_PKEY_CTX_new_from_name(NULL, type, NULL);
+        bool ok = params && ctx && crypto.EVP_PKEY_fromdata_init(ctx) == 1 &&
+                  crypto.EVP_PKEY_fromdata(ctx, ret, EVP_PKEY_KEYPAIR, params) == 1;
 
-        EVP_PKEY_CTX_free(ctx);
-        OSSL_PARAM_free(params);
+        crypto.EVP_PKEY_CTX_free(ctx);
+        crypto.OSSL_PARAM_free(params);
         return ok ? 0 : unreadable(err);
 }
 
@@ -257,16 +250,17 @@ static int open_rsa(struct ssh_reader *r, EVP_PKEY **ret, struct bld_err *err)
         AUTO_BN BIGNUM *n = get_number(r);
         AUTO_BN BIGNUM *e = get_number(r);
         AUTO_BN BIGNUM *d = get_number(r);
-        OSSL_PARAM_BLD *bld = OSSL_PARAM_BLD_new();
+        OSSL_PARAM_BLD *bld = crypto.OSSL_PARAM_BLD_new();
         int k = -1;
 
-        if (n && e && d && bld && OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_N, n) == 1 &&
-            OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_E, e) == 1 &&
-            OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_D, d) == 1)
+        if (n && e && d && bld &&
+            crypto.OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_N, n) == 1 &&
+            crypto.OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_E, e) == 1 &&
+            crypto.OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_D, d) == 1)
                 k = from_params("RSA", bld, ret, err);
         else
                 k = unreadable(err);
-        OSSL_PARAM_BLD_free(bld);
+        crypto.OSSL_PARAM_BLD_free(bld);
         return k;
 }
 
@@ -277,17 +271,19 @@ static int open_ecdsa(struct ssh_reader *r, const struct curve *c, EVP_PKEY **re
         size_t len;
         const unsigned char *point = ssh_get_string(r, &len);
         AUTO_BN BIGNUM *d = get_number(r);
-        OSSL_PARAM_BLD *bld = OSSL_PARAM_BLD_new();
+        OSSL_PARAM_BLD *bld = crypto.OSSL_PARAM_BLD_new();
         int k = -1;
 
         if (same && d && bld &&
-            OSSL_PARAM_BLD_push_utf8_string(bld, OSSL_PKEY_PARAM_GROUP_NAME, c->openssl, 0) == 1 &&
-            OSSL_PARAM_BLD_push_octet_string(bld, OSSL_PKEY_PARAM_PUB_KEY, point, len) == 1 &&
-            OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_PRIV_KEY, d) == 1)
+            crypto.OSSL_PARAM_BLD_push_utf8_string(bld, OSSL_PKEY_PARAM_GROUP_NAME, c->openssl,
+                                                   0) == 1 &&
+            crypto.OSSL_PARAM_BLD_push_octet_string(bld, OSSL_PKEY_PARAM_PUB_KEY, point, len) ==
+                    1 &&
+            crypto.OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_PRIV_KEY, d) == 1)
                 k = from_params("EC", bld, ret, err);
         else
                 k = unreadable(err);
-        OSSL_PARAM_BLD_free(bld);
+        crypto.OSSL_PARAM_BLD_free(bld);
         return k;
 }
 
@@ -300,7 +296,7 @@ static int open_ed25519(struct ssh_reader *r, EVP_PKEY **ret, struct bld_err *er
         secret = ssh_get_string(r, &k);
         if (r->bad || n != 32 || k != 64) /* seed and public half */
                 return unreadable(err);
-        *ret = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, secret, 32);
+        *ret = crypto.EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, secret, 32);
         return *ret ? 0 : unreadable(err);
 }
 
@@ -363,7 +359,7 @@ static int open_pem(BIO *in, EVP_PKEY **ret, struct bld_err *err)
 {
         bool asked = false;
 
-        *ret = PEM_read_bio_PrivateKey(in, NULL, no_passphrase, &asked);
+        *ret = crypto.PEM_read_bio_PrivateKey(in, NULL, no_passphrase, &asked);
         if (*ret)
                 return 0;
         return asked ? locked_key(err) : unreadable(err);
@@ -378,12 +374,12 @@ static int open_text(BIO *in, bool openssh, EVP_PKEY **ret, struct bld_err *err)
 
         if (!openssh)
                 return open_pem(in, ret, err);
-        if (PEM_read_bio(in, &name, &header, &data, &n) != 1 || n < 0)
+        if (crypto.PEM_read_bio(in, &name, &header, &data, &n) != 1 || n < 0)
                 return unreadable(err);
         r = open_openssh(data, (size_t)n, ret, err);
-        OPENSSL_free(name);
-        OPENSSL_free(header);
-        OPENSSL_clear_free(data, (size_t)n);
+        crypto.CRYPTO_free(name, NULL, 0);
+        crypto.CRYPTO_free(header, NULL, 0);
+        crypto.CRYPTO_clear_free(data, (size_t)n, NULL, 0);
         return r;
 }
 
@@ -392,15 +388,17 @@ int ssh_key_parse(const char *text, size_t len, struct ssh_key **ret, struct bld
         static const char openssh[] = "-----BEGIN OPENSSH PRIVATE KEY-----";
         EVP_PKEY *pkey = NULL;
         BIO *in;
-        int r;
+        int r = crypto_open(err);
 
+        if (r < 0)
+                return r;
         if (len > KEY_TEXT_MAX)
                 return unreadable(err);
-        in = BIO_new_mem_buf(text, (int)len);
+        in = crypto.BIO_new_mem_buf(text, (int)len);
         if (!in)
                 return err_nomem(err, "ssh key");
         r = open_text(in, memmem(text, len, openssh, sizeof(openssh) - 1) != NULL, &pkey, err);
-        BIO_free(in);
+        crypto.BIO_free(in);
         return r < 0 ? r : key_new(pkey, ret, err);
 }
 
@@ -428,13 +426,13 @@ static const char *hash_of(const struct ssh_key *k, unsigned flags, const char *
 /* The two numbers of a DER signature, in ssh's form. */
 static int ecdsa_numbers(const unsigned char *der, size_t n, struct sb *out)
 {
-        ECDSA_SIG *sig = d2i_ECDSA_SIG(NULL, &der, (long)n);
+        ECDSA_SIG *sig = crypto.d2i_ECDSA_SIG(NULL, &der, (long)n);
 
         if (!sig)
                 return -1;
-        put_number(out, ECDSA_SIG_get0_r(sig));
-        put_number(out, ECDSA_SIG_get0_s(sig));
-        ECDSA_SIG_free(sig);
+        put_number(out, crypto.ECDSA_SIG_get0_r(sig));
+        put_number(out, crypto.ECDSA_SIG_get0_s(sig));
+        crypto.ECDSA_SIG_free(sig);
         return 0;
 }
 
@@ -446,11 +444,12 @@ int ssh_key_sign(const struct ssh_key *k, const void *data, size_t len, unsigned
         size_t n = sizeof(sig);
         char own[64];
         const char *name = own, *hash = hash_of(k, flags, &name);
-        EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-        bool ok = ctx && EVP_DigestSignInit_ex(ctx, NULL, hash, NULL, NULL, k->pkey, NULL) == 1 &&
-                  EVP_DigestSign(ctx, sig, &n, data, len) == 1;
+        EVP_MD_CTX *ctx = crypto.EVP_MD_CTX_new();
+        bool ok = ctx &&
+                  crypto.EVP_DigestSignInit_ex(ctx, NULL, hash, NULL, NULL, k->pkey, NULL) == 1 &&
+                  crypto.EVP_DigestSign(ctx, sig, &n, data, len) == 1;
 
-        EVP_MD_CTX_free(ctx);
+        crypto.EVP_MD_CTX_free(ctx);
         if (k->kind == KIND_ECDSA) {
                 (void)snprintf(own, sizeof(own), "ecdsa-sha2-%s", k->curve->ssh);
                 ok = ok && ecdsa_numbers(sig, n, &text) == 0;
@@ -458,7 +457,7 @@ int ssh_key_sign(const struct ssh_key *k, const void *data, size_t len, unsigned
                 sb_add(&text, sig, ok ? n : 0);
         }
         if (!ok) {
-                ERR_clear_error();
+                crypto.ERR_clear_error();
                 return err_set(err, BLD_E_UNSUPPORTED, "the key cannot sign this");
         }
         put_text(&whole, name);
