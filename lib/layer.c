@@ -76,7 +76,8 @@ static int fill_entries(struct bld_layer *l, struct bld_err *err)
         for (size_t i = 0; i < l->toc->n; i++) {
                 const struct ly_entry *e = &l->toc->v[i].e;
 
-                l->v[i] = (struct bld_layer_entry){.path = e->path,
+                l->v[i] = (struct bld_layer_entry){.size = sizeof(struct bld_layer_entry),
+                                                   .path = e->path,
                                                    .type = public_type(e->type),
                                                    .mode = e->mode,
                                                    .uid = e->uid,

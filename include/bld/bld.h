@@ -1,85 +1,17 @@
-/* libbld: build, keep and move container images. This is the umbrella header.
- *
- * Ownership: whatever a call returns through a pointer is freed by the function its comment names.
- * Options: every option struct begins with `size`, set to sizeof the struct, so that it can grow.
- * Threads: one session may be used from several threads unless a call says otherwise.
- * The library installs no signal handler and prints nothing. */
+/* libbld: build, keep, read, compare and move container images. This is the umbrella header. */
 #ifndef BLD_BLD_H
 #define BLD_BLD_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include "bld/err.h"
-
-#ifdef __cplusplus
-extern "C" {
-#endif
-
-#define BLD_API __attribute__((visibility("default")))
-
-BLD_API const char *bld_version(void);
-
-/* First call in main() of a program that builds: bld runs its own program again as the keeper of
- * sandboxes. Without bld's private argument it returns at once. */
-BLD_API void bld_child_main(int argc, char **argv);
-
-/* A growing list of strings given by the caller; not copied. */
-struct bld_list {
-        const char *const *v;
-        size_t n;
-};
-
-/* Progress of a transfer; from any thread, one at a time. */
-typedef void (*bld_progress_fn)(void *user, const char *what, uint64_t done, uint64_t total);
-
-/* ---- session ---- */
-
-struct bld_opts {
-        size_t size;
-        const char *root;         /* the store; NULL: $BLD_ROOT, else the default for this user */
-        const char *helper;       /* installed bld to run as keeper; NULL: this very program */
-        const char *authfile;     /* credentials; NULL: the usual places */
-        const char *creds;        /* "user:password" */
-        struct bld_list insecure; /* hosts allowed plain HTTP; loopback always is */
-        struct bld_list cas;      /* "HOST=FILE" */
-        bool no_tls_verify;
-        bool offline;
-        bool no_retry;
-        unsigned retries;  /* 0: 4 */
-        unsigned parallel; /* blob transfers per registry host; 0: 6 */
-        int64_t retry_max_ms;
-        /* One line for people: retries, warnings. From any thread, one at a time. */
-        void (*note)(void *user, const char *text);
-        void *user;
-        struct bld_list client_certs; /* "HOST=CRT,KEY" */
-        const char *cert_dir;         /* *.crt, *.cert and *.key for the registries; or NULL */
-        struct bld_list credential_helpers; /* NAME of docker-credential-NAME; env, gitlab */
-        /* "SRC=DST": pulls from SRC (HOST[/PATH]) ask DST ([SCHEME://]HOST[/PATH]) first. */
-        struct bld_list mirrors;
-        bool mirror_only;    /* SRC itself is not asked where it has a mirror */
-        uint64_t limit_rate; /* bytes per second of blobs, all transfers together; 0: no limit */
-};
-
-struct bld;
-BLD_API int bld_open(const struct bld_opts *o, struct bld **ret, struct bld_err *err);
-BLD_API void bld_close(struct bld *b); /* NULL is fine */
-/* Ask everything this session does to end: level 1 politely, 2 at once. Async-signal-unsafe; from
- * any thread. */
-BLD_API void bld_cancel(struct bld *b, int level);
-BLD_API const char *bld_root(const struct bld *b);
-
-/* Result texts of the calls below: malloc'ed, NUL-terminated. */
-BLD_API void bld_free(void *p);
-
-#ifdef __cplusplus
-}
-#endif
-
+#include "bld/analyze.h"
 #include "bld/build.h"
+#include "bld/diff.h"
+#include "bld/edit.h"
 #include "bld/image.h"
 #include "bld/layer.h"
+#include "bld/open.h"
+#include "bld/packages.h"
 #include "bld/registry.h"
+#include "bld/session.h"
+#include "bld/tree.h"
 
 #endif

@@ -2,7 +2,7 @@
 #ifndef BLD_BUILD_H
 #define BLD_BUILD_H
 
-#include "bld/bld.h"
+#include "bld/session.h"
 
 #ifdef __cplusplus
 extern "C" {

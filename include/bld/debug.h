@@ -3,7 +3,7 @@
 #ifndef BLD_DEBUG_H
 #define BLD_DEBUG_H
 
-#include "bld/bld.h"
+#include "bld/session.h"
 
 #ifdef __cplusplus
 extern "C" {

@@ -7,7 +7,7 @@
 #ifndef BLD_LAYER_H
 #define BLD_LAYER_H
 
-#include "bld/bld.h"
+#include "bld/session.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -48,8 +48,9 @@ enum bld_layer_type {
         BLD_LAYER_OPAQUE    /* so is all that is in the folder path */
 };
 
-/* Made by the library only, so it can grow at its end. */
+/* size: of the struct as its maker knows it, so that it can grow at its end. */
 struct bld_layer_entry {
+        size_t size;
         const char *path; /* relative, clean; "" is the root */
         enum bld_layer_type type;
         unsigned mode; /* permission bits, 07777 */
@@ -75,6 +76,36 @@ typedef int (*bld_layer_write_fn)(void *user, const void *p, size_t n);
 /* The content of file i. */
 BLD_API int bld_layer_read(struct bld_layer *l, size_t i, bld_layer_write_fn write, void *user,
                            struct bld_err *err);
+
+/* ---- reading as a stream ---- */
+
+/* Entries as they come, in constant memory; nothing is kept. */
+struct bld_layer_stream;
+
+struct bld_layer_stream_opts {
+        size_t size;
+        uint64_t max_bytes, max_entries; /* as above */
+        const char *digest, *diff_id;    /* checked at the end when given */
+        const struct bld_watch *watch;   /* borrowed until the stream is closed */
+};
+/* *in is copied, what it leads to must stay. o may be NULL. */
+BLD_API int bld_layer_stream_open(const struct bld_input *in, const struct bld_layer_stream_opts *o,
+                                  struct bld_layer_stream **ret, struct bld_err *err);
+/* 1 and the next entry, which lives until the next call; 0 at the end. */
+BLD_API int bld_layer_stream_next(struct bld_layer_stream *s, const struct bld_layer_entry **ret,
+                                  struct bld_err *err);
+/* Content of the current file: > 0 bytes, 0 at its end. What is not read is skipped. */
+BLD_API int64_t bld_layer_stream_read(struct bld_layer_stream *s, void *p, size_t n,
+                                      struct bld_err *err);
+BLD_API int bld_layer_stream_xattr(const struct bld_layer_stream *s, size_t k,
+                                   const char **ret_name, const void **ret_value, size_t *ret_len,
+                                   struct bld_err *err);
+/* Read what is left, check the digests, and say what it was. Without it nothing is proven: a stream
+ * that is closed early was not verified. ret may be NULL. */
+struct bld_layer_created;
+BLD_API int bld_layer_stream_end(struct bld_layer_stream *s, struct bld_layer_created *ret,
+                                 struct bld_err *err);
+BLD_API void bld_layer_stream_close(struct bld_layer_stream *s); /* NULL is fine */
 
 /* ---- comparing ---- */
 
@@ -126,6 +157,11 @@ struct bld_layer_apply_opts {
         bool skip_devices;   /* device nodes that may not be made are left out, and counted */
         const char *diff_id; /* checked at the end when given: CORRUPT */
         uint64_t max_bytes, max_entries;
+        /* Without the privilege to chown: owners, modes and devices are recorded in the attribute
+         * user.bld.owner of each file (docs/layers.md), from which bld_layer_create() with
+         * recorded_owner takes them. */
+        bool record_owner;
+        const struct bld_watch *watch;
 };
 struct bld_layer_applied {
         uint64_t entries, bytes, skipped_devices, skipped_xattrs;
@@ -148,6 +184,8 @@ struct bld_layer_create_opts {
         bool clamp;        /* no mtime above clamp_sec */
         int64_t clamp_sec;
         bool all_xattrs;
+        bool recorded_owner; /* as of bld_layer_apply_opts.record_owner */
+        const struct bld_watch *watch;
 };
 struct bld_layer_created {
         char diff_id[136], digest[136];
@@ -159,6 +197,30 @@ struct bld_layer_created {
  * ret may be NULL. */
 BLD_API int bld_layer_create(int dir_fd, int out_fd, const struct bld_layer_create_opts *o,
                              struct bld_layer_created *ret, struct bld_err *err);
+
+/* A layer entry by entry. */
+struct bld_layer_writer;
+struct bld_layer_xattr {
+        const char *name;
+        const void *value;
+        size_t len;
+};
+/* *out is copied. o as of bld_layer_create(), may be NULL. */
+BLD_API int bld_layer_writer_open(const struct bld_output *out,
+                                  const struct bld_layer_create_opts *o,
+                                  struct bld_layer_writer **ret, struct bld_err *err);
+/* Entries in the caller's order, folders before what is in them, no path twice. e->size, path and
+ * type are set by the caller, what does not apply to the type is zero; index is not looked at, x
+ * holds e->nxattrs attributes. A hard link names an earlier entry. A file of file_size n wants
+ * exactly n bytes of data after it. INVALID for what no layer can hold. */
+BLD_API int bld_layer_writer_entry(struct bld_layer_writer *w, const struct bld_layer_entry *e,
+                                   const struct bld_layer_xattr *x, struct bld_err *err);
+BLD_API int bld_layer_writer_data(struct bld_layer_writer *w, const void *p, size_t n,
+                                  struct bld_err *err);
+/* ret may be NULL. */
+BLD_API int bld_layer_writer_end(struct bld_layer_writer *w, struct bld_layer_created *ret,
+                                 struct bld_err *err);
+BLD_API void bld_layer_writer_close(struct bld_layer_writer *w); /* NULL is fine */
 
 #ifdef __cplusplus
 }

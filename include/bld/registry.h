@@ -7,8 +7,8 @@
 #ifndef BLD_REGISTRY_H
 #define BLD_REGISTRY_H
 
-#include "bld/bld.h"
 #include "bld/image.h"
+#include "bld/session.h"
 
 #ifdef __cplusplus
 extern "C" {

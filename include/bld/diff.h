@@ -1,0 +1,129 @@
+/* Two images compared: files, layers, configuration. (Packages: packages.h.) */
+#ifndef BLD_DIFF_H
+#define BLD_DIFF_H
+
+#include "bld/layer.h"
+#include "bld/open.h"
+#include "bld/session.h"
+#include "bld/tree.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- files ---- */
+
+enum bld_change_kind {
+        BLD_CHANGE_ADDED = 1, /* only in B */
+        BLD_CHANGE_DELETED,   /* only in A */
+        BLD_CHANGE_MODIFIED,  /* content, target or device differ, attributes perhaps as well */
+        BLD_CHANGE_TYPE,      /* a file here, a folder there */
+        BLD_CHANGE_METADATA   /* only attributes differ */
+};
+/* What exactly differs of a path that both have, or'ed. */
+enum bld_diff_what {
+        BLD_DIFF_TYPE = 1,
+        BLD_DIFF_CONTENT = 2, /* of files */
+        BLD_DIFF_SIZE = 4,
+        BLD_DIFF_LINK = 8, /* target of a symlink */
+        BLD_DIFF_DEVICE = 16,
+        BLD_DIFF_MODE = 32,
+        BLD_DIFF_UID = 64,
+        BLD_DIFF_GID = 128,
+        BLD_DIFF_MTIME = 256, /* whole seconds */
+        BLD_DIFF_XATTRS = 512,
+        BLD_DIFF_LINKS = 1024 /* the set of names of a file with several */
+};
+
+/* Made by the library only, so it can grow at its end. */
+struct bld_change {
+        const char *path;
+        enum bld_change_kind kind;
+        unsigned what;        /* enum bld_diff_what; 0 for ADDED and DELETED */
+        size_t before, after; /* nodes of the trees; BLD_NO_NODE where there is none */
+        /* A hint: index of the change that has this file under its other name (an ADDED file for a
+         * DELETED one of the same content, and the other way); BLD_NO_NODE: none. */
+        size_t renamed;
+        /* The images share layers that were not read (see `shared`), and what they hold at this
+         * path decides between this answer and "modified" or "none". */
+        bool unsure;
+};
+
+enum bld_diff_shared {
+        /* Layers both images begin with are read where that costs no download. */
+        BLD_DIFF_SHARED_LOCAL,
+        BLD_DIFF_SHARED_READ,
+        BLD_DIFF_SHARED_SKIP
+};
+struct bld_diff_opts {
+        size_t size;
+        unsigned ignore; /* enum bld_diff_what: differences that do not count */
+        /* Patterns as of .dockerignore: only paths that match one of `only` (or are below such a
+         * path), none that match one of `exclude`. */
+        struct bld_list only, exclude;
+        enum bld_diff_shared shared;
+        bool no_renames;
+        const struct bld_watch *watch; /* borrowed for the call */
+};
+/* Threads: one at a time. */
+struct bld_diff;
+/* Compares the merged trees of two images; both must outlive the result. Every file both have under
+ * one path is compared by content: equal means equal bytes. o may be NULL. */
+BLD_API int bld_diff(struct bld_image *a, struct bld_image *b, const struct bld_diff_opts *o,
+                     struct bld_diff **ret, struct bld_err *err);
+BLD_API void bld_diff_free(struct bld_diff *d); /* NULL is fine */
+/* Changes in the order of a sorted walk. */
+BLD_API size_t bld_diff_count(const struct bld_diff *d);
+BLD_API const struct bld_change *bld_diff_change(const struct bld_diff *d, size_t i);
+/* The trees it compared; the result's own. */
+BLD_API struct bld_tree *bld_diff_tree_a(struct bld_diff *d);
+BLD_API struct bld_tree *bld_diff_tree_b(struct bld_diff *d);
+
+/* Write the changes as a layer: applied to A it gives B (in all that was not ignored or left out).
+ * Deterministic. UNSUPPORTED where a change is unsure. o and ret may be NULL. */
+BLD_API int bld_diff_patch(struct bld_diff *d, const struct bld_output *out,
+                           const struct bld_layer_create_opts *o, struct bld_layer_created *ret,
+                           struct bld_err *err);
+
+/* ---- layers and what they cost ---- */
+
+/* Filled by the call, whose caller sets size. */
+struct bld_pull_cost {
+        size_t size;
+        uint64_t bytes;  /* blobs (layers and config) of B a node lacks that has all of A */
+        uint64_t total;  /* all blobs of B */
+        size_t shared;   /* layers of B that A has, too */
+        size_t changed;  /* layers of B that A lacks */
+        size_t same_tar; /* of the changed: A has the same diff ID, compressed in another way */
+        size_t prefix;   /* layers both begin with */
+};
+BLD_API int bld_pull_cost(struct bld_image *a, struct bld_image *b, struct bld_pull_cost *ret,
+                          struct bld_err *err);
+
+/* ---- configuration ---- */
+
+enum bld_config_ignore {
+        BLD_CONFIG_HISTORY = 1,
+        BLD_CONFIG_CREATED = 2, /* times, of the history's entries as well */
+        BLD_CONFIG_LABELS = 4,
+        BLD_CONFIG_LAYERS = 8, /* rootfs.diff_ids */
+};
+/* Made by the library only. */
+struct bld_config_change {
+        const char *field;          /* "Env", "Labels", "Cmd", "architecture", "history", ... */
+        const char *key;            /* "FEATURE_X" of Env, a label, a port, a position; else NULL */
+        const char *before, *after; /* text, or JSON where it is not a string; NULL: absent */
+};
+struct bld_config_diff;
+BLD_API int bld_config_diff(struct bld_image *a, struct bld_image *b, unsigned ignore,
+                            struct bld_config_diff **ret, struct bld_err *err);
+BLD_API size_t bld_config_diff_count(const struct bld_config_diff *d);
+BLD_API const struct bld_config_change *bld_config_diff_change(const struct bld_config_diff *d,
+                                                               size_t i);
+BLD_API void bld_config_diff_free(struct bld_config_diff *d);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

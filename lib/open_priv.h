@@ -1,0 +1,44 @@
+/* What stands behind an image opened for reading, whatever place it came from. */
+#ifndef LIB_OPEN_PRIV_H
+#define LIB_OPEN_PRIV_H
+
+#include "bld/open.h"
+#include "image/image.h"
+#include "layer/layer.h"
+
+struct bld;
+
+/* What is known of a layer besides its public part. */
+struct lib_layer_ref {
+        struct bld_layer_info info; /* its texts are the image's */
+        bool has_diff_id, has_digest;
+        struct digest diff_id, digest;
+        struct bld_layer
+                *layer; /* bld_image_of_layers(): the caller's; a folder: ours; else NULL */
+};
+
+/* The layer without its bytes: from the store's indexes, or a bld_layer's. 1 found, 0 not known. */
+int lib_image_toc(struct bld_image *im, size_t i, const struct ly_toc **ret, struct bld_err *err);
+
+/* ---- a layer's blob, compressed as it is ---- */
+
+struct lib_blob;
+/* Nothing is fetched before the first read. */
+int lib_blob_open(struct bld_image *im, size_t i, struct lib_blob **ret,
+                  struct bld_err *err) MUST_CHECK;
+void lib_blob_close(struct lib_blob *b);
+DEFINE_AUTO_PTR(struct lib_blob, lib_blob_close);
+/* From the first byte on. At its end the digest was checked where there is one: CORRUPT instead of
+ * the last bytes. Asks the image's watch. */
+struct ly_source lib_blob_source(struct lib_blob *b);
+/* 1 and where its bytes are, which costs no download; 0: they only come as a stream. *ret_fd is the
+ * blob's. */
+int lib_blob_part(struct lib_blob *b, int *ret_fd, uint64_t *ret_off, uint64_t *ret_len);
+
+size_t lib_image_layers(const struct bld_image *im);
+const struct lib_layer_ref *lib_image_layer(const struct bld_image *im, size_t i);
+/* The session it came from, or NULL. */
+struct bld *lib_image_session(const struct bld_image *im);
+const struct bld_watch *lib_image_watch(const struct bld_image *im);
+
+#endif
