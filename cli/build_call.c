@@ -54,7 +54,7 @@ static int call_check(struct cli *c, const struct call *call, const struct build
                       struct bld_err *err)
 {
         const struct bld_check_opts o = {.size = sizeof(o), .build = &in->o};
-        struct bld_check_result result;
+        struct bld_check_result result = {.size = sizeof(result)};
         const struct check_format *f;
         bool bad;
         int r = check_format_find(call->format, &f, err);

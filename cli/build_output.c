@@ -32,7 +32,7 @@ static void built_lines(const struct build_report *b, struct sb *out)
 
         if (!r->digest[0])
                 return;
-        format_size(r->image_bytes + r->size, size);
+        format_size(r->image_bytes + r->document_bytes, size);
         for (size_t i = 0; i < MAX(tags->n, 1u); i++) {
                 label(t, out, i ? "" : "built", S_GREEN);
                 if (tags->n) {

@@ -123,7 +123,7 @@ static int write_text(const struct bld_check_result *r, struct sb *out, struct b
         if (r->n > 1)
                 sb_fmt(out, "Check complete, %zu warnings have been found!\n", r->n);
         for (size_t i = 0; i < r->n; i++) {
-                const struct bld_finding *f = &r->v[i];
+                const struct bld_finding *f = bld_check_finding(r, i);
 
                 sb_fmt(out, "\nWARNING: %s%s%s\n", f->rule, f->url ? " - " : "",
                        f->url ? f->url : "");
@@ -177,7 +177,7 @@ static int write_github(const struct bld_check_result *r, struct sb *out, struct
 {
         (void)err;
         for (size_t i = 0; i < r->n; i++) {
-                const struct bld_finding *f = &r->v[i];
+                const struct bld_finding *f = bld_check_finding(r, i);
 
                 add_command(out, r, "warning", f->line, f->end_line, f->rule);
                 add_command_text(out, f->detail, strlen(f->detail), false);
@@ -212,9 +212,10 @@ static int row_get(const struct bld_check_result *r, size_t i, struct row *ret)
         AUTO_SB struct sb clean = SB_INIT(OUT_MAX);
 
         if (i < r->n) {
-                *ret = (struct row){r->v[i].rule, "warning",    r->v[i].url,
-                                    NULL,         r->v[i].line, r->v[i].end_line};
-                add_text(&clean, r->v[i].detail);
+                const struct bld_finding *f = bld_check_finding(r, i);
+
+                *ret = (struct row){f->rule, "warning", f->url, NULL, f->line, f->end_line};
+                add_text(&clean, f->detail);
         } else {
                 *ret = (struct row){"bld/build-error", "error",      NULL, NULL,
                                     r->place.line,     r->place.line};
@@ -262,19 +263,18 @@ static int sarif_result(struct js *list, const char *file, const struct row *w)
 static struct js *sarif_tool(void)
 {
         AUTO_JS struct js *tool = js_obj(), *driver = js_obj(), *rules = js_arr();
-        size_t n;
-        const struct bld_rule *all = bld_rules(&n);
+        const struct bld_rule *rule;
         int r = js_set_str(driver, "name", "bld");
 
         r = r < 0 ? r : js_set_str(driver, "version", bld_version());
-        for (size_t i = 0; i < n && r == 0; i++) {
+        for (size_t i = 0; r == 0 && (rule = bld_rule(i)) != NULL; i++) {
                 AUTO_JS struct js *j = js_obj(), *text = js_obj();
 
-                r = js_set_str(j, "id", all[i].name);
-                r = r < 0 ? r : js_set_str(text, "text", all[i].description);
+                r = js_set_str(j, "id", rule->name);
+                r = r < 0 ? r : js_set_str(text, "text", rule->description);
                 r = r < 0 ? r : js_set(j, "shortDescription", TAKE_PTR(&text));
-                if (r == 0 && all[i].url)
-                        r = js_set_str(j, "helpUri", all[i].url);
+                if (r == 0 && rule->url)
+                        r = js_set_str(j, "helpUri", rule->url);
                 r = r < 0 ? r : js_push(rules, TAKE_PTR(&j));
         }
         r = r < 0 ? r : js_set(driver, "rules", TAKE_PTR(&rules));

@@ -66,6 +66,7 @@ static int build(struct cli *c, const struct build_args *a, struct build_input *
 
         if (!result)
                 return err_nomem(err, "build");
+        result->size = sizeof(*result);
         r = make_view(c, a, in, &v, err);
         if (r < 0)
                 return r;

@@ -55,14 +55,14 @@ static int print_rules(const char *name, struct bld_err *err)
 {
         AUTO_SB struct sb out = SB_INIT(1u << 20);
         const char *names[64], *near;
-        size_t n, count = 0;
-        const struct bld_rule *all = bld_rules(&n);
+        const struct bld_rule *rule;
+        size_t count = 0;
 
-        for (size_t i = 0; i < n; i++) {
+        for (size_t i = 0; (rule = bld_rule(i)) != NULL; i++) {
                 if (count < ARRAY_LEN(names))
-                        names[count++] = all[i].name;
-                if (!name || strcmp(name, all[i].name) == 0)
-                        put_rule(&out, &all[i], name != NULL);
+                        names[count++] = rule->name;
+                if (!name || strcmp(name, rule->name) == 0)
+                        put_rule(&out, rule, name != NULL);
         }
         if (out.len)
                 return cli_write_out(out.buf, out.len, err);
@@ -94,8 +94,12 @@ static int check(struct cli *c, const struct check_args *a, const struct build_i
         AUTO_FREE struct bld_check_result *result = mem_zalloc(1, sizeof(*result));
         const struct check_format *f;
         bool on_warning, on_error;
-        int r = result ? check_format_find(a->format, &f, err) : err_nomem(err, "check");
+        int r;
 
+        if (!result)
+                return err_nomem(err, "check");
+        result->size = sizeof(*result);
+        r = check_format_find(a->format, &f, err);
         r = r < 0 ? r : read_fail_on(a->fail_on, &on_warning, &on_error, err);
         r = r < 0 ? r : cli_open(c, err);
         r = r < 0 ? r : bld_check(c->b, &o, result, err);

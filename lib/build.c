@@ -16,11 +16,19 @@
 int bld_build(struct bld *b, const struct bld_build_opts *o, struct bld_build_result *ret,
               struct bld_err *err)
 {
+        AUTO_FREE struct bld_build_result *result = mem_zalloc(1, sizeof(*result));
         struct bld_build_opts own;
-        int r = lib_opts_copy(&own, sizeof(own), o, "bld_build", err);
+        int r = lib_ret_check(ret, "bld_build", err);
 
-        memset(ret, 0, sizeof(*ret));
-        return r == 0 ? bd_build(&b->ctx, &own, ret, err) : r;
+        if (r == 0)
+                r = lib_opts_copy(&own, sizeof(own), o, "bld_build", err);
+        if (r < 0)
+                return r;
+        if (!result)
+                return err_nomem(err, "result of a build");
+        r = bd_build(&b->ctx, &own, result, err);
+        lib_ret_put(ret, result, sizeof(*result));
+        return r;
 }
 
 /* ---- --metadata-file: keys without "bld." are buildx's and keep its shape ---- */
@@ -53,7 +61,7 @@ static int put_descriptor(const struct bld_build_result *res, struct js *j)
         if (r == 0)
                 r = js_set_str(d, "digest", res->digest);
         if (r == 0)
-                r = js_set_i64(d, "size", (int64_t)res->size);
+                r = js_set_i64(d, "size", (int64_t)res->document_bytes);
         if (r == 0)
                 r = js_set_str(j, "containerimage.digest", res->digest);
         if (r == 0 && res->config_digest[0])
@@ -141,7 +149,7 @@ static int put_platforms(struct bld *b, const struct bld_build_result *res, stru
         r = digest_parse(res->digest, &root.digest, err);
         if (r < 0)
                 return r;
-        root.size = res->size;
+        root.size = res->document_bytes;
         root.media_type = mem_strdup(res->media_type);
         if (!root.media_type)
                 return err_nomem(err, "metadata");
@@ -248,12 +256,17 @@ static int put_build(const struct bld_build_result *res, struct js *j)
 }
 
 int bld_build_metadata(struct bld *b, const struct bld_build_opts *o,
-                       const struct bld_build_result *res, char **ret, struct bld_err *err)
+                       const struct bld_build_result *theirs, char **ret, struct bld_err *err)
 {
+        AUTO_FREE struct bld_build_result *res = mem_zalloc(1, sizeof(*res));
         AUTO_JS struct js *j = js_obj();
         struct bld_build_opts own;
         int r = lib_opts_copy(&own, sizeof(own), o, "bld_build_metadata", err);
 
+        if (r == 0 && !res)
+                r = err_nomem(err, "metadata");
+        if (r == 0)
+                r = lib_opts_copy(res, sizeof(*res), theirs, "bld_build_metadata", err);
         if (r < 0)
                 return r;
         if (!j || put_build(res, j) < 0 || put_descriptor(res, j) < 0 || put_cache(res, j) < 0 ||

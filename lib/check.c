@@ -9,39 +9,62 @@
 
 #define DOC_MAX ((size_t)256 << 20)
 
-const struct bld_rule *bld_rules(size_t *ret_n)
+const struct bld_rule *bld_rule(size_t i)
 {
-        return bd_rules(ret_n);
+        size_t n;
+        const struct bld_rule *all = bd_rules(&n);
+
+        return i < n ? &all[i] : NULL;
+}
+
+const struct bld_finding *bld_check_finding(const struct bld_check_result *r, size_t i)
+{
+        return i < r->n ? &r->v[i] : NULL;
 }
 
 void bld_check_done(struct bld_check_result *r)
 {
+        const struct bld_check_result none = {.v = NULL};
+
         for (size_t i = 0; i < r->n; i++)
                 free(r->v[i].detail);
         free(r->v);
         free(r->file);
         free(r->source);
-        memset(r, 0, sizeof(*r));
+        lib_ret_put(r, &none, sizeof(none));
 }
 
-int bld_check(struct bld *b, const struct bld_check_opts *o, struct bld_check_result *ret,
-              struct bld_err *err)
+static int check(struct bld *b, const struct bld_check_opts *o, struct bld_check_result *ret,
+                 struct bld_err *err)
 {
         struct bd_check c = {.call = BD_CALL_CHECK, .ret = ret, .doc = SB_INIT(DOC_MAX)};
         struct bld_build_opts build;
         struct bld_check_opts own;
         int r = lib_opts_copy(&own, sizeof(own), o, "bld_check", err);
 
-        memset(ret, 0, sizeof(*ret));
         if (r == 0)
                 r = lib_opts_copy(&build, sizeof(build), own.build, "bld_check", err);
         if (r == 0)
                 r = bd_check_rules(&c, &own.skip, &own.only, own.experimental, err);
         c.build = &build;
-        if (r == 0)
-                r = bd_check(&b->ctx, &c, err);
+        return r == 0 ? bd_check(&b->ctx, &c, err) : r;
+}
+
+int bld_check(struct bld *b, const struct bld_check_opts *o, struct bld_check_result *ret,
+              struct bld_err *err)
+{
+        AUTO_FREE struct bld_check_result *own = mem_zalloc(1, sizeof(*own));
+        int r = lib_ret_check(ret, "bld_check", err);
+
         if (r < 0)
-                bld_check_done(ret);
+                return r;
+        if (!own)
+                return err_nomem(err, "checks");
+        own->size = sizeof(*own);
+        r = check(b, o, own, err);
+        if (r < 0)
+                bld_check_done(own);
+        lib_ret_put(ret, own, sizeof(*own));
         return r;
 }
 

@@ -101,11 +101,14 @@ static void layer_close_p(struct bld_layer **l)
 int bld_layer_open(int fd, const struct bld_layer_open_opts *o, struct bld_layer **ret,
                    struct bld_err *err)
 {
-        const struct ly_limits lim = {.bytes = OPT_GET(o, max_bytes, 0),
-                                      .entries = OPT_GET(o, max_entries, 0)};
         AUTO(layer_close_p) struct bld_layer *l = mem_zalloc(1, sizeof(*l));
-        int r;
+        struct bld_layer_open_opts own;
+        struct ly_limits lim;
+        int r = lib_opts_copy(&own, sizeof(own), o, "bld_layer_open", err);
 
+        if (r < 0)
+                return r;
+        lim = (struct ly_limits){.bytes = own.max_bytes, .entries = own.max_entries};
         if (!l)
                 return err_nomem(err, "layer");
         l->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
@@ -254,35 +257,46 @@ static int check_diff_id(struct lib_untar *u, const char *want, struct bld_err *
         return err_set(err, BLD_E_CORRUPT, "layer has diff ID %s, not %s", text, want);
 }
 
-int bld_layer_apply(int fd, int dir_fd, const struct bld_layer_apply_opts *o,
-                    struct bld_layer_applied *ret, struct bld_err *err)
+static int apply(int fd, int dir_fd, const struct bld_layer_apply_opts *o,
+                 struct ly_apply_stats *ret, struct bld_err *err)
 {
-        const struct ly_apply_opts ao = {.form = tree_form(OPT_GET(o, form, BLD_LAYER_PLAIN)),
-                                         .keep_owner = OPT_GET(o, keep_owner, false),
-                                         .all_xattrs = OPT_GET(o, all_xattrs, false),
-                                         .tolerate_dev = OPT_GET(o, skip_devices, false),
-                                         .limits = {.bytes = OPT_GET(o, max_bytes, 0),
-                                                    .entries = OPT_GET(o, max_entries, 0)}};
+        const struct ly_apply_opts ao = {
+                .form = tree_form(o->form),
+                .keep_owner = o->keep_owner,
+                .all_xattrs = o->all_xattrs,
+                .tolerate_dev = o->skip_devices,
+                .limits = {.bytes = o->max_bytes, .entries = o->max_entries}};
         AUTO(lib_untar_free_p) struct lib_untar *u = NULL;
-        struct ly_apply_stats st = {0};
         struct ly_source in;
         int r = lib_untar_new(fd, false, &ao.limits, &u, err);
 
         if (r < 0)
                 return r;
         in = lib_untar_source(u);
-        r = ly_apply(&in, dir_fd, &ao, &st, err);
-        if (!r)
-                r = check_diff_id(u, OPT_GET(o, diff_id, NULL), err);
-        if (r < 0)
-                return r;
-        if (ret)
-                *ret = (struct bld_layer_applied){.entries = st.entries,
-                                                  .bytes = st.bytes,
-                                                  .skipped_devices = st.skipped_devices,
-                                                  .skipped_xattrs = st.skipped_xattrs,
-                                                  .opaque_root = st.opaque_root};
-        return 0;
+        r = ly_apply(&in, dir_fd, &ao, ret, err);
+        return r < 0 ? r : check_diff_id(u, o->diff_id, err);
+}
+
+int bld_layer_apply(int fd, int dir_fd, const struct bld_layer_apply_opts *o,
+                    struct bld_layer_applied *ret, struct bld_err *err)
+{
+        struct bld_layer_apply_opts own;
+        struct ly_apply_stats st = {0};
+        int r = lib_opts_copy(&own, sizeof(own), o, "bld_layer_apply", err);
+
+        if (r == 0)
+                r = lib_ret_check(ret, "bld_layer_apply", err);
+        if (r == 0)
+                r = apply(fd, dir_fd, &own, &st, err);
+        if (r == 0)
+                lib_ret_put(ret,
+                            &(struct bld_layer_applied){.entries = st.entries,
+                                                        .bytes = st.bytes,
+                                                        .skipped_devices = st.skipped_devices,
+                                                        .skipped_xattrs = st.skipped_xattrs,
+                                                        .opaque_root = st.opaque_root},
+                            sizeof(*ret));
+        return r;
 }
 
 /* ---- making ---- */
@@ -314,28 +328,42 @@ static int create(int dir_fd, int out_fd, const struct ly_pack_opts *po,
         return r < 0 ? r : ly_pack_end(p, ret, NULL, err);
 }
 
+static void put_created(struct bld_layer_created *ret, const struct ly_packed *p)
+{
+        struct bld_layer_created c = {.tar_size = p->tar_size, .file_size = p->size};
+
+        digest_format(&p->diff_id, c.diff_id);
+        digest_format(&p->digest, c.digest);
+        (void)str_copy(c.media_type, sizeof(c.media_type), p->media_type);
+        (void)str_copy(c.engine, sizeof(c.engine), p->engine);
+        lib_ret_put(ret, &c, sizeof(c));
+}
+
 int bld_layer_create(int dir_fd, int out_fd, const struct bld_layer_create_opts *o,
                      struct bld_layer_created *ret, struct bld_err *err)
 {
-        const struct ly_pack_opts po = {.codec = codec_of(OPT_GET(o, codec, BLD_LAYER_GZIP)),
-                                        .level = OPT_GET(o, level, 0),
-                                        .reproducible = OPT_GET(o, reproducible, false),
-                                        .threads = OPT_GET(o, threads, 0)};
-        const struct ly_diff_opts d = {.form = LY_TREE_PLAIN,
-                                       .clamp = OPT_GET(o, clamp, false),
-                                       .clamp_sec = OPT_GET(o, clamp_sec, 0),
-                                       .all_xattrs = OPT_GET(o, all_xattrs, false)};
+        struct bld_layer_create_opts own;
+        struct ly_pack_opts po;
+        struct ly_diff_opts d;
         struct ly_packed p;
-        int r = create(dir_fd, out_fd, &po, &d, &p, err);
+        int r = lib_opts_copy(&own, sizeof(own), o, "bld_layer_create", err);
 
-        if (r < 0 || !ret)
+        if (r == 0)
+                r = lib_ret_check(ret, "bld_layer_create", err);
+        if (r < 0)
                 return r;
-        *ret = (struct bld_layer_created){.tar_size = p.tar_size, .file_size = p.size};
-        digest_format(&p.diff_id, ret->diff_id);
-        digest_format(&p.digest, ret->digest);
-        (void)str_copy(ret->media_type, sizeof(ret->media_type), p.media_type);
-        (void)str_copy(ret->engine, sizeof(ret->engine), p.engine);
-        return 0;
+        po = (struct ly_pack_opts){.codec = codec_of(own.codec),
+                                   .level = own.level,
+                                   .reproducible = own.reproducible,
+                                   .threads = own.threads};
+        d = (struct ly_diff_opts){.form = LY_TREE_PLAIN,
+                                  .clamp = own.clamp,
+                                  .clamp_sec = own.clamp_sec,
+                                  .all_xattrs = own.all_xattrs};
+        r = create(dir_fd, out_fd, &po, &d, &p, err);
+        if (r == 0)
+                put_created(ret, &p);
+        return r;
 }
 
 int bld_layer_open_dir(int dir_fd, struct bld_layer **ret, struct bld_err *err)

@@ -3,6 +3,7 @@
 
 #include "bld/layer.h"
 #include "layer/layer.h"
+#include "lib/opts_priv.h"
 
 struct bld_layer {
         int fd; /* ours */
@@ -12,12 +13,6 @@ struct bld_layer {
         struct ly_blob_reader *reader;
         char diff_id[DIGEST_STR_MAX], digest[DIGEST_STR_MAX];
 };
-
-/* The value a caller's option struct has for a member it may be too old to know. */
-#define OPT_GET(o, member, fallback)                                                  \
-        ((o) && (o)->size >= offsetof(__typeof__(*(o)), member) + sizeof((o)->member) \
-                 ? (o)->member                                                        \
-                 : (fallback))
 
 /* A file read from its start, whatever its position. */
 struct lib_pread {

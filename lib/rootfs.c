@@ -235,7 +235,7 @@ static int apply(struct bld *b, const struct img_desc *desc, const struct bld_im
 {
         AUTO_SB struct sb text = SB_INIT(1u << 20);
         AUTO_SB struct sb base = SB_INIT(4096);
-        struct bld_build_result res = {.id = ""};
+        struct bld_build_result res = {.size = sizeof(res)};
         char hex[DIGEST_HEX_MAX], base_name[64];
         const char *context;
         AUTO_FD int fd = -1;

@@ -33,20 +33,6 @@ void bld_free(void *p)
 
 /* ---- small helpers of the adapters ---- */
 
-int lib_opts_copy(void *ours, size_t n, const void *theirs, const char *what, struct bld_err *err)
-{
-        size_t size = 0;
-
-        memset(ours, 0, n);
-        if (!theirs)
-                return 0;
-        memcpy(&size, theirs, sizeof(size)); /* the first member of every option struct */
-        if (size < sizeof(size))
-                return err_set(err, BLD_E_USAGE, "%s: size is not set", what);
-        memcpy(ours, theirs, MIN(size, n));
-        return 0;
-}
-
 int lib_json_text(const struct js *j, char **ret, struct bld_err *err)
 {
         AUTO_SB struct sb b = SB_INIT(LIB_JSON_MAX);

@@ -12,6 +12,7 @@
 #include "bld/bld.h"
 #include "builder/builder.h"
 #include "cas/cas.h"
+#include "lib/opts_priv.h"
 
 struct reg_client;
 
@@ -34,10 +35,6 @@ struct bld {
  */
 int lib_client_new(struct bld *b, const char *creds, struct reg_client **ret,
                    struct bld_err *err) MUST_CHECK;
-/* Copy an option struct of the caller's size into ours of size n, the rest zero. USAGE when its
- * size is not set. */
-int lib_opts_copy(void *ours, size_t n, const void *theirs, const char *what,
-                  struct bld_err *err) MUST_CHECK;
 /* A document as the text a call returns. */
 int lib_json_text(const struct js *j, char **ret, struct bld_err *err) MUST_CHECK;
 /* NULL or "": this machine's. */

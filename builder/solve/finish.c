@@ -430,7 +430,7 @@ int finish_build(struct build *b, const struct outputs *out, struct graph *g,
         if (r == 0) {
                 digest_format(&root.digest, ret->digest);
                 (void)str_copy(ret->media_type, sizeof(ret->media_type), root.media_type);
-                ret->size = root.size;
+                ret->document_bytes = root.size;
                 r = deliver(b, out, &root, ret, err);
         }
         img_desc_done(&root);

@@ -4,6 +4,7 @@
 
 #include "bld/analyze.h"
 #include "bld/build.h"
+#include "bld/check.h"
 #include "bld/diff.h"
 #include "bld/edit.h"
 #include "bld/image.h"

@@ -115,7 +115,8 @@ struct bld_build_opts {
 
 /* ---- result ---- */
 
-/* Where a failure stands in a file, for the caller's message. */
+/* Where a failure stands in a file, for the caller's message. It is part of other structs and never
+ * grows. */
 struct bld_place {
         char file[1024];
         unsigned line, col, len; /* 1-based; 0: unknown */
@@ -126,15 +127,18 @@ struct bld_place {
         char label[160];         /* short text beside the marker */
         int run_status;          /* exit status of a failing RUN (128 + signal), else 0 */
         char log_path[1024];     /* complete output of the failing step, or "" */
+        unsigned char reserved[64];
 };
 
+/* Filled by the call, whose caller sets size. */
 struct bld_build_result {
+        size_t size;
         char id[16];
-        char digest[160];        /* what a pull resolves: manifest, or index */
-        char config_digest[160]; /* single platform only */
+        char digest[BLD_DIGEST_SIZE];        /* what a pull resolves: manifest, or index */
+        char config_digest[BLD_DIGEST_SIZE]; /* single platform only */
         char media_type[96];
-        uint64_t size;        /* of the document named by digest */
-        uint64_t image_bytes; /* compressed layers */
+        uint64_t document_bytes; /* of what digest names */
+        uint64_t image_bytes;    /* compressed layers */
         unsigned layers_new, layers_reused;
         unsigned steps, steps_cached;
         char first_miss[200];     /* "deps 4/4  Dockerfile:9", "" when nothing missed */
@@ -149,7 +153,8 @@ struct bld_build_result {
         unsigned cache_stored;   /* results written to shared caches */
 };
 
-/* Build. On failure err says what, ret->place where. ret is filled either way as far as known. */
+/* Build. On failure err says what, ret->place where. ret is filled either way as far as known;
+ * it may be NULL. */
 BLD_API int bld_build(struct bld *b, const struct bld_build_opts *o, struct bld_build_result *ret,
                       struct bld_err *err);
 

@@ -8,14 +8,15 @@
 extern "C" {
 #endif
 
-/* A check that bld knows. Texts live as long as the library. */
+/* A check that bld knows. Made by the library only; lives as long as it. */
 struct bld_rule {
         const char *name; /* "StageNameCasing" */
         const char *description;
         const char *url;   /* NULL: it has no page */
         bool experimental; /* only when asked for */
 };
-BLD_API const struct bld_rule *bld_rules(size_t *ret_n);
+/* Every rule there is, by name; NULL beyond the last. Threads: MT-Safe. */
+BLD_API const struct bld_rule *bld_rule(size_t i);
 
 struct bld_check_opts {
         size_t size;
@@ -26,15 +27,17 @@ struct bld_check_opts {
         bool experimental;          /* also the rules that are off by themselves */
 };
 
-/* One finding. rule, description and url are the rule's. */
+/* One finding, made by the library only. rule, description and url are the rule's. */
 struct bld_finding {
         const char *rule, *description, *url;
         char *detail;
         unsigned line, end_line; /* 1-based, of the instruction */
 };
 
+/* Filled by the call, whose caller sets size. */
 struct bld_check_result {
-        struct bld_finding *v; /* in the order of the file */
+        size_t size;
+        struct bld_finding *v; /* read through bld_check_finding() */
         size_t n;
         char *file; /* the Dockerfile as people know it */
         char *source;
@@ -50,6 +53,8 @@ struct bld_check_result {
 BLD_API int bld_check(struct bld *b, const struct bld_check_opts *o, struct bld_check_result *ret,
                       struct bld_err *err);
 BLD_API void bld_check_done(struct bld_check_result *r);
+/* Finding i, in the order of the file; NULL beyond the last. */
+BLD_API const struct bld_finding *bld_check_finding(const struct bld_check_result *r, size_t i);
 /* The document of `--call=check,format=json`. Caller: bld_free. */
 BLD_API int bld_check_json(const struct bld_check_result *r, char **ret, struct bld_err *err);
 

@@ -26,7 +26,7 @@ struct bld_edit_opts {
 
 struct bld_mutate_opts {
         size_t size;
-        struct bld_edit_opts edit;
+        const struct bld_edit_opts *edit;         /* NULL: all of it by default */
         struct bld_list env, labels, annotations; /* "KEY=VALUE"; "KEY=" sets it empty */
         struct bld_list unset_env, unset_labels;  /* "KEY" */
         struct bld_list exposed;                  /* "80/tcp" */

@@ -65,7 +65,8 @@ struct bld_import_opts {
         int in_fd;
 };
 BLD_API int bld_import(struct bld *b, const char *path, const char *name,
-                       const struct bld_import_opts *o, char ret_digest[160], struct bld_err *err);
+                       const struct bld_import_opts *o, char ret_digest[BLD_DIGEST_SIZE],
+                       struct bld_err *err);
 /* The merged tree of an image as one tar. path "-": out_fd. */
 BLD_API int bld_export(struct bld *b, const char *ref, const char *platform, const char *path,
                        int out_fd, struct bld_err *err);

@@ -13,6 +13,16 @@
 extern "C" {
 #endif
 
+/* What a layer is, once all of it was written or read. Filled by the call, whose caller sets size.
+ */
+struct bld_layer_created {
+        size_t size;
+        uint64_t tar_size, file_size;                           /* uncompressed, and as it is */
+        char diff_id[BLD_DIGEST_SIZE], digest[BLD_DIGEST_SIZE]; /* of the two */
+        char media_type[64];
+        char engine[32]; /* what compressed it: "isal-2", "libdeflate-6", "zstd-3"; or "" */
+};
+
 /* ---- reading ---- */
 
 struct bld_layer;
@@ -102,7 +112,6 @@ BLD_API int bld_layer_stream_xattr(const struct bld_layer_stream *s, size_t k,
                                    struct bld_err *err);
 /* Read what is left, check the digests, and say what it was. Without it nothing is proven: a stream
  * that is closed early was not verified. ret may be NULL. */
-struct bld_layer_created;
 BLD_API int bld_layer_stream_end(struct bld_layer_stream *s, struct bld_layer_created *ret,
                                  struct bld_err *err);
 BLD_API void bld_layer_stream_close(struct bld_layer_stream *s); /* NULL is fine */
@@ -163,7 +172,9 @@ struct bld_layer_apply_opts {
         bool record_owner;
         const struct bld_watch *watch;
 };
+/* Filled by the call, whose caller sets size. */
 struct bld_layer_applied {
+        size_t size;
         uint64_t entries, bytes, skipped_devices, skipped_xattrs;
         bool opaque_root; /* an overlay's chain must begin with this layer */
 };
@@ -186,12 +197,6 @@ struct bld_layer_create_opts {
         bool all_xattrs;
         bool recorded_owner; /* as of bld_layer_apply_opts.record_owner */
         const struct bld_watch *watch;
-};
-struct bld_layer_created {
-        char diff_id[136], digest[136];
-        uint64_t tar_size, file_size;
-        char media_type[64];
-        char engine[32]; /* "isal-2", "libdeflate-6", "zstd-3" */
 };
 /* The tree below dir_fd, written to out_fd. Sockets are left out, the root's own entry too. o and
  * ret may be NULL. */

@@ -39,14 +39,14 @@ BLD_API int bld_copy(struct bld *b, const char *src, const char *dst, const stru
 BLD_API int bld_tags(struct bld *b, const char *repo, char **ret_json, struct bld_err *err);
 BLD_API int bld_catalog(struct bld *b, const char *host, char **ret_json, struct bld_err *err);
 /* Digest of what a place names; platform: of an index. */
-BLD_API int bld_digest(struct bld *b, const char *ref, const char *platform, char ret_digest[160],
-                       struct bld_err *err);
+BLD_API int bld_digest(struct bld *b, const char *ref, const char *platform,
+                       char ret_digest[BLD_DIGEST_SIZE], struct bld_err *err);
 /* The document a place names, byte for byte. */
 BLD_API int bld_manifest_get(struct bld *b, const char *ref, const char *platform, char **ret,
                              size_t *ret_len, struct bld_err *err);
 /* Put a document under a tag or digest of a registry. media_type NULL: what it says itself. */
 BLD_API int bld_manifest_put(struct bld *b, const char *ref, const char *media_type,
-                             const void *text, size_t len, char ret_digest[160],
+                             const void *text, size_t len, char ret_digest[BLD_DIGEST_SIZE],
                              struct bld_err *err);
 /* "REPO@DIGEST" to out_fd, verified as it streams: good only when this returned 0. path NULL or
  * "-": out_fd; else a file that appears whole. */
@@ -54,13 +54,13 @@ BLD_API int bld_blob_get(struct bld *b, const char *ref, const char *path, int o
                          struct bld_err *err);
 /* A file ("-": in_fd) into a repository. */
 BLD_API int bld_blob_put(struct bld *b, const char *repo, const char *path, int in_fd,
-                         char ret_digest[160], struct bld_err *err);
+                         char ret_digest[BLD_DIGEST_SIZE], struct bld_err *err);
 /* Array of {digest, mediaType, artifactType, size, annotations}. artifact_type NULL: every one. */
 BLD_API int bld_referrers(struct bld *b, const char *ref, const char *artifact_type,
                           char **ret_json, struct bld_err *err);
 /* One more tag in the registry for what is there, without moving blobs. */
-BLD_API int bld_tag_remote(struct bld *b, const char *ref, const char *tag, char ret_digest[160],
-                           struct bld_err *err);
+BLD_API int bld_tag_remote(struct bld *b, const char *ref, const char *tag,
+                           char ret_digest[BLD_DIGEST_SIZE], struct bld_err *err);
 
 /* ---- indexes ---- */
 
@@ -77,16 +77,18 @@ struct bld_index_opts {
  * name. ret_json: the document. */
 BLD_API int bld_index_create(struct bld *b, const struct bld_list *names,
                              const struct bld_list *sources, const struct bld_index_opts *o,
-                             char **ret_json, char ret_digest[160], struct bld_err *err);
+                             char **ret_json, char ret_digest[BLD_DIGEST_SIZE],
+                             struct bld_err *err);
 /* The same on an index that exists: add; remove by digest (or beginning) or platform; annotate. */
 BLD_API int bld_index_append(struct bld *b, const char *name, const struct bld_list *sources,
-                             const struct bld_index_opts *o, char **ret_json, char ret_digest[160],
-                             struct bld_err *err);
+                             const struct bld_index_opts *o, char **ret_json,
+                             char ret_digest[BLD_DIGEST_SIZE], struct bld_err *err);
 BLD_API int bld_index_remove(struct bld *b, const char *name, const struct bld_list *members,
-                             const struct bld_index_opts *o, char **ret_json, char ret_digest[160],
-                             struct bld_err *err);
+                             const struct bld_index_opts *o, char **ret_json,
+                             char ret_digest[BLD_DIGEST_SIZE], struct bld_err *err);
 BLD_API int bld_index_annotate(struct bld *b, const char *name, const struct bld_index_opts *o,
-                               char **ret_json, char ret_digest[160], struct bld_err *err);
+                               char **ret_json, char ret_digest[BLD_DIGEST_SIZE],
+                               struct bld_err *err);
 
 /* ---- credentials ---- */
 

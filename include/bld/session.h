@@ -1,7 +1,12 @@
-/* What all headers share: results, lists, callbacks; and the session.
+/* What all headers share: results, lists, callbacks; and the session. docs/library.md is the guide.
  *
  * Ownership: whatever a call returns through a pointer is freed by the function its comment names.
- * Options: every option struct begins with `size`, set to sizeof the struct, so that it can grow.
+ * Structs that the caller allocates, for options and for results, begin with `size`, which it sets
+ * to sizeof the struct: they grow at their end. Members a caller is too old to know are zero, which
+ * always means "as before"; a member set that this library is too old to know is UNSUPPORTED; a
+ * size that is not set is USAGE. Options may be NULL: all zero. What the library allocates grows at
+ * its end, too. struct bld_err, bld_list, bld_place and bld_layer_xattr never change.
+ * Results (`ret` parameters) are set on success only, unless a call says otherwise.
  * Threads: one session may be used from several threads unless a call says otherwise.
  * The library installs no signal handler and prints nothing. */
 #ifndef BLD_SESSION_H
@@ -24,6 +29,9 @@ BLD_API const char *bld_version(void);
 /* First call in main() of a program that builds: bld runs its own program again as the keeper of
  * sandboxes. Without bld's private argument it returns at once. */
 BLD_API void bld_child_main(int argc, char **argv);
+
+/* Room for the text of a digest, "sha256:...", and its NUL. */
+#define BLD_DIGEST_SIZE 160
 
 /* A growing list of strings given by the caller; not copied. */
 struct bld_list {

@@ -59,7 +59,7 @@ static void test_read(void **state)
         (void)state;
         fill(dir);
         for (size_t i = 0; i < ARRAY_LEN(codecs); i++) {
-                struct bld_layer_created made;
+                struct bld_layer_created made = {.size = sizeof(made)};
                 const struct bld_layer_entry *e;
                 struct bld_err err = BLD_ERR_INIT;
                 struct sb b = SB_INIT(LF_MAX);
@@ -204,8 +204,8 @@ static void test_chain(void **state)
 static void test_apply(void **state)
 {
         struct bld_layer_apply_opts o = {.size = sizeof(o)};
-        struct bld_layer_created made;
-        struct bld_layer_applied st;
+        struct bld_layer_created made = {.size = sizeof(made)};
+        struct bld_layer_applied st = {.size = sizeof(st)};
         struct bld_err err = BLD_ERR_INIT;
         char *dir = lf_tmpdir(), *copy = lf_tmpdir();
         struct bld_layer *a, *b;

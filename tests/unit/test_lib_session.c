@@ -327,7 +327,8 @@ static void metadata(void **state)
         struct ses *s = *state;
         const char *tags[] = {"app:v1", "host:5000/app"};
         struct bld_build_opts o = {.size = sizeof(o), .tags = {.v = tags, .n = 2}};
-        struct bld_build_result r = {.id = "b7k2m9qd", .steps = 5, .steps_cached = 3};
+        struct bld_build_result r = {
+                .size = sizeof(r), .id = "b7k2m9qd", .steps = 5, .steps_cached = 3};
         struct img_desc d;
         char *text = NULL;
         struct js *j, *p;
@@ -335,7 +336,7 @@ static void metadata(void **state)
         make_image(&s->b->ctx, NULL, host_arch(), "m", &d);
         digest_format(&d.digest, r.digest);
         (void)str_copy(r.media_type, sizeof(r.media_type), d.media_type);
-        r.size = d.size;
+        r.document_bytes = d.size;
         OK(bld_build_metadata(s->b, &o, &r, &text, err));
         j = parsed(text);
         assert_string_equal(js_get_str(j, "buildx.build.ref"), "bld/local/b7k2m9qd");

@@ -1,0 +1,97 @@
+/* Programs and library may know the same struct in different sizes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/base.h"
+#include "lib/opts_priv.h"
+
+/* A struct as of three releases. */
+struct v1 {
+        size_t size;
+        uint64_t a;
+};
+struct v2 {
+        size_t size;
+        uint64_t a, b;
+};
+struct v3 {
+        size_t size;
+        uint64_t a, b, c;
+};
+
+static void options(void **state)
+{
+        const struct v1 old = {sizeof(old), 1};
+        const struct v2 same = {sizeof(same), 1, 2};
+        const struct v3 newer = {sizeof(newer), 1, 2, 0}, wants = {sizeof(wants), 1, 2, 3};
+        const struct v2 unset = {0, 1, 2}, garbage = {SIZE_MAX / 2, 1, 2};
+        static const struct {
+                const char *name;
+                size_t which;
+                int want;
+                uint64_t a, b;
+        } rows[] = {
+                {"none", 0, 0, 0, 0},
+                {"older", 1, 0, 1, 0},
+                {"same", 2, 0, 1, 2},
+                {"newer, nothing new is set", 3, 0, 1, 2},
+                {"newer, and asks for it", 4, BLD_E_UNSUPPORTED, 0, 0},
+                {"size not set", 5, BLD_E_USAGE, 0, 0},
+                {"size is garbage", 6, BLD_E_USAGE, 0, 0},
+        };
+        const void *given[] = {NULL, &old, &same, &newer, &wants, &unset, &garbage};
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                struct v2 ours = {9, 9, 9};
+                struct bld_err err = BLD_ERR_INIT;
+
+                print_message("%s\n", rows[i].name);
+                assert_int_equal(
+                        lib_opts_copy(&ours, sizeof(ours), given[rows[i].which], "x", &err),
+                        rows[i].want);
+                assert_int_equal(err.code, rows[i].want);
+                assert_int_equal(ours.a, rows[i].a);
+                assert_int_equal(ours.b, rows[i].b);
+        }
+}
+
+static void results(void **state)
+{
+        const struct v2 ours = {0, 1, 2};
+        struct {
+                struct v1 r;
+                uint64_t after;
+        } old = {{sizeof(old.r), 9}, 9};
+        struct v3 newer = {sizeof(newer), 9, 9, 9};
+        struct v2 unset = {0, 9, 9};
+        struct bld_err err = BLD_ERR_INIT;
+
+        (void)state;
+        assert_int_equal(lib_ret_check(NULL, "x", &err), 0);
+        assert_int_equal(lib_ret_check(&old, "x", &err), 0);
+        assert_int_equal(lib_ret_check(&unset, "x", &err), BLD_E_USAGE);
+        lib_ret_put(NULL, &ours, sizeof(ours));
+        lib_ret_put(&old, &ours, sizeof(ours));
+        assert_int_equal(old.r.size, sizeof(old.r));
+        assert_int_equal(old.r.a, 1);
+        assert_int_equal(old.after, 9); /* not ours to write */
+        lib_ret_put(&newer, &ours, sizeof(ours));
+        assert_int_equal(newer.size, sizeof(newer));
+        assert_int_equal(newer.b, 2);
+        assert_int_equal(newer.c, 0);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(options),
+                cmocka_unit_test(results),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
