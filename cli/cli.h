@@ -28,6 +28,7 @@ enum log_level { LOG_TRACE, LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
 struct cli {
         const struct cli_common *o; /* of the command that runs */
         struct term err;            /* stderr */
+        enum term_color color;      /* --color, for what is printed on stdout */
         enum log_level level;
         bool json_log;
         bool quiet;    /* no notes */

@@ -210,6 +210,7 @@ int cli_setup(struct cli *c, const struct cli_common *o, struct bld_err *err)
         r = r < 0 ? r : limit_rate(o->limit_rate, &c->limit_rate, err);
         r = r < 0 ? r : cli_duration_ms("retry-max-time", o->retry_max_time, &c->retry_max_ms, err);
         c->level = o->debug ? MIN((enum log_level)level, LOG_DEBUG) : (enum log_level)level;
+        c->color = (enum term_color)color;
         c->json_log = format == 1;
         return r;
 }

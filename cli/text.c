@@ -257,6 +257,66 @@ void text_base64(struct sb *out, const void *p, size_t n)
         }
 }
 
+static bool plain(uint32_t c)
+{
+        return c >= 0x20 && c != 0x7f && c != '"' && c != '\\' && c != REPLACEMENT && !deceives(c);
+}
+
+static void escape_byte(struct sb *out, unsigned char c)
+{
+        static const char names[] = "abtnvfr";
+
+        if (c == '"' || c == '\\')
+                sb_fmt(out, "\\%c", c);
+        else if (c >= 7 && c <= 13)
+                sb_fmt(out, "\\%c", names[c - 7]);
+        else
+                sb_fmt(out, "\\%03o", c);
+}
+
+void text_name(struct sb *out, const char *s, size_t n)
+{
+        const unsigned char *u = (const unsigned char *)s;
+        bool quoted = false;
+        uint32_t c;
+
+        for (size_t i = 0; i < n && !quoted; i += decode(u + i, n - i, &c), quoted = !plain(c))
+                continue;
+        if (!quoted) {
+                sb_add(out, s, n);
+                return;
+        }
+        sb_char(out, '"');
+        for (size_t i = 0, len; i < n; i += len) {
+                len = decode(u + i, n - i, &c);
+                if (plain(c))
+                        sb_add(out, u + i, len);
+                else
+                        for (size_t k = 0; k < len; k++)
+                                escape_byte(out, u[i + k]);
+        }
+        sb_char(out, '"');
+}
+
+void text_json_name(struct sb *out, const char *key, const char *s, size_t n)
+{
+        const unsigned char *u = (const unsigned char *)s;
+        bool bad = false;
+        uint32_t c;
+
+        sb_fmt(out, "\"%s\":", key);
+        text_json(out, s, n);
+        for (size_t i = 0, len; i < n && !bad; i += len) {
+                len = decode(u + i, n - i, &c);
+                bad = c == REPLACEMENT && len == 1;
+        }
+        if (!bad)
+                return;
+        sb_fmt(out, ",\"%sBase64\":\"", key);
+        text_base64(out, s, n);
+        sb_char(out, '"');
+}
+
 void line_buf_init(struct line_buf *l)
 {
         sb_init(&l->part, LINE_MAX_BYTES + 1);

@@ -33,6 +33,13 @@ void text_last_state(const char **s, size_t *n);
 /* A JSON string, quotes included; bad UTF-8 becomes U+FFFD. */
 void text_json(struct sb *out, const char *s, size_t n);
 void text_base64(struct sb *out, const void *p, size_t n);
+/* A file's name as it is, or in double quotes when something in it could deceive: quotes,
+ * backslashes, what text_add() drops and bad UTF-8, as C writes them (\n, \303), which git and
+ * patch(1) read, too: nothing of it is lost. */
+void text_name(struct sb *out, const char *s, size_t n);
+/* Members of a JSON object: "KEY":"name", and "KEYBase64" with its exact bytes when it is not
+ * UTF-8. */
+void text_json_name(struct sb *out, const char *key, const char *s, size_t n);
 
 /* ---- bytes to lines ---- */
 

@@ -235,6 +235,36 @@ static void encodings(void **state)
         sb_done(&b);
 }
 
+static void names(void **state)
+{
+        static const struct {
+                const char *name, *in, *shown, *json;
+        } rows[] = {
+                {"plain", "usr/bin/a b", "usr/bin/a b", "\"p\":\"usr/bin/a b\""},
+                {"UTF-8", "\xc3\xa4", "\xc3\xa4", "\"p\":\"\xc3\xa4\""},
+                {"newline and escape", "a\n\033[2Jb", "\"a\\n\\033[2Jb\"",
+                 "\"p\":\"a\\n\\u001b[2Jb\""},
+                {"quote", "a\"\\", "\"a\\\"\\\\\"", "\"p\":\"a\\\"\\\\\""},
+                {"bad byte", "a\377", "\"a\\377\"", "\"p\":\"a\xef\xbf\xbd\",\"pBase64\":\"Yf8=\""},
+                {"a replacement character is no bad byte", "\xef\xbf\xbd", "\"\\357\\277\\275\"",
+                 "\"p\":\"\xef\xbf\xbd\""},
+                {"bidi override", "a\xe2\x80\xae", "\"a\\342\\200\\256\"",
+                 "\"p\":\"a\xe2\x80\xae\""},
+                {"delete", "\177", "\"\\177\"", "\"p\":\"\177\""},
+        };
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                AUTO_SB struct sb shown = SB_INIT(4096), json = SB_INIT(4096);
+
+                print_message("%s\n", rows[i].name);
+                text_name(&shown, rows[i].in, strlen(rows[i].in));
+                assert_string_equal(sb_text(&shown), rows[i].shown);
+                text_json_name(&json, "p", rows[i].in, strlen(rows[i].in));
+                assert_string_equal(sb_text(&json), rows[i].json);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
