@@ -268,9 +268,10 @@ static void names(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(strips),       cmocka_unit_test(cuts),
-                cmocka_unit_test(any_bytes),    cmocka_unit_test(lines),
-                cmocka_unit_test(endless_line), cmocka_unit_test(encodings),
+                cmocka_unit_test(strips),    cmocka_unit_test(names),
+                cmocka_unit_test(cuts),      cmocka_unit_test(any_bytes),
+                cmocka_unit_test(lines),     cmocka_unit_test(endless_line),
+                cmocka_unit_test(encodings),
         };
 
         text_init();
