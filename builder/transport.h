@@ -3,6 +3,8 @@
 #ifndef BUILDER_TRANSPORT_H
 #define BUILDER_TRANSPORT_H
 
+#include <sys/types.h>
+
 #include "builder/builder.h"
 
 /* One image from anywhere: documents are in the store, layers perhaps not. A place of kind ANY is
@@ -23,6 +25,52 @@ int bd_open(struct bd_ctx *c, const struct img_place *p, const struct bd_open_op
 int bd_open_document(struct bd_ctx *c, const struct img_place *p, bool offline,
                      const struct img_platform *platform, struct sb *out, struct img_desc *ret,
                      struct bld_err *err) MUST_CHECK;
+
+/* ---- a blob of a registry as something that can be read (relay.c) ---- */
+
+struct bd_relay;
+/* The last bytes are given out only when all of them verified. Going back starts the download
+ * again. */
+ssize_t bd_relay_pread(struct bd_relay *r, void *p, size_t n, uint64_t off, struct bld_err *err);
+/* Reads end with CANCELLED soon after this says true, which is asked by the reader, under no lock.
+ */
+void bd_relay_watch(struct bd_relay *r, bool (*stop)(void *user), void *user);
+/* A download that is under way is broken off. */
+void bd_relay_free(struct bd_relay *r);
+DEFINE_AUTO_PTR(struct bd_relay, bd_relay_free);
+
+/* ---- one image looked at where it is (look.c) ---- */
+
+/* Nothing is written to the store, and no layer is read. Threads: one image's blobs may be read by
+ * several threads. */
+struct bd_look;
+struct bd_look_opts {
+        const struct img_platform *platform; /* of an index; NULL: this machine's */
+        bool offline;
+        int in_fd; /* for "-" */
+};
+/* Places of kind ANY as by bd_open(). */
+int bd_look_open(struct bd_ctx *c, const struct img_place *p, const struct bd_look_opts *o,
+                 struct bd_look **ret, struct bld_err *err) MUST_CHECK;
+void bd_look_free(struct bd_look *l);
+DEFINE_AUTO_PTR(struct bd_look, bd_look_free);
+/* An archive of docker's has no manifest: then the text is empty and neither the image nor its
+ * layers have digests. */
+const struct bd_image *bd_look_image(const struct bd_look *l);
+const struct sb *bd_look_manifest(const struct bd_look *l);
+const struct sb *bd_look_config(const struct bd_look *l);
+/* Layer i: 1 and where its bytes are in a file, whose descriptor is the caller's to close; 0: they
+ * must be downloaded. */
+int bd_look_part(struct bd_look *l, size_t i, int *ret_fd, uint64_t *ret_off, uint64_t *ret_size,
+                 struct bld_err *err);
+/* Then: the download, which borrows l. */
+int bd_look_relay(struct bd_look *l, size_t i, struct bd_relay **ret,
+                  struct bld_err *err) MUST_CHECK;
+/* The table of contents the store has of a layer: 1, 0 when it has none. Caller: ly_toc_free. */
+struct ly_toc;
+int bd_toc_find(struct bd_ctx *c, const struct digest *diff_id, struct ly_toc **ret,
+                struct bld_err *err);
+
 /* Tags of a repository, or names in a layout. */
 int bd_place_tags(struct bd_ctx *c, const struct img_place *p, struct strv *out,
                   struct bld_err *err) MUST_CHECK;

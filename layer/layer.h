@@ -121,6 +121,7 @@ int ly_archive_open(int fd, const struct ly_limits *lim, struct ly_reader **ret,
 
 enum ly_codec { LY_CODEC_NONE, LY_CODEC_GZIP, LY_CODEC_ZSTD };
 enum ly_codec ly_codec_sniff(const void *p, size_t n); /* by magic */
+const char *ly_codec_media_type(enum ly_codec c);      /* MT_OCI_LAYER_*, static */
 
 struct ly_pack_opts {
         enum ly_codec codec;
@@ -154,6 +155,17 @@ int ly_unpack_stream(const struct ly_source *in, const struct ly_sink *out,
                      const struct ly_limits *lim, struct digest *ret_diff_id,
                      uint64_t *ret_tar_size, struct ly_toc **ret_toc,
                      struct bld_err *err) MUST_CHECK;
+
+/* The same for a reader that may stop early, on its own thread: the source gives the tar bytes. The
+ * tar's limit on entries is its reader's. */
+struct ly_pull;
+int ly_pull_new(const struct ly_source *in, const struct ly_limits *lim, struct ly_pull **ret,
+                struct bld_err *err) MUST_CHECK;
+struct ly_source ly_pull_source(struct ly_pull *u);
+/* When the source has ended: digests, sizes and type; engine is "". */
+int ly_pull_end(struct ly_pull *u, struct ly_packed *ret, struct bld_err *err) MUST_CHECK;
+void ly_pull_free(struct ly_pull *u);
+DEFINE_AUTO_PTR(struct ly_pull, ly_pull_free);
 
 /* ---- table of contents ---- */
 

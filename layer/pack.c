@@ -2,7 +2,6 @@
  * the compression and the blob's digest by the pipeline, all from the same buffers. */
 
 #include "base/err.h"
-#include "image/image.h"
 #include "layer/gz_priv.h"
 #include "layer/pipe_priv.h"
 #include "layer/tar_priv.h"
@@ -146,21 +145,19 @@ static int set_codec(struct ly_pack *p, const struct ly_pack_opts *o, struct lp_
 {
         unsigned threads = o->threads ? MIN(o->threads, LP_THREADS_MAX) : ly_cpus();
 
+        p->result.media_type = ly_codec_media_type(o->codec);
         switch (o->codec) {
         case LY_CODEC_NONE:
                 ops->serial[1] = out_plain;
-                p->result.media_type = MT_OCI_LAYER;
                 (void)str_copy(p->result.engine, sizeof(p->result.engine), "none");
                 return 0;
         case LY_CODEC_GZIP:
                 ops->work = stage_gzip;
                 ops->out_cap = GZ_MEMBER_MAX;
                 ops->serial[1] = out_gzip;
-                p->result.media_type = MT_OCI_LAYER_GZIP;
                 return gz_choose(o, &p->engine, &p->level, p->result.engine, err);
         case LY_CODEC_ZSTD:
                 ops->serial[1] = out_zstd;
-                p->result.media_type = MT_OCI_LAYER_ZSTD;
                 if (o->level < 0 || o->level > ZSTD_maxCLevel())
                         return err_set(err, BLD_E_INVALID, "zstd level %d: use 1 to %d, or 0",
                                        o->level, ZSTD_maxCLevel());

@@ -3,6 +3,7 @@
 #include <zstd.h>
 
 #include "base/err.h"
+#include "image/image.h"
 #include "layer/gz_priv.h"
 
 #define ZSTD_WINDOW_READ 27 /* 128 MiB: what a hostile frame can make us keep */
@@ -26,6 +27,19 @@ enum ly_codec ly_codec_sniff(const void *p, size_t n)
         if (n >= 4 && (b[0] & 0xf0) == 0x50 && !memcmp(b + 1, "\x2a\x4d\x18", 3))
                 return LY_CODEC_ZSTD;
         return LY_CODEC_NONE;
+}
+
+const char *ly_codec_media_type(enum ly_codec c)
+{
+        switch (c) {
+        case LY_CODEC_NONE:
+                break;
+        case LY_CODEC_GZIP:
+                return MT_OCI_LAYER_GZIP;
+        case LY_CODEC_ZSTD:
+                return MT_OCI_LAYER_ZSTD;
+        }
+        return MT_OCI_LAYER;
 }
 
 int unz_new(enum ly_codec codec, struct unz **ret, struct bld_err *err)

@@ -7,7 +7,6 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/sys.h"
-#include "image/image.h"
 #include "lib/layer_priv.h"
 
 /* ---- opening ---- */
@@ -39,6 +38,7 @@ static int read_toc(struct bld_layer *l, const struct ly_limits *lim, struct bld
                 return r;
         digest_format(&diff_id, l->diff_id);
         digest_format(&l->toc->blob, l->digest);
+        l->file_size = (uint64_t)at.off;
         return 0;
 }
 
@@ -68,28 +68,30 @@ static enum bld_layer_type public_type(enum ly_type t)
         return BLD_LAYER_FILE;
 }
 
+void lib_entry(const struct ly_entry *e, size_t index, struct bld_layer_entry *ret)
+{
+        *ret = (struct bld_layer_entry){.size = sizeof(*ret),
+                                        .path = e->path,
+                                        .type = public_type(e->type),
+                                        .mode = e->mode,
+                                        .uid = e->uid,
+                                        .gid = e->gid,
+                                        .file_size = e->size,
+                                        .mtime_ns = e->mtime_ns,
+                                        .link = e->link,
+                                        .dev_major = e->dev_major,
+                                        .dev_minor = e->dev_minor,
+                                        .nxattrs = e->nxattrs,
+                                        .index = index};
+}
+
 static int fill_entries(struct bld_layer *l, struct bld_err *err)
 {
         l->v = mem_zalloc(MAX(l->toc->n, 1), sizeof(*l->v));
         if (!l->v)
                 return err_nomem(err, "list of a layer");
-        for (size_t i = 0; i < l->toc->n; i++) {
-                const struct ly_entry *e = &l->toc->v[i].e;
-
-                l->v[i] = (struct bld_layer_entry){.size = sizeof(struct bld_layer_entry),
-                                                   .path = e->path,
-                                                   .type = public_type(e->type),
-                                                   .mode = e->mode,
-                                                   .uid = e->uid,
-                                                   .gid = e->gid,
-                                                   .file_size = e->size,
-                                                   .mtime_ns = e->mtime_ns,
-                                                   .link = e->link,
-                                                   .dev_major = e->dev_major,
-                                                   .dev_minor = e->dev_minor,
-                                                   .nxattrs = e->nxattrs,
-                                                   .index = i};
-        }
+        for (size_t i = 0; i < l->toc->n; i++)
+                lib_entry(&l->toc->v[i].e, i, &l->v[i]);
         return 0;
 }
 
@@ -149,15 +151,7 @@ const char *bld_layer_digest(const struct bld_layer *l)
 
 const char *bld_layer_media_type(const struct bld_layer *l)
 {
-        switch (l->toc->codec) {
-        case LY_CODEC_NONE:
-                return MT_OCI_LAYER;
-        case LY_CODEC_GZIP:
-                return MT_OCI_LAYER_GZIP;
-        case LY_CODEC_ZSTD:
-                return MT_OCI_LAYER_ZSTD;
-        }
-        return MT_OCI_LAYER;
+        return ly_codec_media_type(l->toc->codec);
 }
 
 uint64_t bld_layer_tar_size(const struct bld_layer *l)
@@ -328,7 +322,7 @@ static int create(int dir_fd, int out_fd, const struct ly_pack_opts *po,
         return r < 0 ? r : ly_pack_end(p, ret, NULL, err);
 }
 
-static void put_created(struct bld_layer_created *ret, const struct ly_packed *p)
+void lib_created_put(const struct ly_packed *p, struct bld_layer_created *ret)
 {
         struct bld_layer_created c = {.tar_size = p->tar_size, .file_size = p->size};
 
@@ -362,7 +356,7 @@ int bld_layer_create(int dir_fd, int out_fd, const struct bld_layer_create_opts 
                                   .all_xattrs = own.all_xattrs};
         r = create(dir_fd, out_fd, &po, &d, &p, err);
         if (r == 0)
-                put_created(ret, &p);
+                lib_created_put(&p, ret);
         return r;
 }
 

@@ -1,18 +1,47 @@
 #ifndef LIB_LAYER_PRIV_H
 #define LIB_LAYER_PRIV_H
 
+#include <stdatomic.h>
+
 #include "bld/layer.h"
 #include "layer/layer.h"
 #include "lib/opts_priv.h"
 
 struct bld_layer {
         int fd; /* ours */
+        uint64_t file_size;
         struct ly_toc *toc;
         struct bld_layer_entry *v; /* toc->n of them */
         struct digest *content;    /* of each file, once asked for; else NULL */
         struct ly_blob_reader *reader;
         char diff_id[DIGEST_STR_MAX], digest[DIGEST_STR_MAX];
 };
+
+/* ---- watch.c ---- */
+
+/* w may be NULL, as everywhere. CANCELLED when it says stop. */
+int lib_watch_check(const struct bld_watch *w, struct bld_err *err) MUST_CHECK;
+bool lib_watch_stop(const struct bld_watch *w);
+void lib_watch_step(const struct bld_watch *w, const char *what, uint64_t done, uint64_t total);
+
+/* ---- sources ---- */
+
+/* What a caller gives to read; on its own thread or another. */
+struct lib_input {
+        struct bld_input in;
+        const struct bld_watch *watch;
+        uint64_t done;
+        atomic_bool unwanted; /* reads end with CANCELLED */
+};
+/* USAGE when it is neither. */
+int lib_input_init(struct lib_input *x, const struct bld_input *in, const struct bld_watch *watch,
+                   struct bld_err *err) MUST_CHECK;
+struct ly_source lib_input_source(struct lib_input *x);
+
+/* An entry as callers see it; ret borrows from e. */
+void lib_entry(const struct ly_entry *e, size_t index, struct bld_layer_entry *ret);
+/* As of lib_ret_put(). */
+void lib_created_put(const struct ly_packed *p, struct bld_layer_created *ret);
 
 /* A file read from its start, whatever its position. */
 struct lib_pread {

@@ -17,7 +17,9 @@ struct lib_layer_ref {
                 *layer; /* bld_image_of_layers(): the caller's; a folder: ours; else NULL */
 };
 
-/* The layer without its bytes: from the store's indexes, or a bld_layer's. 1 found, 0 not known. */
+/* The layer without its bytes: from the store's indexes, or a bld_layer's. 1 found, 0 not known.
+ * Its restart points are those of this blob; where the table was made from another there are none.
+ */
 int lib_image_toc(struct bld_image *im, size_t i, const struct ly_toc **ret, struct bld_err *err);
 
 /* ---- a layer's blob, compressed as it is ---- */
@@ -35,6 +37,7 @@ struct ly_source lib_blob_source(struct lib_blob *b);
  * blob's. */
 int lib_blob_part(struct lib_blob *b, int *ret_fd, uint64_t *ret_off, uint64_t *ret_len);
 
+const struct ly_limits *lib_image_limits(const struct bld_image *im); /* of a layer */
 size_t lib_image_layers(const struct bld_image *im);
 const struct lib_layer_ref *lib_image_layer(const struct bld_image *im, size_t i);
 /* The session it came from, or NULL. */

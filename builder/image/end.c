@@ -20,6 +20,8 @@ struct bd_end {
         struct bd_input in;
         bool opened;              /* in is */
         bool loaded;              /* the entries' content is in the store */
+        bool peek;                /* nothing is brought there; see bd_end_docker() */
+        bool docker;              /* `in` is an archive of docker's that was not loaded */
         struct img_descs entries; /* of a file; names are in the annotations */
         struct map cache;         /* documents read: digest -> struct sb */
         size_t cached;
@@ -99,7 +101,8 @@ static int open_file(struct bd_end *e, int in_fd, struct bld_err *err)
                 return 0;
         }
         img_index_done(&ix);
-        if (r == 0)
+        e->docker = r == 0 && e->peek;
+        if (r == 0 && !e->peek)
                 r = open_docker(e, &own);
         return own_fault(e, r, &own, err);
 }
@@ -159,8 +162,8 @@ static int copy_place(const struct img_place *p, struct img_place *ret, struct b
         return r;
 }
 
-int bd_end_open(struct bd_ctx *c, const struct img_place *p, int in_fd, struct bd_end **ret,
-                struct bld_err *err)
+static int end_open(struct bd_ctx *c, const struct img_place *p, int in_fd, bool peek,
+                    struct bd_end **ret, struct bld_err *err)
 {
         AUTO(bd_end_free_p) struct bd_end *e = mem_zalloc(1, sizeof(*e));
         int r;
@@ -173,6 +176,7 @@ int bd_end_open(struct bd_ctx *c, const struct img_place *p, int in_fd, struct b
         if (r < 0)
                 return r;
         e->at = p->at;
+        e->peek = peek;
         if (img_at_is_file(p->at))
                 r = open_file(e, in_fd, err);
         else if (p->at == IMG_AT_REGISTRY)
@@ -185,6 +189,23 @@ int bd_end_open(struct bd_ctx *c, const struct img_place *p, int in_fd, struct b
                 return r;
         *ret = TAKE_PTR(&e);
         return 0;
+}
+
+int bd_end_open(struct bd_ctx *c, const struct img_place *p, int in_fd, struct bd_end **ret,
+                struct bld_err *err)
+{
+        return end_open(c, p, in_fd, false, ret, err);
+}
+
+int bd_end_peek(struct bd_ctx *c, const struct img_place *p, int in_fd, struct bd_end **ret,
+                struct bld_err *err)
+{
+        return end_open(c, p, in_fd, true, ret, err);
+}
+
+struct bd_input *bd_end_docker(struct bd_end *e)
+{
+        return e->docker ? &e->in : NULL;
 }
 
 struct bd_ctx *bd_end_ctx(const struct bd_end *e)

@@ -5,12 +5,19 @@
 
 #include "builder/image/load_priv.h"
 #include "builder/image/move_priv.h"
+#include "builder/transport.h"
 
 struct bd_end;
 
 /* in_fd: what "-" stands for. A place of kind ANY is the store's. */
 int bd_end_open(struct bd_ctx *c, const struct img_place *p, int in_fd, struct bd_end **ret,
                 struct bld_err *err) MUST_CHECK;
+/* The same to read only: nothing is brought into the store. What an archive of docker's holds has
+ * no digests then, and is not resolved: bd_end_docker(). */
+int bd_end_peek(struct bd_ctx *c, const struct img_place *p, int in_fd, struct bd_end **ret,
+                struct bld_err *err) MUST_CHECK;
+/* Its members, or NULL where it is no such archive. */
+struct bd_input *bd_end_docker(struct bd_end *e);
 void bd_end_free(struct bd_end *e);
 DEFINE_AUTO_PTR(struct bd_end, bd_end_free);
 
@@ -57,15 +64,9 @@ int bd_place_settle(struct bd_ctx *c, const struct img_place *p, bool offline,
 
 /* ---- relay.c: a blob of a registry as something that can be read ---- */
 
-struct bd_relay;
-/* Nothing is fetched before the first read. */
+/* Nothing is fetched before the first read. d is borrowed. */
 int bd_relay_new(struct bd_ctx *c, const struct img_ref *repo, const struct img_desc *d,
                  struct bd_relay **ret, struct bld_err *err) MUST_CHECK;
-void bd_relay_free(struct bd_relay *r);
-DEFINE_AUTO_PTR(struct bd_relay, bd_relay_free);
-/* The last bytes are given out only when all of them verified. Going back starts the download
- * again. */
-ssize_t bd_relay_pread(struct bd_relay *r, void *p, size_t n, uint64_t off, struct bld_err *err);
 
 /* ---- push.c ---- */
 

@@ -1,12 +1,16 @@
-/* A blob on its way from one registry to another. A thread downloads into a ring, the upload reads
- * out of it: memory is the ring, and the disk is not touched. */
+/* A blob of a registry as something that can be read: by an upload to another registry, or by who
+ * looks into a layer. A thread downloads into a ring, the reader takes out of it: memory is the
+ * ring, and the disk is not touched. */
 #include <string.h>
 
 #include "base/err.h"
+#include "base/num.h"
 #include "builder/image/end_priv.h"
 #include "registry/registry.h"
 
 #define RING_BYTES (1u << 20)
+#define NS_PER_S INT64_C(1000000000)
+#define ASK_NS (NS_PER_S / 20)
 
 struct bd_relay {
         struct bd_ctx *c;
@@ -24,6 +28,8 @@ struct bd_relay {
         bool stop, done;
         int code;
         struct bld_err why;
+        bool (*asked)(void *user); /* of the reader's side only */
+        void *asked_user;
 };
 
 /* ---- the downloading thread ---- */
@@ -48,7 +54,7 @@ static int relay_write(void *user, const void *p, size_t n, struct bld_err *err)
                 while (r->fill == RING_BYTES && !r->stop)
                         pthread_cond_wait(&r->cond, &r->lock);
                 if (r->stop) {
-                        code = err_set(err, BLD_E_CANCELLED, "the upload has ended");
+                        code = err_set(err, BLD_E_CANCELLED, "the reader has ended");
                         break;
                 }
                 tail = (r->head + r->fill) % RING_BYTES;
@@ -142,6 +148,20 @@ static void drop(struct bd_relay *r, size_t n)
         pthread_cond_broadcast(&r->cond);
 }
 
+/* Wait a moment, then ask whether to go on; the lock is held, but not while asking. */
+static bool wait_asking(struct bd_relay *r)
+{
+        int64_t until = time_now_ns() + ASK_NS;
+        struct timespec ts = {.tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S};
+        bool stop;
+
+        (void)pthread_cond_timedwait(&r->cond, &r->lock, &ts);
+        pthread_mutex_unlock(&r->lock);
+        stop = r->asked(r->asked_user);
+        pthread_mutex_lock(&r->lock);
+        return stop;
+}
+
 /* Wait for bytes at `off`; the lock is held. 1 there are some, 0 the end, or the failure. */
 static int await(struct bd_relay *r, uint64_t off, struct bld_err *err)
 {
@@ -160,7 +180,10 @@ static int await(struct bd_relay *r, uint64_t off, struct bld_err *err)
                 }
                 if (r->done)
                         return 0;
-                pthread_cond_wait(&r->cond, &r->lock);
+                if (r->asked && wait_asking(r))
+                        return err_set(err, BLD_E_CANCELLED, "stopped during a download");
+                if (!r->asked)
+                        pthread_cond_wait(&r->cond, &r->lock);
         }
 }
 
@@ -210,6 +233,12 @@ int bd_relay_new(struct bd_ctx *c, const struct img_ref *repo, const struct img_
                 return e;
         *ret = TAKE_PTR(&r);
         return 0;
+}
+
+void bd_relay_watch(struct bd_relay *r, bool (*stop)(void *user), void *user)
+{
+        r->asked = stop;
+        r->asked_user = user;
 }
 
 void bd_relay_free(struct bd_relay *r)

@@ -12,6 +12,7 @@
 #include "base/fd.h"
 #include "base/sys.h"
 #include "builder/image/move_priv.h"
+#include "builder/transport.h"
 
 #define TOC_BYTES_MAX (1u << 30)
 #define TREE_THREADS 4u
@@ -27,8 +28,8 @@ static void toc_name(const struct digest *diff_id, char out[5 + DIGEST_HEX_MAX])
 }
 
 /* 1/0. A table that cannot be decoded (another version, cut short) is one that is not there. */
-static int toc_load(struct bd_ctx *c, const struct digest *diff_id, struct ly_toc **ret,
-                    struct bld_err *err)
+int bd_toc_find(struct bd_ctx *c, const struct digest *diff_id, struct ly_toc **ret,
+                struct bld_err *err)
 {
         char name[5 + DIGEST_HEX_MAX];
         AUTO_FD int fd = -1;
@@ -135,7 +136,7 @@ static int toc_make(struct bd_ctx *c, const struct bd_layer *l, struct ly_toc **
 
 int bd_toc_get(struct bd_ctx *c, const struct bd_layer *l, struct ly_toc **ret, struct bld_err *err)
 {
-        int r = toc_load(c, &l->diff_id, ret, err);
+        int r = bd_toc_find(c, &l->diff_id, ret, err);
 
         return r == 0 ? toc_make(c, l, ret, err) : MIN(r, 0);
 }
