@@ -122,6 +122,11 @@ bool js_is_null(const struct js *j)
         return !j || json_is_null(cin(j));
 }
 
+bool js_is_true(const struct js *j)
+{
+        return json_is_true(cin(j));
+}
+
 struct js *js_get(const struct js *obj, const char *key)
 {
         return out(json_object_get(cin(obj), key));

@@ -29,7 +29,8 @@ bool js_is_arr(const struct js *j);
 bool js_is_str(const struct js *j);
 bool js_is_int(const struct js *j);
 bool js_is_bool(const struct js *j);
-bool js_is_null(const struct js *j);                           /* NULL or JSON null */
+bool js_is_null(const struct js *j); /* NULL or JSON null */
+bool js_is_true(const struct js *j);
 struct js *js_get(const struct js *obj, const char *key);      /* borrowed or NULL */
 const char *js_str(const struct js *j);                        /* text or NULL */
 const char *js_get_str(const struct js *obj, const char *key); /* text or NULL */

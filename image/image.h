@@ -216,6 +216,24 @@ int img_config_add_history(struct img_config *c,
                            const struct img_history *h) MUST_CHECK; /* copies */
 void img_history_done(struct img_history *h);
 
+/* ---- configs compared ---- */
+
+enum {
+        IMG_CONFIG_DIFF_HISTORY = 1, /* bits: left out */
+        IMG_CONFIG_DIFF_CREATED = 2,
+        IMG_CONFIG_DIFF_LABELS = 4,
+        IMG_CONFIG_DIFF_LAYERS = 8,
+};
+struct img_config_change {
+        char *field, *key;    /* as of struct bld_config_change */
+        char *before, *after; /* text, or compact JSON with sorted names; NULL: absent */
+};
+VEC_DEFINE(img_config_changes, struct img_config_change);
+void img_config_changes_free(struct img_config_changes *c);
+/* NULL for a or b: there is none, which is the same as an empty one. CORRUPT, LIMIT. */
+int img_config_diff(const char *a, size_t na, const char *b, size_t nb, unsigned ignore,
+                    struct img_config_changes *ret, struct bld_err *err) MUST_CHECK;
+
 /* ChainID(L0..Ln) = sha256(ChainID(L0..Ln-1) " " DiffID(Ln)); one element: the diff ID itself. */
 void img_chain_id(const struct digest *diff_ids, size_t n, struct digest *ret);
 
