@@ -87,7 +87,9 @@ BLD_API int bld_diff_patch(struct bld_diff *d, const struct bld_output *out,
 
 /* ---- layers and what they cost ---- */
 
-/* Filled by the call, whose caller sets size. */
+/* Filled by the call, whose caller sets size. Blobs are told by their digest, and one that comes
+ * several times counts once in the bytes; a layer without a digest (of a folder) is the same as one
+ * of the same diff ID. The config is a blob of its own. */
 struct bld_pull_cost {
         size_t size;
         uint64_t bytes;  /* blobs (layers and config) of B a node lacks that has all of A */
@@ -95,7 +97,7 @@ struct bld_pull_cost {
         size_t shared;   /* layers of B that A has, too */
         size_t changed;  /* layers of B that A lacks */
         size_t same_tar; /* of the changed: A has the same diff ID, compressed in another way */
-        size_t prefix;   /* layers both begin with */
+        size_t prefix;   /* layers both begin with: the same blob or the same diff ID */
 };
 BLD_API int bld_pull_cost(struct bld_image *a, struct bld_image *b, struct bld_pull_cost *ret,
                           struct bld_err *err);
@@ -108,19 +110,31 @@ enum bld_config_ignore {
         BLD_CONFIG_LABELS = 4,
         BLD_CONFIG_LAYERS = 8, /* rootfs.diff_ids */
 };
-/* Made by the library only. */
+/* Made by the library only. field is a member of the document ("architecture") or of its `config`
+ * ("Env"; these begin with a capital letter), "rootfs.NAME", "rootfs.diff_ids" and "history"; an
+ * unknown member that could be taken for one of the other level has its path: ".config.name",
+ * ".Name". key: the variable of Env, name in Labels, ExposedPorts, Volumes and Healthcheck,
+ * position from 0 in history and diff_ids; else NULL. Env with key NULL: the variables both have
+ * come in another order, which before and after list. */
 struct bld_config_change {
-        const char *field;          /* "Env", "Labels", "Cmd", "architecture", "history", ... */
-        const char *key;            /* "FEATURE_X" of Env, a label, a port, a position; else NULL */
-        const char *before, *after; /* text, or JSON where it is not a string; NULL: absent */
+        const char *field;
+        const char *key;
+        /* The text of a string; of anything else (and of both, where only one is a string) compact
+         * JSON with sorted names. NULL: absent. */
+        const char *before, *after;
 };
 struct bld_config_diff;
+/* Every member is compared, those nobody knows as well. For the members image-spec and Docker know,
+ * absent is the same as null, "", false, 0 and an empty list or object, as for whoever runs the
+ * image. An image without a config (a folder, a layer) is as one with an empty config. CORRUPT for
+ * what is no config, LIMIT for one beyond 8 MiB. */
 BLD_API int bld_config_diff(struct bld_image *a, struct bld_image *b, unsigned ignore,
                             struct bld_config_diff **ret, struct bld_err *err);
 BLD_API size_t bld_config_diff_count(const struct bld_config_diff *d);
+/* In an order that depends on the documents only; NULL beyond the last. */
 BLD_API const struct bld_config_change *bld_config_diff_change(const struct bld_config_diff *d,
                                                                size_t i);
-BLD_API void bld_config_diff_free(struct bld_config_diff *d);
+BLD_API void bld_config_diff_free(struct bld_config_diff *d); /* NULL is fine */
 
 #ifdef __cplusplus
 }
