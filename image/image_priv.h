@@ -36,6 +36,8 @@ void img_put_kvs_opt(int *r, struct js *obj, const char *key, const struct img_k
 /* Sorted set of names: {"a":{},"b":{}}. */
 void img_put_set_opt(int *r, struct js *obj, const char *key, const struct strv *a);
 
+bool img_is_utf8(const char *s); /* RFC 3629: no overlong forms, no surrogates */
+
 /* Members a platform has in descriptors and configs. os_features may be NULL. */
 int img_platform_decode(const struct js *obj, struct img_platform *p, struct strv *os_features,
                         struct bld_err *err) MUST_CHECK;

@@ -153,7 +153,7 @@ static size_t utf8_len(const unsigned char *s)
         return 0;
 }
 
-static bool is_utf8(const char *s)
+bool img_is_utf8(const char *s)
 {
         for (const unsigned char *p = (const unsigned char *)s; *p;) {
                 size_t n = utf8_len(p);
@@ -169,7 +169,7 @@ static struct js *new_text(const char *s)
 {
         AUTO_SB struct sb b = SB_INIT(SIZE_MAX / 4);
 
-        if (is_utf8(s))
+        if (img_is_utf8(s))
                 return js_new_str(s);
         for (const unsigned char *p = (const unsigned char *)s; *p;) {
                 size_t n = utf8_len(p);
@@ -189,7 +189,7 @@ void img_put(int *r, struct js *obj, const char *key, struct js *v)
                 js_free(v);
                 return;
         }
-        if (!is_utf8(key)) {
+        if (!img_is_utf8(key)) {
                 js_free(v);
                 *r = BLD_E_INVALID;
                 return;
