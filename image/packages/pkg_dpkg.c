@@ -132,10 +132,10 @@ int pkg_parse_dpkg(const char *p, size_t n, struct pkg_list *to, struct bld_err 
         int r = 0;
 
         for (size_t lineno = 1; r == 0 && pkg_line(p, n, &at, &line); lineno++) {
-                if (line.n > 0 && (line.p[0] == ' ' || line.p[0] == '\t'))
-                        r = s.any ? 0 : damaged(err, lineno, "a continuation of nothing");
-                else if (pkg_trim(line.p, line.n).n == 0)
+                if (line.n == 0 || (!s.any && pkg_trim(line.p, line.n).n == 0))
                         r = end_stanza(&s, to, err);
+                else if (line.p[0] == ' ' || line.p[0] == '\t')
+                        r = s.any ? 0 : damaged(err, lineno, "a continuation of nothing");
                 else
                         r = add_field(&s, line, lineno, err);
         }
