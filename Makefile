@@ -1,7 +1,10 @@
 # bld: one GNU Makefile, not recursive. `make help` lists the targets.
 
 VERSION := 0.1.0
-SOVERSION := 0
+# Of libbld.so, X.Y.Z: X changes when programs must be linked anew, Y when there is more to link to,
+# whatever VERSION does. X is the soname's, and the node's in tools/libbld.map.
+ABI_VERSION := 0.1.0
+SOVERSION := $(firstword $(subst ., ,$(ABI_VERSION)))
 
 # ---- what the user may set ----
 CC ?= gcc
@@ -109,9 +112,9 @@ $(BUILD)/bld: $(CLI_OBJS) $(BUILD)/libinternal.a
 $(BUILD)/libbld.so: $(OBJS) tools/libbld.map
 	$(if $(Q),@echo "  LINK  $@")
 	$(Q)$(CC) $(BLD_LDFLAGS) $(LDFLAGS) -shared -Wl,-soname,libbld.so.$(SOVERSION) \
-		-Wl,--version-script=tools/libbld.map -o $@.$(VERSION) $(OBJS) $(SHARED_LIBS)
-	$(Q)ln -sf libbld.so.$(VERSION) $@.$(SOVERSION)
-	$(Q)ln -sf libbld.so.$(VERSION) $@
+		-Wl,--version-script=tools/libbld.map -o $@.$(ABI_VERSION) $(OBJS) $(SHARED_LIBS)
+	$(Q)ln -sf libbld.so.$(ABI_VERSION) $@.$(SOVERSION)
+	$(Q)ln -sf libbld.so.$(SOVERSION) $@
 
 # The installed archive shows public names only: a user's own err_set must not clash.
 $(BUILD)/libbld.a: $(OBJS)
@@ -143,7 +146,7 @@ $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libinternal.a
 
 check: deps ## install what tests need, then run every test
 	$(Q)$(MAKE) --no-print-directory check-layers check-headers all
-	$(Q)$(MAKE) --no-print-directory check-unit fuzz-regress check-install check-docs check-cases check-e2e
+	$(Q)$(MAKE) --no-print-directory check-unit fuzz-regress check-abi check-install check-docs check-cases check-e2e
 
 check-unit: $(UNIT_TESTS:%=$(BUILD)/tests/unit/%) ## unit tests (cmocka)
 	$(Q)tools/run-unit $(BUILD)/tests/unit $(UNIT_TESTS)
@@ -166,6 +169,13 @@ check-headers: ## every header compiles alone; public ones as C++11, too
 
 check-install: all ## install into a scratch folder and compile a user's program against it
 	$(Q)tools/check-install $(BUILD)
+
+check-abi: all ## what programs are linked against, held against its record in tools/libbld.*
+	$(Q)tools/check-abi $(BUILD)
+abi-accept: all ## take additions to it into the record
+	$(Q)tools/check-abi $(BUILD) --accept
+abi-break: all ## take what breaks programs into it, after SOVERSION was raised
+	$(Q)tools/check-abi $(BUILD) --break
 
 check-docs: $(BUILD)/bld ## documents name only what exists
 	$(Q)BLD=$(abspath $(BUILD)/bld) tools/check-docs
@@ -211,9 +221,9 @@ install: all ## bin, lib, headers, pkg-config file, man pages
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/bld
 	install -m 755 $(BUILD)/bld $(DESTDIR)$(PREFIX)/bin/bld
 	install -m 644 $(BUILD)/libbld.a $(DESTDIR)$(PREFIX)/lib/
-	install -m 755 $(BUILD)/libbld.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/
-	ln -sf libbld.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libbld.so.$(SOVERSION)
-	ln -sf libbld.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libbld.so
+	install -m 755 $(BUILD)/libbld.so.$(ABI_VERSION) $(DESTDIR)$(PREFIX)/lib/
+	ln -sf libbld.so.$(ABI_VERSION) $(DESTDIR)$(PREFIX)/lib/libbld.so.$(SOVERSION)
+	ln -sf libbld.so.$(SOVERSION) $(DESTDIR)$(PREFIX)/lib/libbld.so
 	install -m 644 $(PUBLIC_HEADERS) $(DESTDIR)$(PREFIX)/include/bld/
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' tools/bld.pc.in \
 		>$(DESTDIR)$(PREFIX)/lib/pkgconfig/bld.pc
@@ -222,9 +232,11 @@ install: all ## bin, lib, headers, pkg-config file, man pages
 		scdoc <$$p >$$d/$$(basename $$p .scd) || exit 1; done; fi
 
 uninstall: ## remove what install put there
-	rm -f $(DESTDIR)$(PREFIX)/bin/bld $(DESTDIR)$(PREFIX)/lib/libbld.* \
-		$(DESTDIR)$(PREFIX)/lib/pkgconfig/bld.pc
-	rm -rf $(DESTDIR)$(PREFIX)/include/bld
+	rm -f $(DESTDIR)$(PREFIX)/bin/bld $(DESTDIR)$(PREFIX)/lib/pkgconfig/bld.pc \
+		$(addprefix $(DESTDIR)$(PREFIX)/lib/,libbld.a libbld.so libbld.so.$(SOVERSION) libbld.so.$(ABI_VERSION)) \
+		$(addprefix $(DESTDIR)$(PREFIX)/include/,$(PUBLIC_HEADERS:include/%=%)) \
+		$(foreach p,$(notdir $(wildcard docs/man/*.scd)),$(DESTDIR)$(PREFIX)/share/man/man$(lastword $(subst ., ,$(p:.scd=)))/$(p:.scd=))
+	rmdir $(DESTDIR)$(PREFIX)/include/bld 2>/dev/null || true
 
 dist: ## a source archive of HEAD
 	git archive --format=tar.gz --prefix=bld-$(VERSION)/ -o bld-$(VERSION).tar.gz HEAD
@@ -237,7 +249,7 @@ help: ## this list
 
 FORCE:
 .PHONY: all check check-unit check-e2e check-cases check-layers check-headers check-install \
-	check-docs check-static asan tsan fuzz-regress fuzz fuzz-run bench demo deps deps-build format \
+	check-abi abi-accept abi-break check-docs check-static asan tsan fuzz-regress fuzz fuzz-run bench demo deps deps-build format \
 	format-check install uninstall dist clean help FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
