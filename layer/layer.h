@@ -167,6 +167,15 @@ int ly_pull_end(struct ly_pull *u, struct ly_packed *ret, struct bld_err *err) M
 void ly_pull_free(struct ly_pull *u);
 DEFINE_AUTO_PTR(struct ly_pull, ly_pull_free);
 
+struct ly_scan_opts {
+        struct ly_limits limits;
+        bool content; /* the sums of the table, too */
+        bool digest;  /* of the blob, for the table; else the caller knows it */
+};
+/* The table of contents alone, in one pass. ret_diff_id may be NULL, which saves a SHA-256. */
+int ly_scan(const struct ly_source *in, const struct ly_scan_opts *o, struct ly_toc **ret,
+            struct digest *ret_diff_id, struct bld_err *err) MUST_CHECK;
+
 /* ---- table of contents ---- */
 
 /* A stored piece of a sparse file: its place in the file; the pieces follow each other in the tar
@@ -177,6 +186,7 @@ struct ly_extent {
 struct ly_toc_entry {
         struct ly_entry e;
         uint64_t data_off; /* of the file's bytes in the tar stream */
+        uint32_t sum;      /* of a file with content: its place in the table's sums */
         /* Only for files stored sparse (GNU, PAX; bld writes none): what is stored, in order. Use
          * ly_blob_reader_file(), which knows. */
         bool sparse;
@@ -196,13 +206,23 @@ struct ly_toc {
         size_t nseeks;
         enum ly_codec codec;
         struct digest blob; /* the compressed stream the restart points belong to */
-        void *priv;         /* owns the memory of the entries */
+        /* SHA-256 of each file with content, as it reads (holes filled); NULL: not computed. */
+        struct ly_sum {
+                unsigned char b[32];
+        } * sums;
+        size_t nsums; /* files with content, whether sums are there or not */
+        void *priv;   /* owns the memory of the entries */
 };
 void ly_toc_free(struct ly_toc *t);
 DEFINE_AUTO_PTR(struct ly_toc, ly_toc_free);
+/* Of a LY_FILE; NULL when it was not computed. */
+const struct ly_sum *ly_toc_sum(const struct ly_toc *t, const struct ly_toc_entry *e);
 /* Versioned, checksummed bytes; decode gives CORRUPT for anything else. */
 int ly_toc_encode(const struct ly_toc *t, struct sb *out, struct bld_err *err) MUST_CHECK;
 int ly_toc_decode(const void *p, size_t n, struct ly_toc **ret, struct bld_err *err) MUST_CHECK;
+/* The sums alone, likewise, to be kept beside the table they belong to. */
+int ly_sums_encode(const struct ly_toc *t, struct sb *out, struct bld_err *err) MUST_CHECK;
+int ly_sums_decode(const void *p, size_t n, struct ly_toc *t, struct bld_err *err) MUST_CHECK;
 
 /* Bytes of one tar range out of a stored layer blob, decompressing from the nearest restart point.
  * Reads in rising order through one handle cost one pass. */
@@ -222,7 +242,8 @@ DEFINE_AUTO_PTR(struct ly_blob_reader, ly_blob_reader_free);
 struct ly_node {
         const struct ly_entry *e;     /* borrowed from the TOC; NULL for a folder no layer names */
         const struct ly_toc_entry *t; /* the same with its data offset */
-        unsigned layer;               /* index of the layer it comes from */
+        unsigned layer;               /* index of the layer the data comes from */
+        unsigned name_layer;          /* of the one that has this name: another for a hard link */
         const char *name;             /* last component */
         struct ly_node *parent;
         /* children sorted by name are reached through ly_view_children() */
@@ -251,6 +272,86 @@ int ly_view_resolve(const struct ly_view *v, const char *path, bool follow_last,
 /* Children sorted bytewise by name; the array is the view's. */
 const struct ly_node *const *ly_view_children(const struct ly_view *v, const struct ly_node *dir,
                                               size_t *ret_n);
+
+/* The nodes of a view but its root as an array, in the order of a sorted walk: a folder before what
+ * is in it, names of one folder by their bytes. The view is borrowed. */
+#define LY_NONE UINT32_MAX
+struct ly_flat_node {
+        const struct ly_node *n;
+        const char *path;
+        uint32_t end;   /* one beyond the last node below */
+        uint32_t group; /* of the names of a file that has several; LY_NONE */
+};
+struct ly_flat {
+        struct ly_flat_node *v;
+        size_t n;
+        /* Hard links: the nodes of group i are names[groups[i].at] on, `count` in rising order. */
+        struct ly_group {
+                uint32_t at, count;
+                uint64_t hash; /* of the set of paths */
+        } * groups;
+        uint32_t *names;
+        size_t ngroups;
+        void *priv; /* owns paths that no entry has */
+};
+/* LIMIT for a path of more than 8191 bytes. */
+int ly_flat_new(const struct ly_view *v, struct ly_flat **ret, struct bld_err *err) MUST_CHECK;
+void ly_flat_free(struct ly_flat *f);
+DEFINE_AUTO_PTR(struct ly_flat, ly_flat_free);
+/* Exact path; LY_NONE when absent. */
+uint32_t ly_flat_find(const struct ly_flat *f, const char *path);
+/* The order of the array. */
+int ly_path_cmp(const char *a, const char *b);
+
+/* ---- two trees compared ---- */
+
+enum ly_what {
+        LY_WHAT_TYPE = 1,
+        LY_WHAT_CONTENT = 2,
+        LY_WHAT_SIZE = 4,
+        LY_WHAT_LINK = 8,
+        LY_WHAT_DEVICE = 16,
+        LY_WHAT_MODE = 32,
+        LY_WHAT_UID = 64,
+        LY_WHAT_GID = 128,
+        LY_WHAT_MTIME = 256, /* whole seconds */
+        LY_WHAT_XATTRS = 512,
+        LY_WHAT_LINKS = 1024 /* the set of names of a file with several */
+};
+struct ly_change {
+        uint32_t a, b;    /* nodes; LY_NONE: not there */
+        uint32_t renamed; /* the change that has the same file under its other name; LY_NONE */
+        unsigned what;    /* of a path that both have */
+        bool pending;     /* files of one size whose sums were not both known */
+};
+VEC_DEFINE(ly_changes, struct ly_change);
+
+/* A tree, and the tables its view was made of, bottom first. */
+struct ly_side {
+        const struct ly_flat *flat;
+        const struct ly_toc *const *tocs;
+};
+/* NULL when it was not computed, or n is no file. */
+const struct ly_sum *ly_side_sum(const struct ly_side *s, uint32_t node);
+
+struct ly_compare_opts {
+        unsigned ignore;
+        /* NULL: all. */
+        bool (*wanted)(void *user, const char *path);
+        void *user;
+};
+/* Every path that differs, or may (pending), in the order of a sorted walk. A folder no layer names
+ * equals another such, and one with mode 0755 and owner 0:0, whatever its times and attributes. */
+int ly_compare(const struct ly_side *a, const struct ly_side *b, const struct ly_compare_opts *o,
+               struct ly_changes *ret, struct bld_err *err) MUST_CHECK;
+/* When the sums that were pending are known: judge them, and drop what does not differ. What is not
+ * known still counts as different, and stays pending. */
+void ly_compare_settle(const struct ly_side *a, const struct ly_side *b,
+                       const struct ly_compare_opts *o, struct ly_changes *v);
+/* Pair files that went with files that came, by size and sum: one with the same last component
+ * first, else in order. Empty files and those without a sum are left alone. */
+int ly_compare_renames(const struct ly_side *a, const struct ly_side *b, struct ly_changes *v,
+                       struct bld_err *err) MUST_CHECK;
 
 /* ---- trees on disk; called in the keeper's children ---- */
 

@@ -131,7 +131,8 @@ bool ly_cap_v2(const unsigned char *p, size_t n, unsigned char out[20]);
 /* ---- TOC building from a stream of tar bytes ---- */
 
 struct toc_builder;
-int toc_builder_new(const struct ly_limits *lim, struct toc_builder **ret,
+/* content: sums as well. */
+int toc_builder_new(const struct ly_limits *lim, bool content, struct toc_builder **ret,
                     struct bld_err *err) MUST_CHECK;
 int toc_builder_feed(struct toc_builder *b, const void *p, size_t n,
                      struct bld_err *err) MUST_CHECK;

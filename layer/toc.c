@@ -6,21 +6,33 @@
 
 VEC_DEFINE(toc_entries, struct ly_toc_entry);
 VEC_DEFINE(toc_seeks, struct ly_seek);
+VEC_DEFINE(toc_sums, struct ly_sum);
 
 struct toc_builder {
         struct tar_parser t;
         struct arena *mem;
         struct toc_entries entries;
         struct toc_seeks seeks;
+        /* Of files with content. */
+        uint32_t files;
+        bool content;
+        struct toc_sums sums;
+        struct hasher h; /* of the current file */
+        /* Of a sparse one: the extent that is being read, what is read of it, what the file has
+         * up to there. */
+        size_t extent;
+        uint64_t in_extent, logical;
 };
 
-int toc_builder_new(const struct ly_limits *lim, struct toc_builder **ret, struct bld_err *err)
+int toc_builder_new(const struct ly_limits *lim, bool content, struct toc_builder **ret,
+                    struct bld_err *err)
 {
         AUTO(toc_builder_free_p) struct toc_builder *b = mem_zalloc(1, sizeof(*b));
 
         if (!b)
                 return err_nomem(err, "table of contents");
         tar_parser_init(&b->t, TAR_LAYER, lim);
+        b->content = content;
         b->mem = mem_zalloc(1, sizeof(*b->mem));
         if (!b->mem)
                 return err_nomem(err, "table of contents");
@@ -35,6 +47,7 @@ void toc_builder_free(struct toc_builder *b)
         tar_parser_done(&b->t);
         toc_entries_done(&b->entries);
         toc_seeks_done(&b->seeks);
+        toc_sums_done(&b->sums);
         if (b->mem)
                 arena_done(b->mem);
         free(b->mem);
@@ -81,11 +94,75 @@ static int builder_entry(struct toc_builder *b, struct bld_err *err)
                 return err_nomem(err, "table of contents");
         te->data_off = b->t.data_off;
         te->sparse = b->t.sparse;
+        if (te->e.type == LY_FILE && te->e.size)
+                te->sum = b->files++;
         if (!te->sparse)
                 return 0;
         te->extents = arena_dup(b->mem, x->v, x->n * sizeof(*x->v));
         te->nextents = x->n;
         return te->extents ? 0 : err_nomem(err, "table of contents");
+}
+
+/* ---- sums ---- */
+
+static void hash_zeros(struct toc_builder *b, uint64_t n)
+{
+        static const unsigned char zeros[16384];
+
+        for (; n; n -= MIN(n, sizeof(zeros)))
+                hasher_add(&b->h, zeros, (size_t)MIN(n, sizeof(zeros)));
+}
+
+static void hash_sparse(struct toc_builder *b, const unsigned char *p, size_t n)
+{
+        while (n && b->extent < b->t.extents.n) {
+                const struct ly_extent *x = &b->t.extents.v[b->extent];
+                size_t take = (size_t)MIN((uint64_t)n, x->len - b->in_extent);
+
+                hash_zeros(b, x->off + b->in_extent - b->logical);
+                hasher_add(&b->h, p, take);
+                b->in_extent += take;
+                b->logical = x->off + b->in_extent;
+                p += take;
+                n -= take;
+                if (b->in_extent == x->len) {
+                        b->extent++;
+                        b->in_extent = 0;
+                }
+        }
+}
+
+static int end_sum(struct toc_builder *b, struct bld_err *err)
+{
+        struct ly_sum *s = toc_sums_push(&b->sums);
+        struct digest d;
+
+        if (!s)
+                return err_nomem(err, "table of contents");
+        if (b->t.sparse)
+                hash_zeros(b, b->t.e.size - b->logical);
+        hasher_end(&b->h, &d);
+        memcpy(s->b, d.b, sizeof(s->b));
+        return 0;
+}
+
+static int begin_sum(struct toc_builder *b, struct bld_err *err)
+{
+        if (b->t.e.type != LY_FILE || !b->t.e.size)
+                return 0;
+        hasher_init(&b->h, DIGEST_SHA256);
+        b->extent = 0;
+        b->in_extent = b->logical = 0;
+        return b->t.left ? 0 : end_sum(b, err); /* all of it may be a hole */
+}
+
+static int add_sum(struct toc_builder *b, const unsigned char *p, size_t n, struct bld_err *err)
+{
+        if (b->t.sparse)
+                hash_sparse(b, p, n);
+        else
+                hasher_add(&b->h, p, n);
+        return b->t.left ? 0 : end_sum(b, err);
 }
 
 int toc_builder_feed(struct toc_builder *b, const void *p, size_t n, struct bld_err *err)
@@ -99,6 +176,10 @@ int toc_builder_feed(struct toc_builder *b, const void *p, size_t n, struct bld_
                 r = tar_feed(&b->t, at, n, &used, &ev, &data, &len, err);
                 if (!r && ev == TAR_ENTRY)
                         r = builder_entry(b, err);
+                if (!r && b->content && ev == TAR_ENTRY)
+                        r = begin_sum(b, err);
+                if (!r && b->content && ev == TAR_DATA)
+                        r = add_sum(b, data, len, err);
                 at += used;
                 n -= used;
         }
@@ -174,6 +255,8 @@ int toc_builder_end(struct toc_builder *b, struct ly_toc **ret, struct bld_err *
         t->n = b->entries.n;
         t->seeks = TAKE_PTR(&b->seeks.v);
         t->nseeks = b->seeks.n;
+        t->nsums = b->files;
+        t->sums = TAKE_PTR(&b->sums.v);
         t->tar_size = b->t.off;
         if (find_missing_parents(t, &t->missing_parents) < 0)
                 return err_nomem(err, "table of contents");
@@ -190,13 +273,27 @@ void ly_toc_free(struct ly_toc *t)
         free(t->priv);
         free(t->v);
         free(t->seeks);
+        free(t->sums);
         free(t);
+}
+
+const struct ly_sum *ly_toc_sum(const struct ly_toc *t, const struct ly_toc_entry *e)
+{
+        static const struct ly_sum nothing = {{0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14,
+                                               0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24,
+                                               0x27, 0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c,
+                                               0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55}};
+
+        if (!e->e.size)
+                return &nothing;
+        return t->sums ? &t->sums[e->sum] : NULL;
 }
 
 /* ---- stored form: magic, varints, XXH3 of all before it ----
  * Paths share their beginning with the entry before. docs/layers.md lists the fields. */
 
 static const char toc_magic[8] = "bldtoc\0\1";
+static const char sums_magic[8] = "bldsum\0\1";
 
 static void put_u(struct sb *b, uint64_t v)
 {
@@ -259,13 +356,24 @@ static void put_entry(struct sb *b, const struct ly_toc_entry *te, const char *p
         }
 }
 
+static void put_check(struct sb *out, size_t start)
+{
+        unsigned char sum[8];
+        uint64_t h;
+
+        if (out->failed)
+                return;
+        h = hash64(out->buf + start, out->len - start);
+        for (unsigned i = 0; i < 8; i++)
+                sum[i] = (unsigned char)(h >> 8 * i);
+        sb_add(out, sum, sizeof(sum));
+}
+
 int ly_toc_encode(const struct ly_toc *t, struct sb *out, struct bld_err *err)
 {
         struct ly_seek last = {0};
         const char *prev = "";
         size_t start = out->len;
-        unsigned char sum[8];
-        uint64_t h;
 
         sb_add(out, toc_magic, sizeof(toc_magic));
         put_u(out, t->tar_size);
@@ -284,13 +392,19 @@ int ly_toc_encode(const struct ly_toc *t, struct sb *out, struct bld_err *err)
                 put_entry(out, &t->v[i], prev);
                 prev = t->v[i].e.path;
         }
-        if (!out->failed) {
-                h = hash64(out->buf + start, out->len - start);
-                for (unsigned i = 0; i < 8; i++)
-                        sum[i] = (unsigned char)(h >> 8 * i);
-                sb_add(out, sum, sizeof(sum));
-        }
+        put_check(out, start);
         return sb_check(out, "table of contents", err);
+}
+
+int ly_sums_encode(const struct ly_toc *t, struct sb *out, struct bld_err *err)
+{
+        size_t start = out->len;
+
+        sb_add(out, sums_magic, sizeof(sums_magic));
+        if (t->nsums)
+                sb_add(out, t->sums, t->nsums * sizeof(*t->sums));
+        put_check(out, start);
+        return sb_check(out, "digests of files", err);
 }
 
 struct toc_in {
@@ -508,9 +622,23 @@ int ly_toc_decode(const void *p, size_t n, struct ly_toc **ret, struct bld_err *
         for (size_t i = 0; !in.bad && i < t->n; i++) {
                 get_entry(&in, &t->v[i], prev);
                 prev = t->v[i].e.path;
+                if (t->v[i].e.type == LY_FILE && t->v[i].e.size)
+                        t->v[i].sum = (uint32_t)t->nsums++;
         }
         if (in.bad || in.p != in.end)
                 return err_set(err, BLD_E_CORRUPT, "damaged table of contents of a layer");
         *ret = TAKE_PTR(&t);
         return 0;
+}
+
+int ly_sums_decode(const void *p, size_t n, struct ly_toc *t, struct bld_err *err)
+{
+        const unsigned char *at = p;
+        size_t want = t->nsums * sizeof(*t->sums);
+
+        if (n < sizeof(sums_magic) + 8 || n - sizeof(sums_magic) - 8 != want ||
+            memcmp(at, sums_magic, sizeof(sums_magic)) != 0 || !sum_ok(at, n))
+                return err_set(err, BLD_E_CORRUPT, "damaged digests of a layer's files");
+        t->sums = mem_dup(at + sizeof(sums_magic), want);
+        return t->sums ? 0 : err_nomem(err, "digests of files");
 }

@@ -19,7 +19,7 @@ struct unpack {
         struct unz *unz;
         struct gz_dec *dec[LP_THREADS_MAX];
         struct toc_builder *toc;
-        bool want_toc;
+        bool want_seeks, want_diff_id, want_digest, content;
         struct hasher tar_hash, blob_hash;
 
         unsigned char *buf; /* bytes read and not yet used: [pos, len) */
@@ -51,7 +51,8 @@ static int stage_hash(void *user, struct lp_job *j, struct bld_err *err)
         struct unpack *u = user;
 
         (void)err;
-        hasher_add(&u->tar_hash, j->out, j->out_len);
+        if (u->want_diff_id)
+                hasher_add(&u->tar_hash, j->out, j->out_len);
         return 0;
 }
 
@@ -81,7 +82,7 @@ static int need(struct unpack *u, size_t want, struct bld_err *err)
                 if (n < 0)
                         return (int)n;
                 u->eof = !n;
-                if (u->want_toc)
+                if (u->want_digest)
                         hasher_add(&u->blob_hash, u->buf + u->len, (size_t)n);
                 u->len += (size_t)n;
         }
@@ -102,7 +103,7 @@ static int take(struct unpack *u, unsigned char *p, size_t n, struct bld_err *er
                         return (int)got;
                 if (!got)
                         return err_set(err, BLD_E_CORRUPT, "gzip data ends early");
-                if (u->want_toc)
+                if (u->want_digest)
                         hasher_add(&u->blob_hash, p + have, (size_t)got);
                 have += (size_t)got;
         }
@@ -121,7 +122,7 @@ static int check_limits(struct unpack *u, struct bld_err *err)
 /* A reader may start anew here; a point per block of tar is enough. */
 static int note_seek(struct unpack *u, struct bld_err *err)
 {
-        if (!u->want_toc || u->codec == LY_CODEC_NONE ||
+        if (!u->want_seeks || u->codec == LY_CODEC_NONE ||
             (u->total_out && u->total_out - u->last_seek < LY_BLOCK))
                 return 0;
         u->last_seek = u->total_out;
@@ -243,7 +244,7 @@ static int set_up(struct unpack *u, struct bld_err *err)
                 ops.in_cap = 0;
         r = unz_new(u->codec, &u->unz, err);
         if (!r)
-                r = toc_builder_new(&u->lim, &u->toc, err);
+                r = toc_builder_new(&u->lim, u->content, &u->toc, err);
         return r < 0 ? r : lp_new(&ops, 0, &u->pipe, err);
 }
 
@@ -282,30 +283,48 @@ static int results(struct unpack *u, struct digest *ret_diff_id, uint64_t *ret_t
 
         if (r < 0)
                 return r;
-        hasher_end(&u->tar_hash, ret_diff_id);
+        if (ret_diff_id)
+                hasher_end(&u->tar_hash, ret_diff_id);
         if (ret_tar_size)
                 *ret_tar_size = u->total_out;
-        if (ret_toc) {
+        if (ret_toc)
                 (*ret_toc)->codec = u->codec;
+        if (ret_toc && u->want_digest)
                 hasher_end(&u->blob_hash, &(*ret_toc)->blob);
-        }
         return 0;
+}
+
+static int unpack(struct unpack *u, const struct ly_limits *lim, struct digest *ret_diff_id,
+                  uint64_t *ret_tar_size, struct ly_toc **ret_toc, struct bld_err *err)
+{
+        int r;
+
+        u->want_seeks = ret_toc != NULL;
+        u->want_diff_id = ret_diff_id != NULL;
+        if (lim)
+                u->lim = *lim;
+        if (!u->lim.bytes)
+                u->lim.bytes = LY_LAYER_BYTES_MAX;
+        r = run(u, err);
+        if (!r)
+                r = results(u, ret_diff_id, ret_tar_size, ret_toc, err);
+        tear_down(u);
+        return r;
 }
 
 int ly_unpack_stream(const struct ly_source *in, const struct ly_sink *out,
                      const struct ly_limits *lim, struct digest *ret_diff_id,
                      uint64_t *ret_tar_size, struct ly_toc **ret_toc, struct bld_err *err)
 {
-        struct unpack u = {.in = in, .out = out, .want_toc = ret_toc != NULL};
-        int r;
+        struct unpack u = {.in = in, .out = out, .want_digest = ret_toc != NULL};
 
-        if (lim)
-                u.lim = *lim;
-        if (!u.lim.bytes)
-                u.lim.bytes = LY_LAYER_BYTES_MAX;
-        r = run(&u, err);
-        if (!r)
-                r = results(&u, ret_diff_id, ret_tar_size, ret_toc, err);
-        tear_down(&u);
-        return r;
+        return unpack(&u, lim, ret_diff_id, ret_tar_size, ret_toc, err);
+}
+
+int ly_scan(const struct ly_source *in, const struct ly_scan_opts *o, struct ly_toc **ret,
+            struct digest *ret_diff_id, struct bld_err *err)
+{
+        struct unpack u = {.in = in, .want_digest = o->digest, .content = o->content};
+
+        return unpack(&u, &o->limits, ret_diff_id, NULL, ret, err);
 }

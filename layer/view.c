@@ -348,7 +348,7 @@ static int enter(struct build *b, const char *path, size_t len, struct vnode **r
                         if (!k)
                                 return no_memory(b);
                         k->dir = true;
-                        k->n.layer = b->layer;
+                        k->n.layer = k->n.name_layer = b->layer;
                 }
                 at = k;
                 p += n + (slash != NULL);
@@ -437,7 +437,7 @@ static int add_entry(struct build *b, const struct ly_toc_entry *te)
         k->dir = te->e.type == LY_DIR;
         k->n.e = &te->e;
         k->n.t = te;
-        k->n.layer = b->layer;
+        k->n.layer = k->n.name_layer = b->layer;
         return te->e.type == LY_HARDLINK ? set_hardlink(b, k, te) : 0;
 }
 
