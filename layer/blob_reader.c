@@ -8,6 +8,7 @@
 
 struct ly_blob_reader {
         int fd;
+        uint64_t base, len; /* of the blob in its file */
         const struct ly_toc *t;
         struct unz *unz;
         struct gz_dec *dec;
@@ -23,11 +24,19 @@ struct ly_blob_reader {
 int ly_blob_reader_new(int blob_fd, const struct ly_toc *t, struct ly_blob_reader **ret,
                        struct bld_err *err)
 {
+        return ly_blob_reader_new_part(blob_fd, 0, INT64_MAX, t, ret, err);
+}
+
+int ly_blob_reader_new_part(int blob_fd, uint64_t off, uint64_t len, const struct ly_toc *t,
+                            struct ly_blob_reader **ret, struct bld_err *err)
+{
         AUTO(ly_blob_reader_free_p) struct ly_blob_reader *r = mem_zalloc(1, sizeof(*r));
 
         if (!r)
                 return err_nomem(err, "layer reader");
         r->fd = blob_fd;
+        r->base = off;
+        r->len = len;
         r->t = t;
         r->in = mem_alloc(GZ_MEMBER_MAX);
         r->out = mem_alloc(LY_BLOCK);
@@ -48,6 +57,16 @@ void ly_blob_reader_free(struct ly_blob_reader *r)
         free(r);
 }
 
+static ssize_t read_blob(struct ly_blob_reader *r, void *p, size_t n, uint64_t at,
+                         struct bld_err *err)
+{
+        ssize_t got;
+
+        n = (size_t)MIN((uint64_t)n, at < r->len ? r->len - at : 0);
+        got = n ? sys_pread(r->fd, p, n, (int64_t)(r->base + at)) : 0;
+        return got < 0 ? err_sys(err, errno, "read layer blob") : got;
+}
+
 /* At least `want` unused bytes, or all that are left. */
 static int need(struct ly_blob_reader *r, size_t want, struct bld_err *err)
 {
@@ -58,10 +77,10 @@ static int need(struct ly_blob_reader *r, size_t want, struct bld_err *err)
         }
         while (!r->eof && r->in_len - r->in_pos < want) {
                 size_t room = MIN(GZ_MEMBER_MAX - r->in_len, 256u << 10);
-                ssize_t n = sys_pread(r->fd, r->in + r->in_len, room, (int64_t)r->blob_pos);
+                ssize_t n = read_blob(r, r->in + r->in_len, room, r->blob_pos, err);
 
                 if (n < 0)
-                        return err_sys(err, errno, "read layer blob");
+                        return (int)n;
                 r->eof = !n;
                 r->blob_pos += (uint64_t)n;
                 r->in_len += (size_t)n;
@@ -167,11 +186,11 @@ static int plain_range(struct ly_blob_reader *r, uint64_t off, uint64_t len,
 {
         while (len) {
                 size_t want = (size_t)MIN(len, (uint64_t)LY_BLOCK);
-                ssize_t n = sys_pread(r->fd, r->out, want, (int64_t)off);
+                ssize_t n = read_blob(r, r->out, want, off, err);
                 int e;
 
                 if (n < 0)
-                        return err_sys(err, errno, "read layer blob");
+                        return (int)n;
                 if (!n)
                         return err_set(err, BLD_E_CORRUPT, "layer blob ends early");
                 e = out->write(out->user, r->out, (size_t)n, err);

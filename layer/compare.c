@@ -217,6 +217,89 @@ void ly_compare_settle(const struct ly_side *a, const struct ly_side *b,
         v->n = n;
 }
 
+/* ---- sums that are missing ---- */
+
+/* The file that a change says went (or came), if it is one with content; else NULL. */
+static const struct ly_node *one_sided(const struct ly_side *a, const struct ly_side *b,
+                                       const struct ly_change *ch, bool came)
+{
+        uint32_t node = came ? ch->b : ch->a;
+        const struct ly_node *n;
+
+        if (node == LY_NONE || (came ? ch->a : ch->b) != LY_NONE)
+                return NULL;
+        n = (came ? b : a)->flat->v[node].n;
+        return n->t && n->t->e.type == LY_FILE && n->t->e.size ? n : NULL;
+}
+
+static void need(const struct ly_side *s, const struct ly_node *n, bool *need)
+{
+        if (!ly_toc_sum(s->tocs[n->layer], n->t))
+                need[n->layer] = true;
+}
+
+static int by_size(const void *a, const void *b)
+{
+        uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+        return (x > y) - (x < y);
+}
+
+VEC_DEFINE(sizes, uint64_t);
+
+static int sizes_of(const struct ly_side *a, const struct ly_side *b, const struct ly_changes *v,
+                    bool came, struct sizes *ret, struct bld_err *err)
+{
+        for (size_t i = 0; i < v->n; i++) {
+                const struct ly_node *n = one_sided(a, b, &v->v[i], came);
+                uint64_t *s = n ? sizes_push(ret) : NULL;
+
+                if (n && !s)
+                        return err_nomem(err, "list of changes");
+                if (s)
+                        *s = n->t->e.size;
+        }
+        if (ret->n)
+                qsort(ret->v, ret->n, sizeof(*ret->v), by_size);
+        return 0;
+}
+
+static int need_for_renames(const struct ly_side *a, const struct ly_side *b,
+                            const struct ly_changes *v, bool came, bool *need_it,
+                            struct bld_err *err)
+{
+        struct sizes others = {0};
+        int r = sizes_of(a, b, v, !came, &others, err);
+
+        for (size_t i = 0; !r && others.n && i < v->n; i++) {
+                const struct ly_node *n = one_sided(a, b, &v->v[i], came);
+
+                if (n && bsearch(&n->t->e.size, others.v, others.n, sizeof(uint64_t), by_size))
+                        need(came ? b : a, n, need_it);
+        }
+        sizes_done(&others);
+        return r;
+}
+
+int ly_compare_missing(const struct ly_side *a, const struct ly_side *b,
+                       const struct ly_changes *v, bool renames, bool *need_a, bool *need_b,
+                       struct bld_err *err)
+{
+        int r = 0;
+
+        for (size_t i = 0; i < v->n; i++) {
+                if (!v->v[i].pending)
+                        continue;
+                need(a, a->flat->v[v->v[i].a].n, need_a);
+                need(b, b->flat->v[v->v[i].b].n, need_b);
+        }
+        if (renames)
+                r = need_for_renames(a, b, v, false, need_a, err);
+        if (!r && renames)
+                r = need_for_renames(a, b, v, true, need_b, err);
+        return r;
+}
+
 /* ---- renames ---- */
 
 struct moved {
@@ -258,25 +341,18 @@ static int find_moved(const struct ly_side *a, const struct ly_side *b, const st
         for (size_t i = 0; i < v->n; i++) {
                 bool came = v->v[i].a == LY_NONE;
                 const struct ly_side *s = came ? b : a;
-                uint32_t node = came ? v->v[i].b : v->v[i].a;
-                const struct ly_sum *sum;
-                const struct ly_flat_node *n;
-                const char *slash;
+                const struct ly_node *n = one_sided(a, b, &v->v[i], came);
+                const struct ly_sum *sum = n ? ly_toc_sum(s->tocs[n->layer], n->t) : NULL;
                 struct moved *m;
 
-                if (came == (v->v[i].b == LY_NONE) || node == LY_NONE)
-                        continue;
-                sum = ly_side_sum(s, node);
-                n = &s->flat->v[node];
-                if (!sum || !n->n->t->e.size)
+                if (!sum)
                         continue;
                 m = moves_push(ret);
                 if (!m)
                         return err_nomem(err, "list of changes");
-                slash = strrchr(n->path, '/');
                 *m = (struct moved){.sum = sum,
-                                    .size = n->n->t->e.size,
-                                    .name = slash ? slash + 1 : n->path,
+                                    .size = n->t->e.size,
+                                    .name = n->name,
                                     .change = (uint32_t)i,
                                     .came = came};
         }

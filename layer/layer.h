@@ -229,6 +229,9 @@ int ly_sums_decode(const void *p, size_t n, struct ly_toc *t, struct bld_err *er
 struct ly_blob_reader;
 int ly_blob_reader_new(int blob_fd /* borrowed */, const struct ly_toc *t,
                        struct ly_blob_reader **ret, struct bld_err *err) MUST_CHECK;
+/* The blob is len bytes of the file from off on. */
+int ly_blob_reader_new_part(int blob_fd, uint64_t off, uint64_t len, const struct ly_toc *t,
+                            struct ly_blob_reader **ret, struct bld_err *err) MUST_CHECK;
 int ly_blob_reader_range(struct ly_blob_reader *r, uint64_t off, uint64_t len,
                          const struct ly_sink *out, struct bld_err *err) MUST_CHECK;
 /* The content of one LY_FILE, holes filled. */
@@ -344,6 +347,11 @@ struct ly_compare_opts {
  * equals another such, and one with mode 0755 and owner 0:0, whatever its times and attributes. */
 int ly_compare(const struct ly_side *a, const struct ly_side *b, const struct ly_compare_opts *o,
                struct ly_changes *ret, struct bld_err *err) MUST_CHECK;
+/* Which layers of each side have sums that are not known and would settle something: what is
+ * pending, and, with renames, files of one size that went and came. */
+int ly_compare_missing(const struct ly_side *a, const struct ly_side *b,
+                       const struct ly_changes *v, bool renames, bool *need_a, bool *need_b,
+                       struct bld_err *err) MUST_CHECK;
 /* When the sums that were pending are known: judge them, and drop what does not differ. What is not
  * known still counts as different, and stays pending. */
 void ly_compare_settle(const struct ly_side *a, const struct ly_side *b,

@@ -1,0 +1,264 @@
+/* Contents of files of a tree: at random where the blob is at hand, else with one pass over it. */
+#include "base/err.h"
+#include "lib/layer_priv.h"
+#include "lib/tree_priv.h"
+
+#define READ_BUF (64u << 10)
+
+void lib_tree_read_done(struct bld_tree *t)
+{
+        ly_blob_reader_free(t->reader);
+        lib_blob_close(t->blob);
+        t->reader = NULL;
+        t->blob = NULL;
+}
+
+/* A file that is wanted. */
+struct want {
+        size_t layer, index; /* entry of its table */
+        size_t node;
+        bool done;
+};
+
+struct reading {
+        struct bld_tree *t;
+        bld_tree_read_fn each;
+        void *user;
+        const struct bld_watch *watch;
+        size_t node;  /* what is being given out */
+        bool stopped; /* by the callback */
+};
+
+static int give(void *user, const void *p, size_t n, struct bld_err *err)
+{
+        struct reading *x = user;
+        int r = lib_watch_check(x->watch, err);
+
+        if (!r)
+                r = lib_watch_check(lib_image_watch(x->t->im), err);
+        if (r < 0 || !n)
+                return r;
+        x->stopped = x->each(x->user, x->node, p, n) != 0;
+        return x->stopped ? err_set(err, BLD_E_CANCELLED, "stopped by its reader") : 0;
+}
+
+static int end_file(struct reading *x, struct bld_err *err)
+{
+        x->stopped = x->each(x->user, x->node, NULL, 0) != 0;
+        return x->stopped ? err_set(err, BLD_E_CANCELLED, "stopped by its reader") : 0;
+}
+
+/* ---- at random ---- */
+
+/* 1 t->reader is layer's, 0 its bytes only come as a stream (t->blob is open, at its start). */
+static int open_layer(struct bld_tree *t, size_t layer, struct bld_err *err)
+{
+        const struct lib_scan *s = t->scans[layer];
+        uint64_t off, len;
+        int fd, r;
+
+        if (t->reader && t->reading == layer)
+                return 1;
+        lib_tree_read_done(t);
+        r = lib_blob_open(s->im, s->i, &t->blob, err);
+        if (r < 0)
+                return r;
+        r = lib_blob_part(t->blob, &fd, &off, &len);
+        if (r != 1)
+                return r;
+        r = ly_blob_reader_new_part(fd, off, len, &s->toc, &t->reader, err);
+        t->reading = layer;
+        return r < 0 ? r : 1;
+}
+
+static int read_at_random(struct reading *x, const struct want *w, size_t n, struct bld_err *err)
+{
+        const struct ly_sink out = {.write = give, .user = x};
+        int r = 0;
+
+        for (size_t i = 0; !r && i < n; i++) {
+                const struct ly_toc *toc = &x->t->scans[w[i].layer]->toc;
+
+                x->node = w[i].node;
+                r = ly_blob_reader_file(x->t->reader, &toc->v[w[i].index], &out, err);
+                if (!r)
+                        r = end_file(x, err);
+        }
+        return r;
+}
+
+/* ---- as a stream ---- */
+
+static int pass_data(struct reading *x, struct ly_reader *r, unsigned char *buf,
+                     struct bld_err *err)
+{
+        ssize_t n;
+        int res = 0;
+
+        while (!res && (n = ly_reader_data(r, buf, READ_BUF, err)) != 0) {
+                if (n < 0)
+                        return (int)n;
+                res = give(x, buf, (size_t)n, err);
+        }
+        return res ? res : end_file(x, err);
+}
+
+static int pass(struct reading *x, struct ly_reader *r, const struct want *w, size_t n,
+                struct bld_err *err)
+{
+        AUTO_FREE unsigned char *buf = mem_alloc(READ_BUF);
+        const struct ly_entry *e;
+        size_t at = 0;
+        int res;
+
+        if (!buf)
+                return err_nomem(err, "copy buffer");
+        while (n && (res = ly_reader_next(r, &e, err)) != 0) {
+                if (res < 0)
+                        return res;
+                if (at++ != w->index)
+                        continue;
+                if (e->type != LY_FILE)
+                        break;
+                x->node = w->node;
+                res = pass_data(x, r, buf, err);
+                if (res < 0)
+                        return res;
+                w++;
+                n--;
+        }
+        return n ? err_set(err, BLD_E_CORRUPT, "a layer of %s changed while it was open",
+                           bld_image_name(x->t->im))
+                 : 0;
+}
+
+static int read_stream(struct reading *x, const struct want *w, size_t n, struct bld_err *err)
+{
+        const struct lib_scan *s = x->t->scans[w->layer];
+        const struct ly_limits *lim = lib_image_limits(s->im);
+        AUTO(ly_pull_free_p) struct ly_pull *p = NULL;
+        AUTO(ly_reader_free_p) struct ly_reader *r = NULL;
+        struct ly_source blob = lib_blob_source(x->t->blob), tar;
+        int res = ly_pull_new(&blob, lim, &p, err);
+
+        if (res < 0)
+                return res;
+        tar = ly_pull_source(p);
+        res = ly_reader_new(&tar, lim, &r, err);
+        return res < 0 ? res : pass(x, r, w, n, err);
+}
+
+/* ---- several ---- */
+
+static int read_layer(struct reading *x, const struct want *w, size_t n, struct bld_err *err)
+{
+        int r = open_layer(x->t, w->layer, err);
+
+        if (r == 1)
+                return read_at_random(x, w, n, err);
+        if (!r) {
+                r = read_stream(x, w, n, err);
+                lib_tree_read_done(x->t);
+        }
+        return r;
+}
+
+static int by_place(const void *a, const void *b)
+{
+        const struct want *x = a, *y = b;
+
+        if (x->layer != y->layer)
+                return x->layer < y->layer ? -1 : 1;
+        if (x->index != y->index)
+                return x->index < y->index ? -1 : 1;
+        return (x->node > y->node) - (x->node < y->node);
+}
+
+/* One of each entry that is left, from v in order; a file's second name waits for the next round.
+ */
+static size_t next_round(struct want *v, size_t n, struct want *out)
+{
+        size_t k = 0;
+
+        for (size_t i = 0; i < n; i++) {
+                if (v[i].done ||
+                    (k && v[i].layer == out[k - 1].layer && v[i].index == out[k - 1].index))
+                        continue;
+                out[k++] = v[i];
+                v[i].done = true;
+        }
+        return k;
+}
+
+static int read_all(struct reading *x, struct want *v, size_t n, struct bld_err *err)
+{
+        AUTO_FREE struct want *now = mem_alloc(n * sizeof(*now));
+        size_t k;
+        int r = now ? 0 : err_nomem(err, "list of files");
+
+        while (!r && (k = next_round(v, n, now)) > 0) {
+                for (size_t i = 0, end; !r && i < k; i = end) {
+                        for (end = i + 1; end < k && now[end].layer == now[i].layer; end++)
+                                ;
+                        r = read_layer(x, &now[i], end - i, err);
+                }
+        }
+        return r;
+}
+
+static int set_want(const struct bld_tree *t, size_t i, struct want *ret, struct bld_err *err)
+{
+        const struct ly_node *n = i < t->flat->n ? t->flat->v[i].n : NULL;
+
+        if (!n)
+                return err_set(err, BLD_E_NOT_FOUND, "the tree has %zu entries", t->flat->n);
+        if (!n->t || n->t->e.type != LY_FILE)
+                return err_set(err, BLD_E_INVALID, "\"%.500s\" is not a file", t->flat->v[i].path);
+        *ret = (struct want){.layer = n->layer,
+                             .index = (size_t)(n->t - t->tocs[n->layer]->v),
+                             .node = i};
+        return 0;
+}
+
+int bld_tree_read_many(struct bld_tree *t, const size_t *v, size_t n, bld_tree_read_fn each,
+                       void *user, const struct bld_watch *watch, struct bld_err *err)
+{
+        AUTO_FREE struct want *w = mem_zalloc(n, sizeof(*w));
+        struct reading x = {.t = t, .each = each, .user = user, .watch = watch};
+        struct bld_err own = BLD_ERR_INIT;
+        int r = w ? 0 : err_nomem(&own, "list of files");
+
+        for (size_t i = 0; !r && i < n; i++)
+                r = set_want(t, v[i], &w[i], &own);
+        if (!r && n) {
+                qsort(w, n, sizeof(*w), by_place);
+                r = read_all(&x, w, n, &own);
+        }
+        if (x.stopped)
+                return 1;
+        if (r < 0 && err)
+                *err = own;
+        return r;
+}
+
+struct one {
+        bld_layer_write_fn write;
+        void *user;
+};
+
+static int write_one(void *user, size_t i, const void *p, size_t n)
+{
+        const struct one *o = user;
+
+        (void)i;
+        return n ? o->write(o->user, p, n) : 0;
+}
+
+int bld_tree_read(struct bld_tree *t, size_t i, bld_layer_write_fn write, void *user,
+                  struct bld_err *err)
+{
+        struct one o = {.write = write, .user = user};
+        int r = bld_tree_read_many(t, &i, 1, write_one, &o, NULL, err);
+
+        return r == 1 ? err_set(err, BLD_E_CANCELLED, "stopped by its reader") : r;
+}
