@@ -5,6 +5,8 @@
 
 #include <sys/types.h>
 
+#include <stdatomic.h>
+
 #include "builder/builder.h"
 
 /* One image from anywhere: documents are in the store, layers perhaps not. A place of kind ANY is
@@ -66,10 +68,22 @@ int bd_look_part(struct bd_look *l, size_t i, int *ret_fd, uint64_t *ret_off, ui
 /* Then: the download, which borrows l. */
 int bd_look_relay(struct bd_look *l, size_t i, struct bd_relay **ret,
                   struct bld_err *err) MUST_CHECK;
+/* fn(user, i) for every i below n on at most max threads, the caller's among them. After the first
+ * failure nothing new starts, *stop turns true for what is running, and the first failure is the
+ * result. */
+typedef int (*bd_par_fn)(void *user, size_t i, const atomic_bool *stop, struct bld_err *err);
+int bd_par_run(size_t n, size_t max, bd_par_fn fn, void *user, struct bld_err *err) MUST_CHECK;
+
 /* The table of contents the store has of a layer: 1, 0 when it has none. Caller: ly_toc_free. */
 struct ly_toc;
 int bd_toc_find(struct bd_ctx *c, const struct digest *diff_id, struct ly_toc **ret,
                 struct bld_err *err);
+/* The sums of its files, into t: 1, 0 when it has none. */
+int bd_sums_find(struct bd_ctx *c, const struct digest *diff_id, struct ly_toc *t,
+                 struct bld_err *err);
+/* Keep a table and its sums, if it has any, under a diff ID that was verified. */
+int bd_scan_put(struct bd_ctx *c, const struct digest *diff_id, const struct ly_toc *t,
+                struct bld_err *err) MUST_CHECK;
 
 /* Tags of a repository, or names in a layout. */
 int bd_place_tags(struct bd_ctx *c, const struct img_place *p, struct strv *out,

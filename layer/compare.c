@@ -281,9 +281,8 @@ static int need_for_renames(const struct ly_side *a, const struct ly_side *b,
         return r;
 }
 
-int ly_compare_missing(const struct ly_side *a, const struct ly_side *b,
-                       const struct ly_changes *v, bool renames, bool *need_a, bool *need_b,
-                       struct bld_err *err)
+int ly_compare_missing(const struct ly_side *a, const struct ly_side *b, const struct ly_changes *v,
+                       bool renames, bool *need_a, bool *need_b, struct bld_err *err)
 {
         int r = 0;
 

@@ -349,9 +349,8 @@ int ly_compare(const struct ly_side *a, const struct ly_side *b, const struct ly
                struct ly_changes *ret, struct bld_err *err) MUST_CHECK;
 /* Which layers of each side have sums that are not known and would settle something: what is
  * pending, and, with renames, files of one size that went and came. */
-int ly_compare_missing(const struct ly_side *a, const struct ly_side *b,
-                       const struct ly_changes *v, bool renames, bool *need_a, bool *need_b,
-                       struct bld_err *err) MUST_CHECK;
+int ly_compare_missing(const struct ly_side *a, const struct ly_side *b, const struct ly_changes *v,
+                       bool renames, bool *need_a, bool *need_b, struct bld_err *err) MUST_CHECK;
 /* When the sums that were pending are known: judge them, and drop what does not differ. What is not
  * known still counts as different, and stays pending. */
 void ly_compare_settle(const struct ly_side *a, const struct ly_side *b,

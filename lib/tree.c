@@ -115,28 +115,29 @@ static const char *first_name(const struct bld_tree *t, size_t i)
 static void fill(const struct bld_tree *t, size_t i, struct bld_tree_node *ret)
 {
         const struct ly_flat_node *f = &t->flat->v[i];
-        const struct ly_entry *e = f->n->t ? &f->n->t->e : NULL;
         const struct ly_sum *sum;
+        struct bld_layer_entry e;
 
         ret->path = f->path;
         ret->layer = (unsigned)(f->n->name_layer + t->below);
         ret->type = BLD_LAYER_DIR;
         ret->mode = IMPLIED_MODE;
-        ret->implied = !e;
-        if (!e)
+        ret->implied = !f->n->t;
+        if (!f->n->t)
                 return;
-        ret->type = lib_entry_type(e->type);
-        ret->mode = e->mode;
-        ret->uid = e->uid;
-        ret->gid = e->gid;
-        ret->file_size = e->type == LY_FILE ? e->size : 0;
-        ret->mtime_ns = e->mtime_ns;
-        ret->link = e->type == LY_SYMLINK ? e->link : NULL;
-        ret->dev_major = e->dev_major;
-        ret->dev_minor = e->dev_minor;
-        ret->nxattrs = e->nxattrs;
+        lib_entry(&f->n->t->e, 0, &e);
+        ret->type = e.type;
+        ret->mode = e.mode;
+        ret->uid = e.uid;
+        ret->gid = e.gid;
+        ret->file_size = e.type == BLD_LAYER_FILE ? e.file_size : 0;
+        ret->mtime_ns = e.mtime_ns;
+        ret->link = e.type == BLD_LAYER_SYMLINK ? e.link : NULL;
+        ret->dev_major = e.dev_major;
+        ret->dev_minor = e.dev_minor;
+        ret->nxattrs = e.nxattrs;
         ret->first_name = first_name(t, i);
-        sum = e->type == LY_FILE ? ly_toc_sum(t->tocs[f->n->layer], f->n->t) : NULL;
+        sum = e.type == BLD_LAYER_FILE ? ly_toc_sum(t->tocs[f->n->layer], f->n->t) : NULL;
         ret->sha256 = sum ? sum->b : NULL;
 }
 

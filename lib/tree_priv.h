@@ -6,7 +6,8 @@
 #include "layer/layer.h"
 #include "lib/open_priv.h"
 
-/* ---- scan.c: a layer's table of contents and sums, shared by the trees that have the layer ---- */
+/* ---- scan.c: a layer's table of contents and sums, shared by the trees that have the layer ----
+ */
 
 struct lib_scan {
         unsigned refs;

@@ -214,9 +214,8 @@ static int set_want(const struct bld_tree *t, size_t i, struct want *ret, struct
                 return err_set(err, BLD_E_NOT_FOUND, "the tree has %zu entries", t->flat->n);
         if (!n->t || n->t->e.type != LY_FILE)
                 return err_set(err, BLD_E_INVALID, "\"%.500s\" is not a file", t->flat->v[i].path);
-        *ret = (struct want){.layer = n->layer,
-                             .index = (size_t)(n->t - t->tocs[n->layer]->v),
-                             .node = i};
+        *ret = (struct want){
+                .layer = n->layer, .index = (size_t)(n->t - t->tocs[n->layer]->v), .node = i};
         return 0;
 }
 

@@ -5,7 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "builder/builder.h"
+#include "builder/transport.h"
 #include "registry/registry.h"
 
 /* An index inside an index inside an index: nobody makes more, and a hostile one may. */
@@ -113,12 +113,6 @@ int bd_convert_types(struct bd_ctx *c, const struct img_desc *desc, enum bd_form
 int bd_drop_attestations(struct bd_ctx *c, struct img_index *ix, struct bld_err *err) MUST_CHECK;
 
 /* ---- par.c ---- */
-
-/* fn(user, i) for every i below n on at most max threads, the caller's among them. After the first
- * failure nothing new starts, *stop turns true for what is running, and the first failure is the
- * result. */
-typedef int (*bd_par_fn)(void *user, size_t i, const atomic_bool *stop, struct bld_err *err);
-int bd_par_run(size_t n, size_t max, bd_par_fn fn, void *user, struct bld_err *err) MUST_CHECK;
 
 /* A progress callback that several threads share: one call at a time, not too often. */
 struct bd_meter {

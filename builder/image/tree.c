@@ -19,25 +19,29 @@
 
 /* ---- tables of contents ---- */
 
-static void toc_name(const struct digest *diff_id, char out[5 + DIGEST_HEX_MAX])
+/* "toc-<hex>" and "sum-<hex>". */
+#define INDEX_NAME_MAX (5 + DIGEST_HEX_MAX)
+static void index_name(const char *kind, const struct digest *diff_id, char out[INDEX_NAME_MAX])
 {
         char hex[DIGEST_HEX_MAX];
 
         digest_hex(diff_id, hex);
-        (void)snprintf(out, 5 + DIGEST_HEX_MAX, "toc-%s", hex);
+        (void)snprintf(out, INDEX_NAME_MAX, "%s-%s", kind, hex);
 }
 
-/* 1/0. A table that cannot be decoded (another version, cut short) is one that is not there. */
-int bd_toc_find(struct bd_ctx *c, const struct digest *diff_id, struct ly_toc **ret,
-                struct bld_err *err)
+/* Give a file of the index to fn: 1 what it says is there, 0 not. What cannot be decoded (another
+ * version, cut short) is not there. */
+typedef int (*decode_fn)(const void *p, size_t n, void *user);
+static int index_load(struct bd_ctx *c, const char *kind, const struct digest *diff_id,
+                      decode_fn decode, void *user, struct bld_err *err)
 {
-        char name[5 + DIGEST_HEX_MAX];
+        char name[INDEX_NAME_MAX];
         AUTO_FD int fd = -1;
         struct stat st;
         void *p;
         int r;
 
-        toc_name(diff_id, name);
+        index_name(kind, diff_id, name);
         r = cas_index_open(c->cas, name, &fd, err);
         if (r <= 0)
                 return r;
@@ -46,22 +50,59 @@ int bd_toc_find(struct bd_ctx *c, const struct digest *diff_id, struct ly_toc **
         p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (p == MAP_FAILED)
                 return 0;
-        r = ly_toc_decode(p, (size_t)st.st_size, ret, NULL);
+        r = decode(p, (size_t)st.st_size, user);
         (void)munmap(p, (size_t)st.st_size);
         return r == BLD_E_NOMEM ? err_nomem(err, "table of contents") : r == 0;
+}
+
+static int decode_toc(const void *p, size_t n, void *user)
+{
+        return ly_toc_decode(p, n, user, NULL);
+}
+
+int bd_toc_find(struct bd_ctx *c, const struct digest *diff_id, struct ly_toc **ret,
+                struct bld_err *err)
+{
+        return index_load(c, "toc", diff_id, decode_toc, ret, err);
+}
+
+static int decode_sums(const void *p, size_t n, void *user)
+{
+        return ly_sums_decode(p, n, user, NULL);
+}
+
+int bd_sums_find(struct bd_ctx *c, const struct digest *diff_id, struct ly_toc *t,
+                 struct bld_err *err)
+{
+        return index_load(c, "sum", diff_id, decode_sums, t, err);
+}
+
+static int index_store(struct bd_ctx *c, const char *kind, const struct digest *diff_id,
+                       int (*encode)(const struct ly_toc *t, struct sb *out, struct bld_err *err),
+                       const struct ly_toc *t, struct bld_err *err)
+{
+        AUTO_SB struct sb b = SB_INIT(TOC_BYTES_MAX);
+        char name[INDEX_NAME_MAX];
+        int r = encode(t, &b, err);
+
+        if (r < 0)
+                return r;
+        index_name(kind, diff_id, name);
+        return cas_index_put(c->cas, name, sb_text(&b), b.len, err);
 }
 
 int bd_toc_put(struct bd_ctx *c, const struct digest *diff_id, const struct ly_toc *t,
                struct bld_err *err)
 {
-        AUTO_SB struct sb b = SB_INIT(TOC_BYTES_MAX);
-        char name[5 + DIGEST_HEX_MAX];
-        int r = ly_toc_encode(t, &b, err);
+        return index_store(c, "toc", diff_id, ly_toc_encode, t, err);
+}
 
-        if (r < 0)
-                return r;
-        toc_name(diff_id, name);
-        return cas_index_put(c->cas, name, sb_text(&b), b.len, err);
+int bd_scan_put(struct bd_ctx *c, const struct digest *diff_id, const struct ly_toc *t,
+                struct bld_err *err)
+{
+        int r = bd_toc_put(c, diff_id, t, err);
+
+        return r < 0 || !t->sums ? r : index_store(c, "sum", diff_id, ly_sums_encode, t, err);
 }
 
 /* A layer's blob as a source that can be cancelled. */

@@ -1,0 +1,302 @@
+/* Two images compared, path by path. */
+#include "bld/diff.h"
+
+#include "base/err.h"
+#include "lib/layer_priv.h"
+#include "lib/opts_priv.h"
+#include "lib/tree_priv.h"
+#include "parser/ignore.h"
+
+/* The two enums name the same bits. */
+_Static_assert((int)BLD_DIFF_TYPE == LY_WHAT_TYPE && (int)BLD_DIFF_CONTENT == LY_WHAT_CONTENT &&
+                       (int)BLD_DIFF_SIZE == LY_WHAT_SIZE && (int)BLD_DIFF_LINK == LY_WHAT_LINK &&
+                       (int)BLD_DIFF_DEVICE == LY_WHAT_DEVICE &&
+                       (int)BLD_DIFF_MODE == LY_WHAT_MODE && (int)BLD_DIFF_UID == LY_WHAT_UID &&
+                       (int)BLD_DIFF_GID == LY_WHAT_GID && (int)BLD_DIFF_MTIME == LY_WHAT_MTIME &&
+                       (int)BLD_DIFF_XATTRS == LY_WHAT_XATTRS &&
+                       (int)BLD_DIFF_LINKS == LY_WHAT_LINKS,
+               "public and internal bits");
+
+struct bld_diff {
+        struct bld_tree *a, *b;
+        struct bld_change *v;
+        size_t n;
+};
+
+/* What is needed while comparing. */
+struct diffing {
+        struct bld_image *im[2];
+        struct lib_scan **scans[2];
+        size_t n[2]; /* of scans: layers, those left out not among them */
+        size_t below;
+        struct bld_diff_opts o;
+        struct ignore *only, *exclude;
+        struct ly_changes changes;
+        struct bld_diff *d;
+};
+
+static void diffing_done(struct diffing *x)
+{
+        for (unsigned k = 0; k < 2; k++) {
+                for (size_t i = 0; x->scans[k] && i < x->n[k]; i++)
+                        lib_scan_unref(x->scans[k][i]);
+                free(x->scans[k]);
+        }
+        ignore_free(x->only);
+        ignore_free(x->exclude);
+        ly_changes_done(&x->changes);
+        bld_diff_free(x->d);
+}
+
+/* ---- which paths ---- */
+
+static int patterns(const struct bld_list *l, struct ignore **ret, struct bld_err *err)
+{
+        AUTO_STRV struct strv v = {NULL, 0, 0};
+
+        if (!l->n)
+                return 0;
+        for (size_t i = 0; i < l->n; i++)
+                if (strv_add(&v, l->v[i]) < 0)
+                        return err_nomem(err, "list of patterns");
+        return ignore_from_patterns(&v, ret, err);
+}
+
+static bool is_wanted(void *user, const char *path)
+{
+        const struct diffing *x = user;
+
+        return (!x->only || ignore_match(x->only, path, NULL)) &&
+               (!x->exclude || !ignore_match(x->exclude, path, NULL));
+}
+
+/* ---- layers ---- */
+
+static bool same_layer(const struct lib_layer_ref *x, const struct lib_layer_ref *y)
+{
+        if (x->layer && x->layer == y->layer)
+                return true;
+        if (x->has_digest && y->has_digest && digest_eq(&x->digest, &y->digest))
+                return true;
+        return x->has_diff_id && y->has_diff_id && digest_eq(&x->diff_id, &y->diff_id);
+}
+
+/* Layers both begin with. */
+static size_t shared_layers(const struct diffing *x)
+{
+        size_t na = lib_image_layers(x->im[0]), nb = lib_image_layers(x->im[1]), i = 0;
+
+        while (i < na && i < nb &&
+               same_layer(lib_image_layer(x->im[0], i), lib_image_layer(x->im[1], i)))
+                i++;
+        return i;
+}
+
+static struct lib_scan *find_same(const struct diffing *x, const struct lib_layer_ref *l)
+{
+        for (size_t i = 0; i < x->n[0]; i++)
+                if (same_layer(lib_image_layer(x->im[0], i + x->below), l))
+                        return x->scans[0][i];
+        return NULL;
+}
+
+/* A scan per layer; one that both have is read once, from where that is cheaper. */
+static int make_scans(struct diffing *x, size_t shared, struct bld_err *err)
+{
+        for (unsigned k = 0; k < 2; k++) {
+                size_t n = lib_image_layers(x->im[k]) - x->below;
+
+                x->scans[k] = mem_zalloc(n, sizeof(struct lib_scan *));
+                if (!x->scans[k])
+                        return err_nomem(err, "list of layers");
+                for (size_t i = x->below; x->n[k] < n; i++, x->n[k]++) {
+                        struct lib_scan *s = k ? find_same(x, lib_image_layer(x->im[1], i)) : NULL;
+                        int r = 0;
+
+                        if (s) {
+                                lib_scan_ref(s);
+                                r = lib_scan_is_local(s->im, s->i, err);
+                                if (!r)
+                                        r = lib_scan_is_local(x->im[1], i, err);
+                                if (r == 1 && s->im == x->im[0] &&
+                                    lib_scan_is_local(s->im, s->i, NULL) != 1) {
+                                        s->im = x->im[1];
+                                        s->i = i;
+                                }
+                                s->want_sums = false;
+                        } else {
+                                r = lib_scan_new(x->im[k], i, &s, err);
+                                if (!r)
+                                        s->want_toc = true;
+                                if (!r)
+                                        s->want_sums =
+                                                i >= shared && !(x->o.ignore & BLD_DIFF_CONTENT);
+                        }
+                        if (r < 0)
+                                return r;
+                        x->scans[k][x->n[k]] = s;
+                }
+        }
+        return 0;
+}
+
+static int run_scans(struct diffing *x, struct bld_err *err)
+{
+        size_t n = x->n[0] + x->n[1];
+        AUTO_FREE struct lib_scan **v = mem_alloc(n * sizeof(struct lib_scan *));
+
+        if (!v)
+                return err_nomem(err, "list of layers");
+        if (x->n[0])
+                memcpy(v, x->scans[0], x->n[0] * sizeof(struct lib_scan *));
+        if (x->n[1])
+                memcpy(v + x->n[0], x->scans[1], x->n[1] * sizeof(struct lib_scan *));
+        return lib_scan_run(v, n, x->o.watch, err);
+}
+
+/* ---- comparing ---- */
+
+/* Sums of shared layers whose files meet others. */
+static int settle(struct diffing *x, const struct ly_side *a, const struct ly_side *b,
+                  const struct ly_compare_opts *o, struct bld_err *err)
+{
+        AUTO_FREE bool *need_a = mem_zalloc(x->n[0], sizeof(bool));
+        AUTO_FREE bool *need_b = mem_zalloc(x->n[1], sizeof(bool));
+        int r = 0;
+
+        if (!need_a || !need_b)
+                return err_nomem(err, "list of layers");
+        r = ly_compare_missing(a, b, &x->changes, !x->o.no_renames, need_a, need_b, err);
+        for (unsigned k = 0; !r && k < 2; k++)
+                for (size_t i = 0; i < x->n[k]; i++)
+                        if ((k ? need_b : need_a)[i])
+                                x->scans[k][i]->want_sums = true;
+        if (!r)
+                r = run_scans(x, err);
+        if (!r)
+                ly_compare_settle(a, b, o, &x->changes);
+        return r;
+}
+
+static int compare(struct diffing *x, struct bld_err *err)
+{
+        const struct ly_side a = lib_tree_side(x->d->a), b = lib_tree_side(x->d->b);
+        const struct ly_compare_opts o = {.ignore = x->o.ignore,
+                                          .wanted = x->only || x->exclude ? is_wanted : NULL,
+                                          .user = x};
+        int r = ly_compare(&a, &b, &o, &x->changes, err);
+
+        if (!r)
+                r = settle(x, &a, &b, &o, err);
+        if (!r && !x->o.no_renames)
+                r = ly_compare_renames(&a, &b, &x->changes, err);
+        return r;
+}
+
+/* ---- the result ---- */
+
+#define MODIFIES (BLD_DIFF_CONTENT | BLD_DIFF_SIZE | BLD_DIFF_LINK | BLD_DIFF_DEVICE)
+
+static enum bld_change_kind kind_of(const struct ly_change *c)
+{
+        if (c->a == LY_NONE)
+                return BLD_CHANGE_ADDED;
+        if (c->b == LY_NONE)
+                return BLD_CHANGE_DELETED;
+        if (c->what & BLD_DIFF_TYPE)
+                return BLD_CHANGE_TYPE;
+        return c->what & MODIFIES ? BLD_CHANGE_MODIFIED : BLD_CHANGE_METADATA;
+}
+
+static size_t index_of(uint32_t i)
+{
+        return i == LY_NONE ? BLD_NO_NODE : i;
+}
+
+static int publish(struct diffing *x, struct bld_err *err)
+{
+        struct bld_diff *d = x->d;
+
+        d->v = mem_zalloc(x->changes.n, sizeof(*d->v));
+        if (!d->v)
+                return err_nomem(err, "list of changes");
+        for (; d->n < x->changes.n; d->n++) {
+                const struct ly_change *c = &x->changes.v[d->n];
+                const struct bld_tree *t = c->a != LY_NONE ? d->a : d->b;
+
+                d->v[d->n] =
+                        (struct bld_change){.path = t->flat->v[c->a != LY_NONE ? c->a : c->b].path,
+                                            .kind = kind_of(c),
+                                            .what = c->what,
+                                            .before = index_of(c->a),
+                                            .after = index_of(c->b),
+                                            .renamed = index_of(c->renamed),
+                                            .unsure = c->pending};
+        }
+        return 0;
+}
+
+static int run(struct diffing *x, struct bld_err *err)
+{
+        int r = patterns(&x->o.only, &x->only, err);
+
+        if (!r)
+                r = patterns(&x->o.exclude, &x->exclude, err);
+        if (!r)
+                r = make_scans(x, shared_layers(x), err);
+        if (!r)
+                r = run_scans(x, err);
+        if (!r)
+                r = lib_tree_new(x->im[0], x->scans[0], x->n[0], x->below, &x->d->a, err);
+        if (!r)
+                r = lib_tree_new(x->im[1], x->scans[1], x->n[1], x->below, &x->d->b, err);
+        if (!r)
+                r = compare(x, err);
+        return r < 0 ? r : publish(x, err);
+}
+
+int bld_diff(struct bld_image *a, struct bld_image *b, const struct bld_diff_opts *o,
+             struct bld_diff **ret, struct bld_err *err)
+{
+        struct diffing x = {.im = {a, b}};
+        int r = lib_opts_copy(&x.o, sizeof(x.o), o, "bld_diff", err);
+
+        if (r < 0)
+                return r;
+        x.d = mem_zalloc(1, sizeof(*x.d));
+        r = x.d ? run(&x, err) : err_nomem(err, "comparison");
+        if (!r)
+                *ret = TAKE_PTR(&x.d);
+        diffing_done(&x);
+        return r;
+}
+
+void bld_diff_free(struct bld_diff *d)
+{
+        if (!d)
+                return;
+        bld_tree_close(d->a);
+        bld_tree_close(d->b);
+        free(d->v);
+        free(d);
+}
+
+size_t bld_diff_count(const struct bld_diff *d)
+{
+        return d->n;
+}
+
+const struct bld_change *bld_diff_change(const struct bld_diff *d, size_t i)
+{
+        return i < d->n ? &d->v[i] : NULL;
+}
+
+struct bld_tree *bld_diff_tree_a(struct bld_diff *d)
+{
+        return d->a;
+}
+
+struct bld_tree *bld_diff_tree_b(struct bld_diff *d)
+{
+        return d->b;
+}
