@@ -426,4 +426,31 @@ struct ly_diff_opts {
 int ly_diff_upper(int upper_fd, const struct ly_diff_opts *o, const struct ly_sink *tar,
                   struct bld_err *err) MUST_CHECK;
 
+/* ---- what a chain of layers holds in vain ---- */
+
+struct ly_waste_path {
+        const char *path; /* the waste's */
+        uint64_t bytes;   /* of all layers that write it; what a removed folder held */
+        size_t count;     /* of those layers */
+        bool removed;     /* not there in the end */
+};
+struct ly_waste_layer {
+        uint64_t files, bytes;
+        uint64_t wasted; /* of bytes: not there in the end */
+};
+struct ly_waste {
+        /* As dive computes them (docs/look.md): what paths take at least and in all, and what those
+         * named by several layers take. */
+        uint64_t least, all, wasted;
+        struct ly_waste_path *v; /* wasted bytes, most first, then by path */
+        size_t n;
+        struct ly_waste_layer *layers;
+        size_t nlayers;
+        void *priv; /* owns the paths */
+};
+/* tocs bottom first, not looked at afterwards. CORRUPT as of ly_view_new(). */
+int ly_waste_find(const struct ly_toc *const *tocs, size_t n, struct ly_waste *ret,
+                  struct bld_err *err) MUST_CHECK;
+void ly_waste_done(struct ly_waste *w);
+
 #endif
