@@ -453,4 +453,33 @@ int ly_waste_find(const struct ly_toc *const *tocs, size_t n, struct ly_waste *r
                   struct bld_err *err) MUST_CHECK;
 void ly_waste_done(struct ly_waste *w);
 
+/* ---- one path, looked for from the top of a chain ---- */
+
+/* The layers' entries are fed as they come, uppermost layer first, until it is clear what the path
+ * is; the answer is that of ly_view_resolve() over the whole chain. Of several entries of one name
+ * in a layer, which the format forbids, the first counts when it ends the search. */
+struct ly_find;
+enum ly_find_state {
+        LY_FIND_MORE,  /* the next entry of the layer is wanted, or its end */
+        LY_FIND_HERE,  /* the path is that entry of that layer */
+        LY_FIND_NONE,  /* it does not exist */
+        LY_FIND_UNSURE /* entries lie behind links of layers below: ask ly_view_resolve() */
+};
+struct ly_found {
+        size_t layer, index; /* index: how many entries of the layer were fed before it */
+        const char *path;    /* links followed; LY_FIND_NONE: what is not there */
+        bool is_dir;         /* of the path; LY_FIND_NONE: path is there, and no folder */
+        bool is_file;
+        bool removed; /* LY_FIND_NONE: by a whiteout of the uppermost layer that says so */
+};
+/* follow: the last component too, when it is a link. */
+int ly_find_new(size_t nlayers, const char *path, bool follow, struct ly_find **ret,
+                struct bld_err *err) MUST_CHECK;
+/* enum ly_find_state, *ret filled (its path is the search's); INVALID on a loop of links. */
+int ly_find_state(struct ly_find *f, struct ly_found *ret, struct bld_err *err) MUST_CHECK;
+/* e: the next entry of the layer that was asked for; NULL: it has no more. */
+int ly_find_feed(struct ly_find *f, const struct ly_entry *e, struct bld_err *err) MUST_CHECK;
+void ly_find_free(struct ly_find *f);
+DEFINE_AUTO_PTR(struct ly_find, ly_find_free);
+
 #endif

@@ -1,8 +1,8 @@
-/* The score that dive made known. Each layer is seen as a tree of its own; its leaves (files, links,
- * empty folders, whiteouts) are what counts. A path costs the sum of what the layers' leaves of that
- * name take, a whiteout what the folder it removes held; the least any of them takes is what it
- * would have to cost. dive's own reading is kept where another would be thinkable, so that the
- * numbers agree: the whiteout of a file costs nothing, opaque folders remove nothing. */
+/* The score that dive made known. Each layer is seen as a tree of its own; its leaves (files,
+ * links, empty folders, whiteouts) are what counts. A path costs the sum of what the layers' leaves
+ * of that name take, a whiteout what the folder it removes held; the least any of them takes is
+ * what it would have to cost. dive's own reading is kept where another would be thinkable, so that
+ * the numbers agree: the whiteout of a file costs nothing, opaque folders remove nothing. */
 #include <string.h>
 
 #include "base/err.h"

@@ -51,7 +51,7 @@ static const struct {
         const char *name;
         const char *layers[MAX_LAYERS];
         uint64_t least, all, wasted;
-        const char *paths;  /* path:bytes*count, "-" when it is gone in the end */
+        const char *paths;     /* path:bytes*count, "-" when it is gone in the end */
         const char *layer_use; /* files/bytes/wasted of each layer */
 } rows[] = {
         {"no layer", {NULL}, 0, 0, 0, "", ""},
@@ -71,7 +71,8 @@ static const struct {
          100,
          "x:100*2- ",
          "2/101/100 0/0/0 "},
-        /* The folder is no leaf of the layer below: one occurrence only, which is no waste to dive. */
+        /* The folder is no leaf of the layer below: one occurrence only, which is no waste to dive.
+         */
         {"a folder removed",
          {"d a\nf a/x 100\nf a/y 50", "w a"},
          300,
@@ -88,13 +89,7 @@ static const struct {
          "1/100/100 0/0/0 1/30/30 0/0/0 "},
         {"empty folders count nothing", {"d a", "d a"}, 0, 0, 0, "", "0/0/0 0/0/0 "},
         {"an empty folder that was full", {"d a\nf a/x 9", "d a"}, 9, 9, 0, "", "1/9/0 0/0/0 "},
-        {"links count nothing",
-         {"f x 9\nl y x\ns z x", "s z y"},
-         9,
-         9,
-         0,
-         "",
-         "1/9/0 0/0/0 "},
+        {"links count nothing", {"f x 9\nl y x\ns z x", "s z y"}, 9, 9, 0, "", "1/9/0 0/0/0 "},
         {"a name removed, the file still has another",
          {"f x 9\nl y x", "w x"},
          0,
