@@ -338,6 +338,7 @@ static int get_elsewhere(struct get *g, struct req *from, struct bld_err *err)
                 rq.on_head = on_head;
                 rq.on_body = on_body;
                 rq.user = g;
+                rq.stop = g->sink->stop;
                 r = restart(g, err);
                 while (r >= 0 && (r = get_once(g, &rq, &why)) == 1)
                         ;
@@ -368,6 +369,7 @@ static int get_from(struct get *g, struct reg_repo *repo, const char *name, stru
         rq.on_head = on_head;
         rq.on_body = on_body;
         rq.user = g;
+        rq.stop = g->sink->stop;
         r = req_scope(&rq, repo->path, "pull", err);
         if (r < 0)
                 return r;

@@ -82,17 +82,24 @@ static int copy_opts(struct reg_client *c, const struct reg_opts *o, struct bld_
         return 0;
 }
 
-/* Locks and tables; from here on reg_client_free knows what to undo. */
-static int client_init(struct reg_client *c, struct bld_err *err)
+int reg_cond_init(pthread_cond_t *c)
 {
         pthread_condattr_t attr;
         int r = pthread_condattr_init(&attr);
 
-        if (r == 0) {
-                (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-                r = pthread_cond_init(&c->cond, &attr);
-                (void)pthread_condattr_destroy(&attr);
-        }
+        if (r != 0)
+                return r;
+        (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+        r = pthread_cond_init(c, &attr);
+        (void)pthread_condattr_destroy(&attr);
+        return r;
+}
+
+/* Locks and tables; from here on reg_client_free knows what to undo. */
+static int client_init(struct reg_client *c, struct bld_err *err)
+{
+        int r = reg_cond_init(&c->cond);
+
         if (r != 0)
                 return err_sys(err, r, "set up the registry client");
         (void)pthread_mutex_init(&c->lock, NULL);

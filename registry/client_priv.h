@@ -177,6 +177,10 @@ int reg_repo_of_mirror(struct reg_client *c, const char *host, const char *path,
 /* 0, or CANCELLED; also while the engine runs. */
 int reg_check(struct reg_client *c, struct bld_err *err) MUST_CHECK;
 /* Sleep on the client, woken by cancellation. */
+/* How often a wait looks at what may say stop. */
+#define REG_LOOK_MS 50
+/* A condition whose timed waits are by CLOCK_MONOTONIC. 0, or an errno. */
+int reg_cond_init(pthread_cond_t *c) MUST_CHECK;
 int reg_sleep(struct reg_client *c, int64_t ms, struct bld_err *err) MUST_CHECK;
 
 /* Wait until n bytes may pass --limit-rate. */

@@ -8,6 +8,7 @@
 #ifndef REGISTRY_HTTP_PRIV_H
 #define REGISTRY_HTTP_PRIV_H
 
+#include <stdatomic.h>
 #include <pthread.h>
 
 #include "base/base.h"
@@ -85,6 +86,7 @@ struct xfer {
         bool guard;                /* the address must be allowed from guard_from */
         int guard_from;            /* enum reg_addr */
         int64_t connect_ms, headers_ms, stall_ms;
+        const atomic_bool *stop; /* NULL, or what aborts it */
 
         /* guarded by c->lock */
         enum xfer_state state;

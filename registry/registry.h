@@ -7,6 +7,8 @@
 
 #include <sys/types.h>
 
+#include <stdatomic.h>
+
 #include "base/base.h"
 #include "base/cancel.h"
 #include "base/digest.h"
@@ -53,6 +55,9 @@ struct reg_sink {
         /* progress, may be NULL: bytes so far */
         void (*progress)(void *user, uint64_t done, uint64_t total);
         void *user;
+        /* NULL, or what ends the download with CANCELLED, even one that gets no bytes; looked at
+         * every few hundredths of a second. */
+        const atomic_bool *stop;
 };
 /* A blob to send: readable from any offset, any number of times. */
 struct reg_source {

@@ -208,6 +208,7 @@ static int prepare(struct req *rq, struct xfer *x, struct bld_err *err)
         x->upload = rq->source != NULL;
         x->upload_size = rq->source_len;
         x->stream = rq->on_body != NULL;
+        x->stop = rq->stop;
         x->body_max = rq->body_max ? rq->body_max : JSON_MAX;
         x->blob = rq->flags & REQ_BLOB;
         x->decode = rq->flags & REQ_DECODE;

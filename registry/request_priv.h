@@ -47,6 +47,7 @@ struct req {
         int (*on_head)(void *user, const struct reg_res *res, struct bld_err *err);
         int (*on_body)(void *user, const void *p, size_t n, struct bld_err *err);
         void *user;
+        const atomic_bool *stop; /* as of reg_sink; or NULL */
 
         /* out */
         struct reg_res res;

@@ -93,6 +93,19 @@ static bool spent(const struct reg_res *res)
                !reg_res_header(res, "Retry-After", 0);
 }
 
+static int req_sleep(struct req *rq, int64_t ms, struct bld_err *err)
+{
+        int r = 0;
+
+        while (r == 0 && rq->stop && ms > REG_LOOK_MS && !atomic_load(rq->stop)) {
+                r = reg_sleep(rq->c, REG_LOOK_MS, err);
+                ms -= REG_LOOK_MS;
+        }
+        if (r == 0 && rq->stop && atomic_load(rq->stop))
+                return err_set(err, BLD_E_CANCELLED, "%s: stopped", rq->what);
+        return r < 0 ? r : reg_sleep(rq->c, ms, err);
+}
+
 int retry_wait(struct req *rq, struct retry *t, struct bld_err *err)
 {
         struct reg_client *c = rq->c;
@@ -120,7 +133,7 @@ int retry_wait(struct req *rq, struct retry *t, struct bld_err *err)
                 return 0;
         t->used++;
         note_retry(rq, t, most, ms);
-        return reg_sleep(c, ms, err) < 0 ? BLD_E_CANCELLED : 1;
+        return req_sleep(rq, ms, err) < 0 ? BLD_E_CANCELLED : 1;
 }
 
 int retry_resume_wait(struct req *rq, struct bld_err *err)
@@ -131,5 +144,5 @@ int retry_resume_wait(struct req *rq, struct bld_err *err)
         ms += retry_jitter(ms / 2);
         req_answer_text(rq, &text);
         reg_note(rq->c, "%s: %s; resuming", rq->what, sb_text(&text));
-        return reg_sleep(rq->c, ms, err);
+        return req_sleep(rq, ms, err);
 }

@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "base/err.h"
+#include "base/num.h"
 #include "registry/client_priv.h"
 
 const char *reg_res_header(const struct reg_res *r, const char *name, size_t n)
@@ -37,7 +38,7 @@ int xfer_init(struct xfer *x, struct reg_client *c, struct bld_err *err)
         x->connect_ms = c->timing.connect;
         x->headers_ms = c->timing.headers;
         x->stall_ms = c->timing.stall;
-        if (pthread_cond_init(&x->cond, NULL) != 0) {
+        if (reg_cond_init(&x->cond) != 0) {
                 x->c = NULL;
                 return err_nomem(err, "set up a transfer");
         }
@@ -88,9 +89,21 @@ static void unlock(struct xfer *x)
         (void)pthread_mutex_unlock(&x->c->lock);
 }
 
+/* The one who says stop knows nothing of us, so it is looked at. */
 static void wait(struct xfer *x)
 {
-        (void)pthread_cond_wait(&x->cond, &x->c->lock);
+        int64_t until = time_mono_ns() + (int64_t)REG_LOOK_MS * 1000000;
+        struct timespec ts = {.tv_sec = until / 1000000000, .tv_nsec = until % 1000000000};
+
+        if (!x->stop || x->want_abort) {
+                (void)pthread_cond_wait(&x->cond, &x->c->lock);
+                return;
+        }
+        (void)pthread_cond_timedwait(&x->cond, &x->c->lock, &ts);
+        if (!atomic_load(x->stop) || x->state == XFER_DONE)
+                return;
+        x->want_abort = true;
+        engine_wake(x->c);
 }
 
 void xfer_wait_head(struct xfer *x)

@@ -1,6 +1,7 @@
 /* A blob of a registry as something that can be read: by an upload to another registry, or by who
  * looks into a layer. A thread downloads into a ring, the reader takes out of it: memory is the
  * ring, and the disk is not touched. */
+#include <signal.h>
 #include <string.h>
 
 #include "base/err.h"
@@ -19,13 +20,14 @@ struct bd_relay {
         const struct img_desc *d; /* borrowed */
         pthread_t thread;
         bool running;
+        atomic_bool stop;     /* written under the lock */
         pthread_mutex_t lock; /* guards what follows */
         pthread_cond_t cond;  /* some of it changed */
         char *ring;
         size_t head, fill;
         uint64_t at;   /* offset of the ring's first byte in the blob */
         uint64_t skip; /* bytes that come again after a restart and were given out before */
-        bool stop, done;
+        bool done;
         int code;
         struct bld_err why;
         bool (*asked)(void *user); /* of the reader's side only */
@@ -86,7 +88,8 @@ static int relay_rewind(void *user, struct bld_err *err)
 static void *relay_run(void *user)
 {
         struct bd_relay *r = user;
-        struct reg_sink sink = {.write = relay_write, .rewind = relay_rewind, .user = r};
+        struct reg_sink sink = {
+                .write = relay_write, .rewind = relay_rewind, .user = r, .stop = &r->stop};
         struct bld_err why = BLD_ERR_INIT;
         int code = reg_blob_get(r->reg, &r->repo, r->d, &sink, &why);
 
@@ -114,6 +117,7 @@ static void halt(struct bd_relay *r)
 
 static int restart(struct bd_relay *r, struct bld_err *err)
 {
+        sigset_t all, old;
         int e;
 
         halt(r);
@@ -122,7 +126,10 @@ static int restart(struct bd_relay *r, struct bld_err *err)
         r->stop = r->done = false;
         r->code = 0;
         err_clear(&r->why);
+        sigfillset(&all); /* signals belong to the program's own threads */
+        pthread_sigmask(SIG_SETMASK, &all, &old);
         e = pthread_create(&r->thread, NULL, relay_run, r);
+        pthread_sigmask(SIG_SETMASK, &old, NULL);
         if (e != 0)
                 return err_sys(err, e, "start a download");
         r->running = true;
@@ -151,7 +158,7 @@ static void drop(struct bd_relay *r, size_t n)
 /* Wait a moment, then ask whether to go on; the lock is held, but not while asking. */
 static bool wait_asking(struct bd_relay *r)
 {
-        int64_t until = time_now_ns() + ASK_NS;
+        int64_t until = time_mono_ns() + ASK_NS;
         struct timespec ts = {.tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S};
         bool stop;
 
@@ -208,6 +215,16 @@ ssize_t bd_relay_pread(struct bd_relay *r, void *p, size_t n, uint64_t off, stru
         return e > 0 ? (ssize_t)n : e;
 }
 
+static void monotonic_cond(pthread_cond_t *c)
+{
+        pthread_condattr_t attr;
+
+        pthread_condattr_init(&attr);
+        pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+        pthread_cond_init(c, &attr);
+        pthread_condattr_destroy(&attr);
+}
+
 int bd_relay_new(struct bd_ctx *c, const struct img_ref *repo, const struct img_desc *d,
                  struct bd_relay **ret, struct bld_err *err)
 {
@@ -217,7 +234,7 @@ int bd_relay_new(struct bd_ctx *c, const struct img_ref *repo, const struct img_
         if (!r)
                 return err_nomem(err, "transfer");
         pthread_mutex_init(&r->lock, NULL);
-        pthread_cond_init(&r->cond, NULL);
+        monotonic_cond(&r->cond);
         r->c = c;
         r->d = d;
         r->ring = mem_alloc(RING_BYTES);
