@@ -295,7 +295,7 @@ int bld_layer_apply(int fd, int dir_fd, const struct bld_layer_apply_opts *o,
 
 /* ---- making ---- */
 
-static enum ly_codec codec_of(enum bld_layer_codec c)
+enum ly_codec lib_codec_of(enum bld_layer_codec c)
 {
         switch (c) {
         case BLD_LAYER_TAR:
@@ -346,7 +346,7 @@ int bld_layer_create(int dir_fd, int out_fd, const struct bld_layer_create_opts 
                 r = lib_ret_check(ret, "bld_layer_create", err);
         if (r < 0)
                 return r;
-        po = (struct ly_pack_opts){.codec = codec_of(own.codec),
+        po = (struct ly_pack_opts){.codec = lib_codec_of(own.codec),
                                    .level = own.level,
                                    .reproducible = own.reproducible,
                                    .threads = own.threads};

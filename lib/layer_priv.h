@@ -40,6 +40,7 @@ struct ly_source lib_input_source(struct lib_input *x);
 
 /* An entry as callers see it; ret borrows from e. */
 void lib_entry(const struct ly_entry *e, size_t index, struct bld_layer_entry *ret);
+enum ly_codec lib_codec_of(enum bld_layer_codec c);
 /* As of lib_ret_put(). */
 void lib_created_put(const struct ly_packed *p, struct bld_layer_created *ret);
 
