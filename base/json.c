@@ -122,11 +122,6 @@ bool js_is_null(const struct js *j)
         return !j || json_is_null(cin(j));
 }
 
-bool js_is_true(const struct js *j)
-{
-        return json_is_true(cin(j));
-}
-
 struct js *js_get(const struct js *obj, const char *key)
 {
         return out(json_object_get(cin(obj), key));
@@ -150,6 +145,11 @@ bool js_get_i64(const struct js *obj, const char *key, int64_t *ret)
                 return false;
         *ret = json_integer_value(cin(j));
         return true;
+}
+
+bool js_is_true(const struct js *j)
+{
+        return json_is_true(cin(j));
 }
 
 bool js_get_bool(const struct js *obj, const char *key, bool fallback)

@@ -246,9 +246,10 @@ struct bd_save_opts {
 };
 int bd_save(struct bd_ctx *c, const struct bd_saved *v, size_t n, const struct bd_save_opts *o,
             struct bld_err *err) MUST_CHECK;
-/* The merged tree of a chain as one tar stream. */
-int bd_flatten(struct bd_ctx *c, const struct bd_layers *layers, bool clamp, int64_t clamp_sec,
-               const struct ly_sink *tar, struct bld_err *err) MUST_CHECK;
+/* What the layers of a chain from number `from` on make of the tree of those below, as one layer's
+ * tar: 0, the merged tree. */
+int bd_flatten(struct bd_ctx *c, const struct bd_layers *layers, size_t from, bool clamp,
+               int64_t clamp_sec, const struct ly_sink *tar, struct bld_err *err) MUST_CHECK;
 
 /* Archives and layouts -> store (load.c). names gets what was loaded. */
 int bd_load(struct bd_ctx *c, const char *path, int in_fd, struct strv *names,

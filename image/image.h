@@ -203,6 +203,8 @@ struct img_config {
         bool no_history; /* --omit-history: it is left out when the image is put together */
 };
 #define IMG_CONFIG_CACHE "vnd.bld.cache.v1"
+/* Comment of a history entry that was missing. */
+#define IMG_HISTORY_FILLER "added by bld: the base image's history had no entry for this layer"
 void img_config_init(struct img_config *c);
 void img_config_done(struct img_config *c);
 int img_config_copy(const struct img_config *c, struct img_config *ret,

@@ -12,6 +12,7 @@
 #include "base/sys.h"
 #include "bld/build.h"
 #include "bld/registry.h"
+#include "builder/image/pack.h"
 #include "builder/transport.h"
 #include "layer/layer.h"
 #include "lib/image_priv.h"
@@ -117,15 +118,9 @@ static int open_input(struct bld *b, const char *path, int in_fd, int *ret, stru
 
 /* ---- import: the layer ---- */
 
-static int to_writer(void *user, const void *p, size_t n, struct bld_err *err)
-{
-        return cas_writer_add(user, p, n, err);
-}
-
 /* Every entry of the archive, read by the parser that takes hostile ones and written anew: bzip2,
  * xz and odd headers do not get into a layer. */
-static int repack(struct ly_reader *in, struct ly_writer *out, const struct cancel *cancel,
-                  struct bld_err *err)
+static int repack(struct ly_reader *in, struct ly_writer *out, struct bld_err *err)
 {
         AUTO_FREE char *buf = mem_alloc(256u << 10);
         const struct ly_entry *e = NULL;
@@ -138,10 +133,8 @@ static int repack(struct ly_reader *in, struct ly_writer *out, const struct canc
 
                 r = ly_writer_entry(out, e, err);
                 while (r == 0 && e->type == LY_FILE &&
-                       (k = ly_reader_data(in, buf, 256u << 10, err)) > 0) {
-                        r = cancel_check(cancel, err);
-                        r = r < 0 ? r : ly_writer_data(out, buf, (size_t)k, err);
-                }
+                       (k = ly_reader_data(in, buf, 256u << 10, err)) > 0)
+                        r = ly_writer_data(out, buf, (size_t)k, err);
                 if (r == 0 && k < 0)
                         r = (int)k;
                 if (r < 0)
@@ -154,38 +147,24 @@ static int make_layer(struct bld *b, int fd, struct bd_layer *ret, struct bld_er
 {
         struct ly_writer_opts wo = {.all_xattrs = true};
         struct ly_pack_opts po = {.codec = LY_CODEC_GZIP};
-        AUTO(cas_writer_free_p) struct cas_writer *blob = NULL;
         AUTO(ly_reader_free_p) struct ly_reader *in = NULL;
         AUTO(ly_writer_free_p) struct ly_writer *w = NULL;
-        AUTO(ly_pack_free_p) struct ly_pack *pack = NULL;
-        struct ly_packed packed;
-        struct ly_sink to, tar;
-        int r = cas_writer_open(b->cas, &blob, err);
+        AUTO(bd_packer_free_p) struct bd_packer *pack = NULL;
+        struct ly_sink tar;
+        int r = bd_packer_new(&b->ctx, &po, &pack, err);
 
         if (r < 0)
                 return r;
-        to = (struct ly_sink){.write = to_writer, .user = blob};
-        r = ly_pack_new(&to, &po, &pack, err);
-        if (r < 0)
-                return r;
-        tar = ly_pack_sink(pack);
+        tar = bd_packer_tar(pack);
         r = ly_writer_new(&tar, &wo, &w, err);
         if (r == 0)
                 r = ly_archive_open(fd, NULL, &in, err);
         if (r == 0)
-                r = repack(in, w, &b->cancel, err);
+                r = repack(in, w, err);
         if (r == 0)
-                r = ly_pack_end(pack, &packed, NULL, err);
-        if (r == 0)
-                r = cas_writer_commit(blob, &packed.digest, packed.size, &ret->desc.digest, err);
-        if (r < 0)
-                return r;
-        ret->diff_id = packed.diff_id;
-        ret->desc.size = packed.size;
-        ret->desc.media_type = mem_strdup(packed.media_type);
-        ret->tar_size = packed.tar_size;
+                r = bd_packer_end(pack, ret, err);
         ret->created_sec = time_now_ns() / 1000000000;
-        return ret->desc.media_type ? 0 : err_nomem(err, "layer");
+        return r;
 }
 
 /* ---- import: the image ---- */

@@ -7,8 +7,6 @@
 #include "base/num.h"
 #include "builder/image/move_priv.h"
 
-#define FILLER_COMMENT "added by bld: the base image's history had no entry for this layer"
-
 void bd_layers_free(struct bd_layers *a)
 {
         if (!a)
@@ -120,7 +118,7 @@ static int fix_history(struct img_config *config, const struct bd_layers *layers
                         have++;
         }
         for (; have < layers->n; have++) {
-                char created[RFC3339_MAX], comment[] = FILLER_COMMENT;
+                char created[RFC3339_MAX], comment[] = IMG_HISTORY_FILLER;
                 struct img_history h = {.comment = comment};
 
                 if (layers->v[have].created_sec) {

@@ -1,8 +1,9 @@
-/* The merged tree of a chain as one tar stream, read from blobs: no snapshot, no privilege.
+/* The merged tree of a chain as one tar stream, read from blobs: no snapshot, no privilege. Or only
+ * what its upper layers make of the tree of the lower ones, as one layer.
  *
- * Folders come first, in order of their paths; then every layer's files in the order of its own
- * stream, so that each blob is read once from front to back whoever wrote it. Names that share an
- * inode come together: the first carries the data, the others are links to it. */
+ * Folders and whiteouts come first, in order of their paths; then every layer's files in the order
+ * of its own stream, so that each blob is read once from front to back whoever wrote it. Names that
+ * share an inode come together: the first carries the data, the others are links to it. */
 #include "builder/builder.h"
 
 #include <string.h>
@@ -19,6 +20,7 @@
 struct flat_file {
         const struct ly_node *n;
         char *path;
+        bool kept; /* the lower layers' very own: not written, but links may lead to it */
 };
 VEC_DEFINE(flat_files, struct flat_file);
 
@@ -32,6 +34,7 @@ struct flatten {
         const struct bd_tree_part *part;
         struct bd_tree *tree;
         const struct ly_view *view;
+        struct ly_view *below; /* of the layers that stay, or NULL */
         struct ly_writer *w;
         struct flat_files files;
 };
@@ -41,6 +44,7 @@ static void flatten_done(struct flatten *f)
         for (size_t i = 0; i < f->files.n; i++)
                 free(f->files.v[i].path);
         flat_files_done(&f->files);
+        ly_view_free(f->below);
         bd_tree_free(f->tree);
 }
 
@@ -94,40 +98,101 @@ static int note_path(struct flatten *f, const char *path, bool is_dir, struct bl
         return err_nomem(err, "tree of an image");
 }
 
-static int walk(struct flatten *f, const struct ly_node *dir, const char *path, unsigned depth,
-                struct bld_err *err)
+/* A folder that is being walked. One that did not change is written when something in it is. */
+struct level {
+        struct level *up;
+        const struct ly_node *n;   /* in the whole tree */
+        const struct ly_node *old; /* in that of the lower layers, or NULL */
+        char *path;
+        unsigned depth;
+        bool written;
+};
+
+static int need_folder(struct flatten *f, struct level *l, struct bld_err *err)
 {
-        size_t n = 0;
-        const struct ly_node *const *v = ly_view_children(f->view, dir, &n);
+        int r = 0;
 
-        if (depth > FLATTEN_DEPTH_MAX)
-                return err_set(err, BLD_E_LIMIT, "folders of the image are nested too deep");
-        for (size_t i = 0; i < n; i++) {
-                const bool is_dir = !v[i]->e || v[i]->e->type == LY_DIR;
-                AUTO_FREE char *name = join(path, v[i]->name);
-                struct flat_file *x;
-                int r = name ? note_path(f, name, is_dir, err) : err_nomem(err, "tree of an image");
-
-                if (r < 0)
-                        return r;
-                if (is_dir) {
-                        r = r == 1 ? 0 : put_folder(f, v[i], name, err);
-                        if (r == 0)
-                                r = walk(f, v[i], name, depth + 1, err);
-                        if (r < 0)
-                                return r;
-                        continue;
-                }
-                x = flat_files_push(&f->files);
-                if (!x)
-                        return err_nomem(err, "tree of an image");
-                x->n = v[i];
-                x->path = TAKE_PTR(&name);
-        }
-        return 0;
+        if (l->written)
+                return 0;
+        if (l->up)
+                r = need_folder(f, l->up, err);
+        l->written = true;
+        return r == 0 ? put_folder(f, l->n, l->path, err) : r;
 }
 
-/* Stream order within a layer; names of one inode in order of their paths. */
+static int put_whiteout(struct flatten *f, struct level *dir, const char *name, struct bld_err *err)
+{
+        struct ly_entry e = {.type = LY_WHITEOUT};
+        AUTO_FREE char *path = join(dir->path, name);
+        int r = path ? need_folder(f, dir, err) : err_nomem(err, "tree of an image");
+
+        e.path = path;
+        return r == 0 ? ly_writer_entry(f->w, &e, err) : r;
+}
+
+static bool is_folder(const struct ly_node *n)
+{
+        return !n->e || n->e->type == LY_DIR;
+}
+
+/* Both views are made of the same tables: an entry that counts in both is one object. */
+static bool unchanged(const struct ly_node *n, const struct ly_node *old)
+{
+        return old && n->e == old->e && n->t == old->t;
+}
+
+static int walk(struct flatten *f, struct level *l, struct bld_err *err);
+
+static int walk_child(struct flatten *f, struct level *dir, const struct ly_node *n,
+                      const struct ly_node *old, struct bld_err *err)
+{
+        const bool is_dir = is_folder(n);
+        AUTO_FREE char *path = join(dir->path, n->name);
+        struct level l = {.up = dir, .n = n, .path = path, .depth = dir->depth + 1};
+        struct flat_file *x;
+        int r = path ? note_path(f, path, is_dir, err) : err_nomem(err, "tree of an image");
+
+        if (r < 0)
+                return r;
+        if (is_dir) {
+                l.old = old && is_folder(old) ? old : NULL;
+                l.written = r == 1;
+                r = unchanged(n, l.old) ? 0 : need_folder(f, &l, err);
+                return r == 0 ? walk(f, &l, err) : r;
+        }
+        x = flat_files_push(&f->files);
+        if (!x)
+                return err_nomem(err, "tree of an image");
+        x->n = n;
+        x->path = TAKE_PTR(&path);
+        x->kept = unchanged(n, old);
+        return x->kept ? 0 : need_folder(f, dir, err);
+}
+
+static int walk(struct flatten *f, struct level *l, struct bld_err *err)
+{
+        size_t n = 0, nold = 0, k = 0;
+        const struct ly_node *const *v = ly_view_children(f->view, l->n, &n);
+        const struct ly_node *const *old =
+                l->old ? ly_view_children(f->below, l->old, &nold) : NULL;
+        int r = 0;
+
+        if (l->depth > FLATTEN_DEPTH_MAX)
+                return err_set(err, BLD_E_LIMIT, "folders of the image are nested too deep");
+        for (size_t i = 0; r == 0 && i < n; i++) {
+                while (r == 0 && k < nold && strcmp(old[k]->name, v[i]->name) < 0)
+                        r = put_whiteout(f, l, old[k++]->name, err);
+                if (r == 0 && k < nold && strcmp(old[k]->name, v[i]->name) == 0)
+                        r = walk_child(f, l, v[i], old[k++], err);
+                else if (r == 0)
+                        r = walk_child(f, l, v[i], NULL, err);
+        }
+        while (r == 0 && k < nold)
+                r = put_whiteout(f, l, old[k++]->name, err);
+        return r;
+}
+
+/* Stream order within a layer; names of one inode in order of their paths, what is kept first. */
 static int by_stream(const void *pa, const void *pb)
 {
         const struct flat_file *a = pa, *b = pb;
@@ -136,6 +201,8 @@ static int by_stream(const void *pa, const void *pb)
                 return a->n->layer < b->n->layer ? -1 : 1;
         if (a->n->t != b->n->t)
                 return a->n->t < b->n->t ? -1 : 1;
+        if (a->kept != b->kept)
+                return a->kept ? -1 : 1;
         return strcmp(a->path, b->path);
 }
 
@@ -176,8 +243,10 @@ static int put_files(struct flatten *f, struct bld_err *err)
         for (size_t i = 0; i < f->files.n; i++) {
                 const struct flat_file *x = &f->files.v[i];
                 bool same = first && first->n->layer == x->n->layer && first->n->t == x->n->t;
-                int r = same ? put_link(f, x, first->path, err) : put_file(f, x, err);
+                int r = 0;
 
+                if (!x->kept)
+                        r = same ? put_link(f, x, first->path, err) : put_file(f, x, err);
                 if (r < 0)
                         return r;
                 if (!same)
@@ -193,16 +262,17 @@ static int flatten_one(struct bd_ctx *c, const struct bd_tree_part *part, struct
         AUTO(flatten_done) struct flatten f = {.w = w, .part = part, .seen = seen};
         const char *prefix = part->at_root ? "" : part->folder;
         AUTO_FREE char *root = mem_strdup(prefix);
+        struct level top = {.path = root, .written = !prefix[0]};
         int r = root ? bd_tree_open(c, &part->layers, &f.tree, err)
                      : err_nomem(err, "tree of an image");
 
         if (r < 0)
                 return r;
         f.view = bd_tree_view(f.tree);
-        if (prefix[0])
-                r = put_folder(&f, ly_view_root(f.view), root, err);
+        top.n = ly_view_root(f.view);
+        r = need_folder(&f, &top, err);
         if (r == 0)
-                r = walk(&f, ly_view_root(f.view), prefix, 0, err);
+                r = walk(&f, &top, err);
         if (r == 0)
                 r = put_files(&f, err);
         return r;
@@ -224,13 +294,47 @@ int bd_flatten_parts(struct bd_ctx *c, const struct bd_tree_parts *parts, bool c
         return r == 0 ? ly_writer_end(w, err) : r;
 }
 
-int bd_flatten(struct bd_ctx *c, const struct bd_layers *layers, bool clamp, int64_t clamp_sec,
-               const struct ly_sink *tar, struct bld_err *err)
+/* The view of the layers that stay, made of the tables the whole tree is made of. */
+static int view_below(struct flatten *f, size_t from, struct bld_err *err)
 {
-        struct bd_tree_part part = {.layers = *layers, .at_root = true};
-        const struct bd_tree_parts one = {.v = &part, .n = 1};
+        AUTO_FREE const struct ly_toc **tocs = mem_zalloc(from, sizeof(*tocs));
 
-        return bd_flatten_parts(c, &one, clamp, clamp_sec, tar, err);
+        if (!tocs)
+                return err_nomem(err, "tree of an image");
+        for (size_t i = 0; i < from; i++)
+                tocs[i] = bd_tree_toc(f->tree, i);
+        return ly_view_new(tocs, from, &f->below, err);
+}
+
+int bd_flatten(struct bd_ctx *c, const struct bd_layers *layers, size_t from, bool clamp,
+               int64_t clamp_sec, const struct ly_sink *tar, struct bld_err *err)
+{
+        const struct ly_writer_opts wo = {
+                .clamp = clamp, .clamp_sec = clamp_sec, .all_xattrs = true};
+        AUTO(ly_writer_free_p) struct ly_writer *w = NULL;
+        AUTO(flatten_done) struct flatten f = {.w = NULL};
+        char none[] = "";
+        struct level top = {.path = none};
+        int r = ly_writer_new(tar, &wo, &w, err);
+
+        f.w = w;
+        if (r == 0)
+                r = bd_tree_open(c, layers, &f.tree, err);
+        if (r == 0 && from)
+                r = view_below(&f, from, err);
+        if (r < 0)
+                return r;
+        f.view = bd_tree_view(f.tree);
+        top.n = ly_view_root(f.view);
+        top.old = f.below ? ly_view_root(f.below) : NULL;
+        /* a root that no layer speaks of is the unpacker's */
+        top.written = !top.n->e;
+        r = unchanged(top.n, top.old) ? 0 : need_folder(&f, &top, err);
+        if (r == 0)
+                r = walk(&f, &top, err);
+        if (r == 0)
+                r = put_files(&f, err);
+        return r == 0 ? ly_writer_end(w, err) : r;
 }
 
 /* ---- the platforms of an image ---- */

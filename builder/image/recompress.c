@@ -10,6 +10,7 @@
 #include "base/num.h"
 #include "base/sys.h"
 #include "builder/image/move_priv.h"
+#include "builder/image/pack.h"
 #include "builder/image/tree_priv.h"
 
 #define RECORD_KIND "rcmp"
@@ -20,23 +21,6 @@ struct job {
         const struct bd_recompress_opts *o;
         enum ly_codec codec;
 };
-
-static int parse_codec(const char *s, enum ly_codec *ret, struct bld_err *err)
-{
-        int r;
-
-        if (strcmp(s, "gzip") == 0)
-                *ret = LY_CODEC_GZIP;
-        else if (strcmp(s, "zstd") == 0)
-                *ret = LY_CODEC_ZSTD;
-        else if (strcmp(s, "none") == 0)
-                *ret = LY_CODEC_NONE;
-        else {
-                r = err_set(err, BLD_E_USAGE, "unknown compression \"%.50s\"", s);
-                return err_try(err, r, "gzip, zstd or none");
-        }
-        return 0;
-}
 
 /* ---- what was made before ---- */
 
@@ -93,11 +77,6 @@ static int note_made(const struct job *j, const struct digest *key, const struct
 
 /* ---- one layer ---- */
 
-static int to_writer(void *user, const void *p, size_t n, struct bld_err *err)
-{
-        return cas_writer_add(user, p, n, err);
-}
-
 struct blob_source {
         int fd;
         const struct cancel *cancel;
@@ -118,39 +97,35 @@ static ssize_t blob_read(void *user, void *p, size_t n, struct bld_err *err)
 static int repack(const struct job *j, const struct bd_layer *l, struct img_desc *ret,
                   struct bld_err *err)
 {
-        AUTO(cas_writer_free_p) struct cas_writer *w = NULL;
-        AUTO(ly_pack_free_p) struct ly_pack *pack = NULL;
-        AUTO(ly_toc_free_p) struct ly_toc *toc = NULL;
+        AUTO(bd_packer_free_p) struct bd_packer *pack = NULL;
+        AUTO(img_desc_done) struct img_desc made = {.media_type = NULL};
         AUTO_FD int fd = -1;
         struct blob_source in = {.cancel = j->c->cancel};
         struct ly_source src = {.read = blob_read, .user = &in};
         struct ly_pack_opts po = {
                 .codec = j->codec, .level = j->o->level, .reproducible = j->o->reproducible};
-        struct ly_sink sink, tar;
-        struct ly_packed packed;
+        struct bd_layer layer = {.tar_size = 0};
+        struct ly_sink tar;
         struct digest diff_id;
         int r = cas_blob_open(j->c->cas, &l->desc.digest, &fd, err);
 
         if (r == 0)
-                r = cas_writer_open(j->c->cas, &w, err);
+                r = bd_packer_new(j->c, &po, &pack, err);
         if (r < 0)
                 return r;
         in.fd = fd;
-        sink = (struct ly_sink){.write = to_writer, .user = w};
-        r = ly_pack_new(&sink, &po, &pack, err);
-        if (r < 0)
-                return r;
-        tar = ly_pack_sink(pack);
+        tar = bd_packer_tar(pack);
         r = ly_unpack_stream(&src, &tar, NULL, &diff_id, NULL, NULL, err);
-        if (r == 0)
-                r = ly_pack_end(pack, &packed, &toc, err);
-        if (r == 0 && !digest_eq(&packed.diff_id, &l->diff_id))
+        if (r == 0 && !digest_eq(&diff_id, &l->diff_id))
                 r = err_set(err, BLD_E_CORRUPT, "a layer's content is not what its image says");
         if (r == 0)
-                r = cas_writer_commit(w, &packed.digest, packed.size, &ret->digest, err);
-        if (r == 0)
-                ret->size = packed.size;
-        return r;
+                r = bd_packer_end(pack, &layer, err);
+        made = layer.desc;
+        if (r < 0)
+                return r;
+        ret->digest = made.digest;
+        ret->size = made.size;
+        return 0;
 }
 
 static const char *type_of(enum ly_codec codec)
@@ -219,7 +194,7 @@ int bd_recompress_layer(struct bd_ctx *c, const struct bd_layer *l,
                         struct bld_err *err)
 {
         struct job j = {.c = c, .o = o};
-        int r = parse_codec(o->codec, &j.codec, err);
+        int r = bd_codec_parse(o->codec, &j.codec, err);
 
         return r == 0 ? convert_layer(&j, l, ret, BD_FORMAT_OCI, err) : r;
 }
@@ -326,7 +301,7 @@ int bd_recompress(struct bd_ctx *c, const struct img_desc *desc, const struct bd
 {
         struct job j = {.c = c, .o = o};
         struct img_desc d = {.media_type = NULL};
-        int r = parse_codec(o->codec, &j.codec, err);
+        int r = bd_codec_parse(o->codec, &j.codec, err);
 
         if (r == 0)
                 r = img_mt_is_index(desc->media_type) ? convert_index(&j, desc, &d, err)

@@ -393,6 +393,11 @@ const struct ly_view *bd_tree_view(const struct bd_tree *t)
         return t->view;
 }
 
+const struct ly_toc *bd_tree_toc(const struct bd_tree *t, size_t i)
+{
+        return t->l[i].toc;
+}
+
 static int sniff(int fd, enum ly_codec *ret, struct bld_err *err)
 {
         unsigned char magic[8];

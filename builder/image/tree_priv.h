@@ -17,6 +17,8 @@ int bd_tree_open(struct bd_ctx *c, const struct bd_layers *layers, struct bd_tre
 void bd_tree_free(struct bd_tree *t);
 DEFINE_AUTO_PTR(struct bd_tree, bd_tree_free);
 const struct ly_view *bd_tree_view(const struct bd_tree *t);
+/* The table of layer i. Borrowed. */
+const struct ly_toc *bd_tree_toc(const struct bd_tree *t, size_t i);
 /* Bytes of a regular file (hard links included) to out. */
 int bd_tree_read(struct bd_tree *t, const struct ly_node *n, const struct ly_sink *out,
                  struct bld_err *err) MUST_CHECK;

@@ -7,7 +7,7 @@ static void squash_key(const struct build *b, const struct vx_result *res, struc
         struct hasher h;
 
         hasher_init(&h, DIGEST_SHA256);
-        hasher_field_str(&h, "bld-squash-v1");
+        hasher_field_str(&h, "bld-squash-v2");
         hasher_field(&h, res->chain_id.b, sizeof(res->chain_id.b));
         hasher_field_u64(&h, b->codec);
         hasher_field_u64(&h, (uint64_t)(int64_t)b->level);
@@ -24,7 +24,7 @@ static int make_layer(struct build *b, const struct bd_layers *from, struct bd_l
         if (r < 0)
                 return r;
         tar = layer_out_tar(out);
-        r = bd_flatten(b->c, from, false, 0, &tar, err);
+        r = bd_flatten(b->c, from, 0, false, 0, &tar, err);
         return r < 0 ? r : layer_out_append(b, out, ret, err);
 }
 
