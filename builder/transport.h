@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 #include "builder/builder.h"
+#include "image/edit.h"
 
 /* One image from anywhere: documents are in the store, layers perhaps not. A place of kind ANY is
  * looked for in the store, then, where the text names a registry, there. *ret_root: what the place
@@ -135,6 +136,41 @@ int bd_pull_place(struct bd_ctx *c, const struct img_place *p, const struct bd_p
 /* ret gets one element per name, also when a later one fails. */
 int bd_copy(struct bd_ctx *c, const struct img_place *src, const struct img_place *dst,
             const struct bd_copy_opts *o, struct bd_copieds *ret, struct bld_err *err) MUST_CHECK;
+
+/* ---- images made from images (edit.c) ---- */
+
+struct bd_edit {
+        const struct img_place *src; /* NULL: an image of no layers */
+        const struct img_place *dst; /* NULL: where src is, under its digest alone */
+        bool untagged;               /* dst is a repository */
+        bool offline;
+        const struct img_platform *platform; /* NULL: every image of an index */
+        const char *codec;                   /* of new layers; NULL: gzip, and files as they are */
+        int in_fd;                           /* for "-" */
+        bool has_epoch;
+        int64_t epoch_sec;
+        bd_progress_fn progress;
+        void *user;
+        /* What is done, in this order; of the first three only one. */
+        bool rebase;
+        const char *old_base, *new_base; /* NULL: as annotations say */
+        struct img_words append;
+        bool base_annotations; /* src is noted as the base */
+        bool flatten;
+        size_t from;
+        const struct img_changes *changes; /* or NULL */
+        struct img_words annotations;
+};
+struct bd_edited {
+        struct img_desc desc;  /* its documents are in the store */
+        char *name;            /* or NULL */
+        char *ref;             /* what it is found by */
+        bool changed;          /* it is not src itself */
+        struct img_descs made; /* layers that are new */
+};
+void bd_edited_done(struct bd_edited *e);
+int bd_edit(struct bd_ctx *c, const struct bd_edit *e, struct bd_edited *ret,
+            struct bld_err *err) MUST_CHECK;
 
 /* ---- indexes put together (members.c) ---- */
 

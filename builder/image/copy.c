@@ -148,16 +148,6 @@ static int changed(struct copy *k, const struct img_desc *was, const struct img_
         return err_set(err, BLD_E_POLICY, "the digest would change from %s to %s", a, b);
 }
 
-static int open_store(struct bd_ctx *c, const struct img_desc *d, struct bd_end **ret,
-                      struct bld_err *err)
-{
-        char text[DIGEST_STR_MAX];
-        struct img_place p = {.at = IMG_AT_STORE, .text = text};
-
-        digest_format(&d->digest, text);
-        return bd_end_open(c, &p, -1, ret, err);
-}
-
 /* With other types or compression. The new bytes are made in the store. */
 static int convert(struct copy *k, const struct img_desc *d, struct img_desc *ret,
                    struct bd_end **ret_end, struct bld_err *err)
@@ -178,7 +168,7 @@ static int convert(struct copy *k, const struct img_desc *d, struct img_desc *re
                 r = err_nomem(err, "descriptor");
         if (r == 0)
                 r = changed(k, d, ret, err);
-        return r == 0 ? open_store(k->c, ret, ret_end, err) : r;
+        return r == 0 ? bd_end_made(k->c, ret, NULL, ret_end, err) : r;
 }
 
 /* One platform of it, in another form: what is really copied. *ret_end is NULL when it comes from
@@ -497,6 +487,16 @@ static int to_daemon(struct copy *k, struct bld_err *err)
                        : 0;
 }
 
+/* What is written all at once. */
+static int write_out(struct copy *k, struct bld_err *err)
+{
+        if (k->o->dry_run)
+                return 0;
+        if (img_at_is_file(k->dst->at))
+                return save_all(k, -1, err);
+        return k->dst->at == IMG_AT_DOCKER_DAEMON ? to_daemon(k, err) : 0;
+}
+
 static bool names_one(const struct img_place *p)
 {
         AUTO_REF struct img_ref own = {.domain = NULL};
@@ -553,11 +553,15 @@ static int run(struct copy *k, const struct img_place *src, struct bld_err *err)
                 if (r == 0)
                         r = copy_one(k, &root, NULL, err);
         }
-        if (r == 0 && !k->o->dry_run && img_at_is_file(k->dst->at))
-                r = save_all(k, -1, err);
-        else if (r == 0 && !k->o->dry_run && k->dst->at == IMG_AT_DOCKER_DAEMON)
-                r = to_daemon(k, err);
-        return r;
+        return r == 0 ? write_out(k, err) : r;
+}
+
+static void copy_done(struct copy *k)
+{
+        img_ref_done(&k->origin);
+        img_descs_free(&k->descs);
+        strv_done(&k->names);
+        map_done(&k->seen);
 }
 
 int bd_copy(struct bd_ctx *c, const struct img_place *src, const struct img_place *dst,
@@ -569,9 +573,21 @@ int bd_copy(struct bd_ctx *c, const struct img_place *src, const struct img_plac
         map_init(&k.seen, NULL);
         r = run(&k, src, err);
         bd_end_free(k.src);
-        img_ref_done(&k.origin);
-        img_descs_free(&k.descs);
-        strv_done(&k.names);
-        map_done(&k.seen);
+        copy_done(&k);
+        return r;
+}
+
+int bd_put(struct bd_end *from, const struct img_desc *d, const struct img_place *dst,
+           const struct bd_copy_opts *o, struct bd_copieds *ret, struct bld_err *err)
+{
+        struct copy k = {
+                .c = bd_end_ctx(from), .o = o, .from = dst, .dst = dst, .src = from, .out = ret};
+        int r;
+
+        map_init(&k.seen, NULL);
+        r = put(&k, from, d, NULL, err);
+        if (r == 0)
+                r = write_out(&k, err);
+        copy_done(&k);
         return r;
 }

@@ -25,6 +25,7 @@ struct bd_end {
         struct img_descs entries; /* of a file; names are in the annotations */
         struct map cache;         /* documents read: digest -> struct sb */
         size_t cached;
+        const struct bd_loans *loans; /* blobs that are elsewhere; or NULL */
 };
 
 /* ---- opening ---- */
@@ -600,6 +601,36 @@ int bd_end_tags(struct bd_end *e, struct strv *out, struct bld_err *err)
 
 /* ---- blobs ---- */
 
+int bd_end_made(struct bd_ctx *c, const struct img_desc *d, const struct bd_loans *loans,
+                struct bd_end **ret, struct bld_err *err)
+{
+        char text[DIGEST_STR_MAX];
+        struct img_place p = {.at = IMG_AT_STORE, .text = text};
+        int r;
+
+        digest_format(&d->digest, text);
+        r = bd_end_open(c, &p, -1, ret, err);
+        if (r == 0)
+                (*ret)->loans = loans;
+        return r;
+}
+
+static struct bd_end *lender(const struct bd_end *e, const struct digest *d)
+{
+        for (size_t i = 0; e->loans && i < e->loans->n; i++)
+                if (digest_eq(&e->loans->v[i].digest, d))
+                        return e->loans->v[i].from;
+        return NULL;
+}
+
+bool bd_end_blob_is_in(const struct bd_end *e, const struct digest *d, const struct img_ref *repo)
+{
+        const struct bd_end *from = lender(e, d);
+        const struct img_ref *at = from ? bd_end_repo(from) : NULL;
+
+        return at && str_eq(at->domain, repo->domain) && str_eq(at->path, repo->path);
+}
+
 int bd_store_blob(struct bd_ctx *c, const struct img_desc *d, struct bd_part *ret,
                   struct img_ref *ret_repo, struct bld_err *err)
 {
@@ -623,8 +654,13 @@ int bd_end_blob(struct bd_end *e, const struct img_desc *d, struct bd_part *ret,
                 struct img_ref *ret_repo, struct bld_err *err)
 {
         char path[16 + DIGEST_HEX_MAX];
-        int r;
+        struct bd_end *from = lender(e, &d->digest);
+        int r = from ? bd_has(e->c, &d->digest, err) : 1;
 
+        if (r < 0)
+                return r;
+        if (r == 0)
+                return bd_end_blob(from, d, ret, ret_repo, err);
         if (e->at == IMG_AT_REGISTRY)
                 return img_ref_copy(&e->place.ref, ret_repo, err);
         if (e->at == IMG_AT_STORE || e->loaded)
@@ -738,6 +774,60 @@ int bd_end_take_docs(struct bd_end *e, const struct img_desc *d, struct bld_err 
         return r == 0 ? take_closure(e, &x, err) : r;
 }
 
+/* Those of these blobs that a repository lends, at once. */
+static int fetch_lent(struct bd_end *e, const struct bd_end *from, const struct img_descs *blobs,
+                      bd_progress_fn progress, void *user, struct bld_err *err)
+{
+        struct img_descs part = {.v = NULL}; /* its elements are the blobs' */
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && i < blobs->n; i++) {
+                struct img_desc *d;
+
+                if (lender(e, &blobs->v[i].digest) != from)
+                        continue;
+                d = img_descs_push(&part);
+                if (d)
+                        *d = blobs->v[i];
+                else
+                        r = err_nomem(err, "list of blobs");
+        }
+        if (r == 0)
+                r = bd_fetch_missing(e->c, &part, bd_end_repo(from), progress, user, err);
+        img_descs_done(&part);
+        return r;
+}
+
+static int take_loans(struct bd_end *e, const struct img_descs *blobs, bd_progress_fn progress,
+                      void *user, struct bld_err *err)
+{
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && e->loans && i < blobs->n; i++) {
+                struct bd_end *from = lender(e, &blobs->v[i].digest);
+                struct bld_err own = BLD_ERR_INIT;
+
+                r = from ? bd_has(e->c, &blobs->v[i].digest, err) : 1;
+                if (r != 0)
+                        r = MIN(r, 0);
+                else if (from->at == IMG_AT_OCI)
+                        r = own_fault(from, bd_load_blob(&from->in, &blobs->v[i], &own), &own, err);
+                else
+                        r = fetch_lent(e, from, blobs, progress, user, err);
+        }
+        return r;
+}
+
+int bd_end_take_lent(struct bd_end *e, const struct img_desc *d, bd_progress_fn progress,
+                     void *user, struct bld_err *err)
+{
+        AUTO(bd_closure_done) struct bd_closure x = {.docs = {.v = NULL}};
+        struct bd_docs docs = bd_end_docs(e);
+        int r = bd_closure_from(&docs, d, BD_CLOSURE_SPARSE, &x, err);
+
+        return r == 0 ? take_loans(e, &x.blobs, progress, user, err) : r;
+}
+
 int bd_end_take(struct bd_end *e, const struct img_desc *d, bd_progress_fn progress, void *user,
                 struct bld_err *err)
 {
@@ -756,5 +846,7 @@ int bd_end_take(struct bd_end *e, const struct img_desc *d, bd_progress_fn progr
         r = bd_closure_from(&docs, d, 0, &x, err);
         if (r == 0 && e->at == IMG_AT_REGISTRY)
                 r = take_closure(e, &x, err);
+        if (r == 0)
+                r = take_loans(e, &x.blobs, progress, user, err);
         return r == 0 ? bd_fetch_missing(e->c, &x.blobs, bd_end_repo(e), progress, user, err) : r;
 }

@@ -38,6 +38,17 @@ int bd_store_blob(struct bd_ctx *c, const struct img_desc *d, struct bd_part *re
                   struct img_ref *ret_repo, struct bld_err *err) MUST_CHECK;
 int bd_end_blob(struct bd_end *e, const struct img_desc *d, struct bd_part *ret,
                 struct img_ref *ret_repo, struct bld_err *err) MUST_CHECK;
+/* What was made in the store out of images that are elsewhere: blobs it lacks are lent. */
+struct bd_loan {
+        struct digest digest;
+        struct bd_end *from;
+};
+VEC_DEFINE(bd_loans, struct bd_loan);
+/* loans and their ends are borrowed. */
+int bd_end_made(struct bd_ctx *c, const struct img_desc *d, const struct bd_loans *loans,
+                struct bd_end **ret, struct bld_err *err) MUST_CHECK;
+/* A blob is lent by this very repository. */
+bool bd_end_blob_is_in(const struct bd_end *e, const struct digest *d, const struct img_ref *repo);
 struct bd_ctx *bd_end_ctx(const struct bd_end *e);
 /* Its blobs are the store's. */
 bool bd_end_is_store(const struct bd_end *e);
@@ -50,6 +61,9 @@ int bd_end_referrers(struct bd_end *e, const struct digest *d, struct img_descs 
 /* Bring an image into the store: all it reaches, or only the documents and configs. */
 int bd_end_take(struct bd_end *e, const struct img_desc *d, bd_progress_fn progress, void *user,
                 struct bld_err *err) MUST_CHECK;
+/* Only the blobs that others lend. */
+int bd_end_take_lent(struct bd_end *e, const struct img_desc *d, bd_progress_fn progress,
+                     void *user, struct bld_err *err) MUST_CHECK;
 int bd_end_take_docs(struct bd_end *e, const struct img_desc *d, struct bld_err *err) MUST_CHECK;
 
 /* ---- open.c ---- */
@@ -67,6 +81,14 @@ int bd_place_settle(struct bd_ctx *c, const struct img_place *p, bool offline,
 /* Nothing is fetched before the first read. d is borrowed. */
 int bd_relay_new(struct bd_ctx *c, const struct img_ref *repo, const struct img_desc *d,
                  struct bd_relay **ret, struct bld_err *err) MUST_CHECK;
+
+/* ---- copy.c ---- */
+
+/* Bring what d is in `from` to a place. ret gets one element. */
+struct bd_copy_opts;
+struct bd_copieds;
+int bd_put(struct bd_end *from, const struct img_desc *d, const struct img_place *dst,
+           const struct bd_copy_opts *o, struct bd_copieds *ret, struct bld_err *err) MUST_CHECK;
 
 /* ---- push.c ---- */
 

@@ -67,7 +67,7 @@ static int load_blob(struct bd_input *in, const struct img_desc *d, struct bld_e
         return r < 0 ? r : 1;
 }
 
-static int need_blob(struct bd_input *in, const struct img_desc *d, struct bld_err *err)
+int bd_load_blob(struct bd_input *in, const struct img_desc *d, struct bld_err *err)
 {
         char path[16 + DIGEST_HEX_MAX];
         int r = load_blob(in, d, err);
@@ -94,9 +94,9 @@ static int load_manifest(struct layout *l, const struct img_desc *d, const struc
         int r = img_manifest_decode(sb_text(doc), doc->len, d->media_type, &m, err);
 
         if (r == 0)
-                r = need_blob(l->in, &m.config, err);
+                r = bd_load_blob(l->in, &m.config, err);
         for (size_t i = 0; r == 0 && i < m.layers.n; i++)
-                r = need_blob(l->in, &m.layers.v[i], err);
+                r = bd_load_blob(l->in, &m.layers.v[i], err);
         return r;
 }
 
@@ -132,7 +132,7 @@ static int load_doc(struct layout *l, const struct img_desc *d, unsigned depth, 
         if (depth > BD_INDEX_DEPTH_MAX || ++l->nodes > IMAGES_MAX)
                 return err_set(err, BLD_E_INVALID, "%s: too many or too deeply nested indexes",
                                l->in->what);
-        r = need_blob(l->in, d, err);
+        r = bd_load_blob(l->in, d, err);
         if (r < 0 || (!img_mt_is_index(d->media_type) && !img_mt_is_manifest(d->media_type)))
                 return r;
         r = bd_doc_read(l->in->c, d, IMG_MANIFEST_MAX, &doc, err);

@@ -63,6 +63,8 @@ int bd_load_index(struct bd_input *in, struct img_index *ret, struct bld_err *er
 void bd_input_blob_path(const struct digest *d, char out[16 + DIGEST_HEX_MAX]);
 /* The whole name an entry has, or NULL where it has none or only a tag. */
 const char *bd_entry_name(const struct img_desc *d);
+/* Bring one blob of a layout into the store. */
+int bd_load_blob(struct bd_input *in, const struct img_desc *d, struct bld_err *err) MUST_CHECK;
 /* Bring one manifest or index, with what it reaches, into the store without naming it.
  * d->media_type is filled in when it is missing. */
 int bd_load_document(struct bd_input *in, struct img_desc *d, struct bld_err *err) MUST_CHECK;

@@ -142,12 +142,13 @@ static int upload(struct push *p, const struct img_desc *d, const atomic_bool *s
 {
         AUTO_FREE char *mount = NULL;
         AUTO(upload_done) struct upload u = {.c = p->c, .part = {.fd = -1}, .d = d, .stop = stop};
-        int r = mount_from(p->c, p->dst, p->from, d, &mount, err);
+        int r;
 
         pthread_mutex_lock(&p->lock);
-        if (r == 0)
-                r = bd_end_blob(p->end, d, &u.part, &u.repo, err);
+        r = bd_end_blob(p->end, d, &u.part, &u.repo, err);
         pthread_mutex_unlock(&p->lock);
+        if (r >= 0)
+                r = mount_from(p->c, p->dst, u.repo.domain ? &u.repo : p->from, d, &mount, err);
         if (r < 0)
                 return r;
         r = send(&u, p->reg, p->dst, mount, p->anew, &p->meter, how, err);
@@ -189,6 +190,10 @@ static int push_blob(void *user, size_t i, const atomic_bool *stop, struct bld_e
 
         if (i == p->first || foreign(&p->blobs->v[i]))
                 return 0;
+        if (bd_end_blob_is_in(p->end, &p->blobs->v[i].digest, p->dst)) {
+                count(p, &p->blobs->v[i], REG_PUT_PRESENT);
+                return 0;
+        }
         return push_one(p, &p->blobs->v[i], stop, &how, err);
 }
 
