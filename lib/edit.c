@@ -198,7 +198,7 @@ int bld_mutate(struct bld *b, const char *src, const struct bld_mutate_opts *o, 
         int r = lib_opts_copy(&own, sizeof(own), o, "mutate", err);
 
         if (r == 0)
-                r = begin(b, src, &own.edit, &k, err);
+                r = begin(b, src, own.edit, &k, err);
         if (r == 0 && own.set_platform) {
                 r = lib_platform(own.set_platform, &k.set_platform, err);
                 k.changes.platform = &k.set_platform;
@@ -230,7 +230,7 @@ int bld_append(struct bld *b, const char *src, const struct bld_list *layers,
         int r = lib_opts_copy(&own, sizeof(own), o, "append", err);
 
         if (r == 0)
-                r = begin(b, src, &own.edit, &k, err);
+                r = begin(b, src, own.edit, &k, err);
         if (r == 0 && layers->n == 0)
                 r = err_set(err, BLD_E_USAGE, "there is no layer to append");
         if (r < 0)

@@ -518,9 +518,10 @@ static int publish(struct edit *x, struct img_place *dst, struct img_ref *own, s
 
         if (dst->at == IMG_AT_REGISTRY && (!x->o->dst || x->o->untagged))
                 drop_tag(dst, own, &e->desc.digest);
-        if (r == 0)
-                r = dst->at == IMG_AT_STORE ? to_store(x, made, dst, e, err)
-                                            : to_place(x, made, dst, e, err);
+        if (r == 0 && dst->at != IMG_AT_STORE)
+                r = to_place(x, made, dst, e, err);
+        else if (r == 0 && (e->changed || x->o->dst)) /* else it is there, under its names */
+                r = to_store(x, made, dst, e, err);
         return r == 0 ? set_ref(e, dst, err) : r;
 }
 

@@ -48,7 +48,7 @@ BLD_API int bld_mutate(struct bld *b, const char *src, const struct bld_mutate_o
 
 struct bld_append_opts {
         size_t size;
-        struct bld_edit_opts edit;
+        const struct bld_edit_opts *edit; /* NULL: all of it by default */
         bool base_annotations; /* note src as org.opencontainers.image.base.name and .digest */
 };
 /* Layers put on top: files (tar, plain or compressed with gzip or zstd; INVALID for what is no
