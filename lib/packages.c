@@ -1,7 +1,6 @@
-#include "bld/packages.h"
+#include "lib/packages_priv.h"
 
 #include "base/err.h"
-#include "image/packages/packages.h"
 
 struct bld_packages {
         struct pkg_list list;
@@ -29,8 +28,7 @@ static struct bld_package shown(const struct pkg *p)
                                     .installed = p->installed};
 }
 
-/* Takes what is in l. */
-static int finish(struct pkg_list *l, struct bld_packages **ret, struct bld_err *err)
+int lib_packages_new(struct pkg_list *l, struct bld_packages **ret, struct bld_err *err)
 {
         AUTO(bld_packages_free_p) struct bld_packages *p = mem_zalloc(1, sizeof(*p));
 
@@ -63,7 +61,7 @@ int bld_packages_parse(const char *manager, const void *p, size_t n, struct bld_
         else
                 r = err_set(err, BLD_E_USAGE, "no package manager \"%s\": dpkg, apk or rpm",
                             manager ? manager : "");
-        return r < 0 ? r : finish(&l, ret, err);
+        return r < 0 ? r : lib_packages_new(&l, ret, err);
 }
 
 size_t bld_packages_count(const struct bld_packages *p)

@@ -24,7 +24,7 @@ struct bld_package {
 /* Sorted by manager, name, arch, version, by their bytes. */
 struct bld_packages;
 /* What is installed in a tree: the databases of all three are looked for where they may be
- * (docs/layers.md), their folders through symbolic links. None is no error, a damaged one is
+ * (docs/packages.md), their folders through symbolic links. None is no error, a damaged one is
  * CORRUPT, one beyond 256 MiB or half a million packages LIMIT. Reads each layer at most once. */
 BLD_API int bld_packages_read(struct bld_tree *t, struct bld_packages **ret, struct bld_err *err);
 /* One database, from memory. manager: "dpkg" (status, or a file of status.d), "apk" (installed),

@@ -231,6 +231,14 @@ static void test_long(void **state)
         }
 }
 
+static void test_large(void **state)
+{
+        struct pkg_list l = {0};
+
+        (void)state;
+        assert_int_equal(pkg_parse_rpm("", PKG_BYTES_MAX + 1, &l, NULL), BLD_E_LIMIT);
+}
+
 static void test_too_many(void **state)
 {
         static const char one[] = "P:a\nV:1\n\n";
@@ -801,13 +809,13 @@ static void test_alloc_wal(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_texts),        cmocka_unit_test(test_too_many),
-                cmocka_unit_test(test_long),         cmocka_unit_test(test_headers),
-                cmocka_unit_test(test_header_sizes), cmocka_unit_test(test_containers),
-                cmocka_unit_test(test_patches),      cmocka_unit_test(test_cycles),
-                cmocka_unit_test(test_damage),       cmocka_unit_test(test_wal),
-                cmocka_unit_test(test_compare),      cmocka_unit_test(test_alloc),
-                cmocka_unit_test(test_alloc_wal),
+                cmocka_unit_test(test_texts),      cmocka_unit_test(test_too_many),
+                cmocka_unit_test(test_long),       cmocka_unit_test(test_large),
+                cmocka_unit_test(test_headers),    cmocka_unit_test(test_header_sizes),
+                cmocka_unit_test(test_containers), cmocka_unit_test(test_patches),
+                cmocka_unit_test(test_cycles),     cmocka_unit_test(test_damage),
+                cmocka_unit_test(test_wal),        cmocka_unit_test(test_compare),
+                cmocka_unit_test(test_alloc),      cmocka_unit_test(test_alloc_wal),
         };
 
         return cmocka_run_group_tests_name("image_packages", tests, NULL, NULL);
