@@ -12,6 +12,7 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
 DESTDIR ?=
 MODE ?= dev
 WERROR ?= 0
@@ -33,6 +34,7 @@ UNIT_HELPERS := $(filter-out $(wildcard tests/unit/test_*.c),$(wildcard tests/un
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 HEADERS := $(wildcard $(foreach m,$(MODULES) cli,$(m)/*.h $(m)/*/*.h))
 PUBLIC_HEADERS := $(wildcard include/bld/*.h)
+MAN_PAGES := $(patsubst docs/man/%.scd,%,$(wildcard docs/man/*.scd))
 
 # ---- flags ----
 try = $(shell $(CC) -Werror $(1) -c -x c /dev/null -o /dev/null 2>/dev/null && echo '$(1)')
@@ -151,7 +153,7 @@ check: deps ## install what tests need, then run every test
 check-unit: $(UNIT_TESTS:%=$(BUILD)/tests/unit/%) ## unit tests (cmocka)
 	$(Q)tools/run-unit $(BUILD)/tests/unit $(UNIT_TESTS)
 
-check-e2e: $(BUILD)/bld ## end-to-end tests: the real binary against real parts
+check-e2e: all ## end-to-end tests: the real binary against real parts
 	$(Q)BLD=$(abspath $(BUILD)/bld) tests/e2e/run $(E2E)
 
 check-cases: $(BUILD)/bld ## reference cases, where the folder ../shared/cases is present
@@ -217,25 +219,29 @@ format: ## clang-format every source
 format-check: ## fail where clang-format would change a line
 	$(Q)git ls-files '*.c' '*.h' | xargs clang-format --dry-run -Werror
 
-install: all ## bin, lib, headers, pkg-config file, man pages
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/bld
+install: all ## bin, lib, headers, pkg-config file, man pages, below $(DESTDIR)$(PREFIX)
+	$(Q)$(MAKE) --no-print-directory install-files
+
+# What is built, as it is.
+install-files:
+	install -d $(addprefix $(DESTDIR),$(PREFIX)/bin $(LIBDIR)/pkgconfig $(PREFIX)/include/bld)
 	install -m 755 $(BUILD)/bld $(DESTDIR)$(PREFIX)/bin/bld
-	install -m 644 $(BUILD)/libbld.a $(DESTDIR)$(PREFIX)/lib/
-	install -m 755 $(BUILD)/libbld.so.$(ABI_VERSION) $(DESTDIR)$(PREFIX)/lib/
-	ln -sf libbld.so.$(ABI_VERSION) $(DESTDIR)$(PREFIX)/lib/libbld.so.$(SOVERSION)
-	ln -sf libbld.so.$(SOVERSION) $(DESTDIR)$(PREFIX)/lib/libbld.so
+	install -m 644 $(BUILD)/libbld.a $(DESTDIR)$(LIBDIR)/
+	install -m 755 $(BUILD)/libbld.so.$(ABI_VERSION) $(DESTDIR)$(LIBDIR)/
+	ln -sf libbld.so.$(ABI_VERSION) $(DESTDIR)$(LIBDIR)/libbld.so.$(SOVERSION)
+	ln -sf libbld.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)/libbld.so
 	install -m 644 $(PUBLIC_HEADERS) $(DESTDIR)$(PREFIX)/include/bld/
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' tools/bld.pc.in \
-		>$(DESTDIR)$(PREFIX)/lib/pkgconfig/bld.pc
-	$(Q)if command -v scdoc >/dev/null; then for p in $(wildcard docs/man/*.scd); do \
-		d=$(DESTDIR)$(PREFIX)/share/man/man$$(basename $$p .scd | sed 's/.*\.//'); install -d $$d; \
-		scdoc <$$p >$$d/$$(basename $$p .scd) || exit 1; done; fi
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR:$(PREFIX)/%=$${prefix}/%)|' \
+		-e 's|@VERSION@|$(VERSION)|' tools/bld.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/bld.pc
+	$(Q)if command -v scdoc >/dev/null; then for p in $(MAN_PAGES); do \
+		d=$(DESTDIR)$(PREFIX)/share/man/man$${p##*.}; install -d $$d; \
+		scdoc <docs/man/$$p.scd >$$d/$$p || exit 1; done; fi
 
 uninstall: ## remove what install put there
-	rm -f $(DESTDIR)$(PREFIX)/bin/bld $(DESTDIR)$(PREFIX)/lib/pkgconfig/bld.pc \
-		$(addprefix $(DESTDIR)$(PREFIX)/lib/,libbld.a libbld.so libbld.so.$(SOVERSION) libbld.so.$(ABI_VERSION)) \
-		$(addprefix $(DESTDIR)$(PREFIX)/include/,$(PUBLIC_HEADERS:include/%=%)) \
-		$(foreach p,$(notdir $(wildcard docs/man/*.scd)),$(DESTDIR)$(PREFIX)/share/man/man$(lastword $(subst ., ,$(p:.scd=)))/$(p:.scd=))
+	rm -f $(DESTDIR)$(PREFIX)/bin/bld $(addprefix $(DESTDIR)$(LIBDIR)/,pkgconfig/bld.pc libbld.a \
+		libbld.so libbld.so.$(SOVERSION) libbld.so.$(ABI_VERSION)) \
+		$(PUBLIC_HEADERS:%=$(DESTDIR)$(PREFIX)/%) \
+		$(foreach p,$(MAN_PAGES),$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(p)))/$(p))
 	rmdir $(DESTDIR)$(PREFIX)/include/bld 2>/dev/null || true
 
 dist: ## a source archive of HEAD
@@ -250,6 +256,6 @@ help: ## this list
 FORCE:
 .PHONY: all check check-unit check-e2e check-cases check-layers check-headers check-install \
 	check-abi abi-accept abi-break check-docs check-static asan tsan fuzz-regress fuzz fuzz-run bench demo deps deps-build format \
-	format-check install uninstall dist clean help FORCE
+	format-check install install-files uninstall dist clean help FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
