@@ -54,7 +54,7 @@ compile() {
 			-o "$T/prog/$1.$cc.shared" $(pc --libs bld)
 		# shellcheck disable=SC2046
 		want 0 "$cc" "${SAN[@]}" "${warn[@]}" $(pc --cflags bld) -x "$lang" "$T/src/$1.c" -x none \
-			-o "$T/prog/$1.$cc.static" -Wl,-Bstatic -lbld -Wl,-Bdynamic $(pc --static --libs bld)
+			-o "$T/prog/$1.$cc.static" -Wl,--as-needed -l:libbld.a $(pc --static --libs bld)
 		readelf -d "$T/prog/$1.$cc.shared" | grep -q 'NEEDED.*\[libbld\.so\.0\]' || fail "$cc: linked to something else"
 		! readelf -d "$T/prog/$1.$cc.static" | grep -q 'NEEDED.*libbld' || fail "$cc: the static program needs libbld.so"
 	done
@@ -117,7 +117,7 @@ scanner_places() {
 	local p=$T/prog/setuid.${C[0]}.shared
 	export LD_LIBRARY_PATH=$INST/lib
 	registry_start scan
-	bld copy app:v1 "docker://$REG/app:v1"
+	bld copy store:app:v1 "docker://$REG/app:v1"
 	bld save -o app.tar app:v1
 	bld save --format docker-archive -o docker.tar app:v1
 	bld save --format oci-dir -o layout app:v1
