@@ -307,17 +307,48 @@ static int mkdir_over(struct applier *a, const struct ly_entry *e, struct adir *
         return wh ? apply_set_opaque(a, *d, *name, err) : 0;
 }
 
-static int dir_xattrs(struct applier *a, const struct adir *d, const char *name,
+static bool has_xattr(const struct ly_entry *e, const char *name)
+{
+        for (size_t i = 0; i < e->nxattrs; i++)
+                if (str_eq(e->xattrs[i].name, name))
+                        return true;
+        return false;
+}
+
+/* What a lower layer gave a folder that stays, and this one does not. */
+static int drop_xattrs(int fd, const struct ly_entry *e, struct bld_err *err)
+{
+        ssize_t n = flistxattr(fd, NULL, 0);
+        AUTO_FREE char *names = n > 0 ? mem_alloc((size_t)n) : NULL;
+
+        if (n <= 0)
+                return n < 0 && !xattr_refused(errno) ? err_sys(err, errno, "list attributes") : 0;
+        if (!names)
+                return err_nomem(err, "extended attributes");
+        n = flistxattr(fd, names, (size_t)n);
+        if (n < 0)
+                return err_sys(err, errno, "list attributes");
+        for (const char *s = names; s < names + n; s += strlen(s) + 1)
+                if (str_has_prefix(s, "user.") && ly_xattr_wanted(s, true) && !has_xattr(e, s) &&
+                    fremovexattr(fd, s) < 0)
+                        return err_sys(err, errno, "remove attribute \"%.100s\"", s);
+        return 0;
+}
+
+static int dir_xattrs(struct applier *a, const struct adir *d, const char *name, bool existed,
                       const struct ly_entry *e, struct bld_err *err)
 {
+        bool drop = existed && *e->path && a->o->all_xattrs;
         AUTO_FD int fd = -1;
+        int r;
 
-        if (!e->nxattrs)
+        if (!e->nxattrs && !drop)
                 return 0;
         fd = sys_openat(d->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
         if (fd < 0)
                 return err_sys(err, errno, "open folder");
-        return set_xattrs(a, fd, e, err);
+        r = drop ? drop_xattrs(fd, e, err) : 0;
+        return r < 0 ? r : set_xattrs(a, fd, e, err);
 }
 
 static int make_dir(struct applier *a, const struct ly_entry *e, struct bld_err *err)
@@ -347,7 +378,7 @@ static int make_dir(struct applier *a, const struct ly_entry *e, struct bld_err 
         if ((existed || mode_differs(a, e)) &&
             fchmodat(d->fd, name, (e->mode & 0777) | 0700, 0) < 0)
                 return err_sys(err, errno, "set the mode");
-        r = dir_xattrs(a, d, name, e, err);
+        r = dir_xattrs(a, d, name, existed, e, err);
         if (!r)
                 r = note_pending(a, e, late, err);
         if (!r && *e->path)

@@ -169,8 +169,10 @@ int tar_clean(const char *name, enum tar_flavour flavour, char **ret, struct bld
                 return err_nomem(err, "tar name");
         for (const char *p = name; *p;) {
                 size_t n = strcspn(p, "/");
+                /* A file system's longest name can be gone, too. */
+                bool wh = flavour == TAR_LAYER && str_has_prefix(p, WH_PREFIX);
 
-                if (n > LY_NAME_MAX)
+                if (n > LY_NAME_MAX + (wh ? strlen(WH_PREFIX) : 0))
                         return err_set(err, BLD_E_LIMIT,
                                        "name component of %zu bytes in a tar (limit %u)", n,
                                        LY_NAME_MAX);

@@ -168,12 +168,10 @@ static int bad(const struct bld_layer_entry *e, const char *why, struct bld_err 
 
 static bool fits(const struct bld_layer_entry *e)
 {
-        const char *slash = strrchr(e->path, '/');
-        size_t name = strlen(slash ? slash + 1 : e->path), path = strlen(e->path);
+        size_t path = strlen(e->path);
 
         if (e->type == BLD_LAYER_WHITEOUT)
-                return name + strlen(WH_PREFIX) <= NAME_BYTES_MAX &&
-                       path + strlen(WH_PREFIX) <= PATH_BYTES_MAX;
+                return path + strlen(WH_PREFIX) <= PATH_BYTES_MAX;
         return e->type != BLD_LAYER_OPAQUE || path + OPAQUE_BYTES <= PATH_BYTES_MAX;
 }
 
@@ -197,7 +195,7 @@ static int check_members(const struct bld_layer_entry *e, struct bld_err *err)
         if (link && (!*e->link || strlen(e->link) > LINK_BYTES_MAX))
                 return bad(e, "has a target that is empty or too long", err);
         if (!fits(e))
-                return bad(e, "has a name that is too long for a whiteout", err);
+                return bad(e, "has a path that is too long for a whiteout", err);
         if (!dev && (e->dev_major || e->dev_minor))
                 return bad(e, "is no device, but has numbers of one", err);
         if (e->dev_major > DEV_MAX || e->dev_minor > DEV_MAX)

@@ -13,6 +13,9 @@
 #include "layer_fixture.h"
 
 /* $1: a python program that writes a tar to stdout through t, a TarFile. */
+#define A51 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define A255 A51 A51 A51 A51 A51
+
 static const char py_frame[] =
         "import sys,tarfile,io\n"
         "F=dict(ustar=tarfile.USTAR_FORMAT,gnu=tarfile.GNU_FORMAT,pax=tarfile.PAX_FORMAT)\n"
@@ -73,6 +76,8 @@ static const struct {
          "add(t,'.wh..wh.aufs'); add(t,'n',b'3',devmajor=0,devminor=0); add(t,'a'); t.close()",
          "w 0644 0:0 0 0 d/x\nw 0644 0:0 0 0 y\no 0644 0:0 0 0 d\no 0644 0:0 0 0 \n"
          "w 0644 0:0 0 0 n\nf 0644 0:0 0 0 a\n"},
+        {"whiteout of the longest name", "t=tar('gnu'); add(t,'.wh.'+'a'*255); t.close()",
+         "w 0644 0:0 0 0 " A255 "\n"},
         {"no trailer", "sys.stdout.buffer.write(tarfile.TarInfo('a').tobuf())",
          "f 0644 0:0 0 0 a\n"},
         {"links with a size",
@@ -120,6 +125,7 @@ static const struct {
          BLD_E_CORRUPT},
         {"unknown type", "t=tar('gnu'); add(t,'a',b'Z'); t.close()", BLD_E_CORRUPT},
         {"long component", "t=tar('gnu'); add(t,'a'*256); t.close()", BLD_E_LIMIT},
+        {"long whiteout", "t=tar('gnu'); add(t,'.wh.'+'a'*256); t.close()", BLD_E_LIMIT},
         {"long path", "t=tar('gnu'); add(t,'abc/'*1200); t.close()", BLD_E_LIMIT},
         {"huge pax header",
          "t=tar('pax'); add(t,'a',pax_headers={'comment':'x'*1100000}); t.close()", BLD_E_LIMIT},
