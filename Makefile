@@ -80,7 +80,7 @@ BLD_LDFLAGS += $(SAN)
 
 # ---- libraries: static archives into bld, so that it starts with libc alone; libcurl and ISA-L are
 # opened with dlopen at first use and are not named here ----
-STATIC_LIBS := -Wl,-Bstatic -larchive -lcrypto -ljansson -lzstd -lseccomp -ldeflate -lz -llzma -lbz2 \
+STATIC_LIBS := -Wl,-Bstatic -larchive -lcrypto -ljansson -lzstd -lseccomp -ldeflate -lz -llzma -lbz2 -lyaml \
 	-Wl,-Bdynamic -ldl -lm
 SHARED_LIBS := -larchive -lcrypto -ljansson -lzstd -lseccomp -ldeflate -lz -llzma -lbz2 -ldl -lm
 
