@@ -320,6 +320,8 @@ int js_write(const struct js *j, unsigned flags, struct sb *to, struct bld_err *
         f |= flags & JS_INDENT ? JSON_INDENT(2) : JSON_COMPACT;
         if (flags & JS_SORT)
                 f |= JSON_SORT_KEYS;
+        if (flags & JS_SHORT)
+                f |= JSON_REAL_PRECISION(15);
         if (!j)
                 return err_nomem(err, "JSON document");
         if (json_dump_callback(cin(j), dump, to, f) < 0 && !to->failed)

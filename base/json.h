@@ -65,7 +65,8 @@ int js_del(struct js *obj, const char *key);
 int js_push(struct js *arr, struct js *v);
 int js_push_str(struct js *arr, const char *s);
 
-enum js_flags { JS_COMPACT = 0, JS_INDENT = 1, JS_SORT = 2 };
+/* JS_SHORT: fractions with 15 digits, for people; else with all that they have. */
+enum js_flags { JS_COMPACT = 0, JS_INDENT = 1, JS_SORT = 2, JS_SHORT = 4 };
 int js_write(const struct js *j, unsigned flags, struct sb *out, struct bld_err *err) MUST_CHECK;
 
 #endif

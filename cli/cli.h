@@ -62,10 +62,10 @@ struct cli_cmd {
 };
 
 extern const struct cli_cmd cmd_build, cmd_check, cmd_images, cmd_tag, cmd_rmi, cmd_inspect,
-        cmd_analyze, cmd_history, cmd_pull, cmd_push, cmd_copy, cmd_mutate, cmd_append, cmd_flatten,
-        cmd_rebase, cmd_save, cmd_load, cmd_import, cmd_export, cmd_tags, cmd_digest, cmd_manifest,
-        cmd_config, cmd_blob, cmd_referrers, cmd_catalog, cmd_index, cmd_login, cmd_logout, cmd_du,
-        cmd_prune, cmd_debug, cmd_doctor, cmd_version, cmd_help;
+        cmd_files, cmd_cat, cmd_analyze, cmd_history, cmd_pull, cmd_push, cmd_copy, cmd_mutate,
+        cmd_append, cmd_flatten, cmd_rebase, cmd_save, cmd_load, cmd_import, cmd_export, cmd_tags,
+        cmd_digest, cmd_manifest, cmd_config, cmd_blob, cmd_referrers, cmd_catalog, cmd_index,
+        cmd_login, cmd_logout, cmd_du, cmd_prune, cmd_debug, cmd_doctor, cmd_version, cmd_help;
 extern const struct cli_cmd *const cli_cmds[];
 extern const size_t cli_ncmds;
 const struct cli_cmd *cli_find_cmd(const char *name);

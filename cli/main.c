@@ -11,12 +11,13 @@
 #include "cli/signals.h"
 
 const struct cli_cmd *const cli_cmds[] = {
-        &cmd_build,     &cmd_check,   &cmd_images, &cmd_tag,      &cmd_rmi,    &cmd_inspect,
-        &cmd_analyze,   &cmd_history, &cmd_pull,   &cmd_push,     &cmd_copy,   &cmd_mutate,
-        &cmd_append,    &cmd_flatten, &cmd_rebase, &cmd_save,     &cmd_load,   &cmd_import,
-        &cmd_export,    &cmd_tags,    &cmd_digest, &cmd_manifest, &cmd_config, &cmd_blob,
-        &cmd_referrers, &cmd_catalog, &cmd_index,  &cmd_login,    &cmd_logout, &cmd_du,
-        &cmd_prune,     &cmd_doctor,  &cmd_debug,  &cmd_version,  &cmd_help,
+        &cmd_build,  &cmd_check,  &cmd_images,    &cmd_tag,     &cmd_rmi,    &cmd_inspect,
+        &cmd_files,  &cmd_cat,    &cmd_analyze,   &cmd_history, &cmd_pull,   &cmd_push,
+        &cmd_copy,   &cmd_mutate, &cmd_append,    &cmd_flatten, &cmd_rebase, &cmd_save,
+        &cmd_load,   &cmd_import, &cmd_export,    &cmd_tags,    &cmd_digest, &cmd_manifest,
+        &cmd_config, &cmd_blob,   &cmd_referrers, &cmd_catalog, &cmd_index,  &cmd_login,
+        &cmd_logout, &cmd_du,     &cmd_prune,     &cmd_doctor,  &cmd_debug,  &cmd_version,
+        &cmd_help,
 };
 const size_t cli_ncmds = ARRAY_LEN(cli_cmds);
 

@@ -83,7 +83,7 @@ void local_time_text(const char *rfc3339, char out[64])
 
 static int print_json(const struct js *j, unsigned flags, struct sb *out, struct bld_err *err)
 {
-        int r = js_write(j, flags, out, err);
+        int r = js_write(j, flags | JS_SHORT, out, err);
 
         sb_char(out, '\n');
         return r;

@@ -68,7 +68,7 @@ void template_print(const struct js *j, struct sb *out)
                         template_print(js_at(j, i), out);
                 }
                 sb_char(out, ']');
-        } else if (js_write(j, JS_COMPACT, out, NULL) < 0) { /* booleans, reals */
+        } else if (js_write(j, JS_SHORT, out, NULL) < 0) { /* booleans, reals */
                 sb_str(out, "<no value>");
         }
 }
@@ -222,7 +222,7 @@ static value fn_json(struct js *const *v, size_t n)
                 return NULL;
         if (!v[0])
                 return js_new_str("null");
-        return js_write(v[0], JS_COMPACT, &b, NULL) < 0 ? NULL : text_value(&b);
+        return js_write(v[0], JS_SHORT, &b, NULL) < 0 ? NULL : text_value(&b);
 }
 
 static value change_case(struct js *const *v, size_t n, char how)

@@ -44,6 +44,9 @@ enum ly_codec lib_codec_of(enum bld_layer_codec c);
 /* As of lib_ret_put(). */
 void lib_created_put(const struct ly_packed *p, struct bld_layer_created *ret);
 
+/* The current entry of a stream, or NULL. */
+const struct ly_entry *lib_stream_entry(const struct bld_layer_stream *s);
+
 /* A file read from its start, whatever its position. */
 struct lib_pread {
         int fd;

@@ -134,6 +134,11 @@ int bld_layer_stream_next(struct bld_layer_stream *s, const struct bld_layer_ent
         return 1;
 }
 
+const struct ly_entry *lib_stream_entry(const struct bld_layer_stream *s)
+{
+        return s->e;
+}
+
 int64_t bld_layer_stream_read(struct bld_layer_stream *s, void *p, size_t n, struct bld_err *err)
 {
         ssize_t k;

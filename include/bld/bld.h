@@ -7,6 +7,7 @@
 #include "bld/check.h"
 #include "bld/diff.h"
 #include "bld/edit.h"
+#include "bld/file.h"
 #include "bld/image.h"
 #include "bld/layer.h"
 #include "bld/open.h"
