@@ -42,7 +42,7 @@ static uint64_t get64(const unsigned char *p)
         return get32(p) | (uint64_t)get32(p + 4) << 32;
 }
 
-/* Version, uid, gid, type, rdev major and minor, four bytes of nothing. */
+/* Version, uid, gid, type, rdev major and minor, mode. */
 void owner_encode(const struct owner *o, unsigned char out[OWNER_LEN])
 {
         out[0] = VERSION;
@@ -51,7 +51,7 @@ void owner_encode(const struct owner *o, unsigned char out[OWNER_LEN])
         put32(out + 9, o->type);
         put32(out + 13, o->dev_major);
         put32(out + 17, o->dev_minor);
-        put32(out + 21, 0);
+        put32(out + 21, o->mode);
 }
 
 bool owner_decode(const void *p, size_t n, struct owner *ret)
@@ -60,9 +60,11 @@ bool owner_decode(const void *p, size_t n, struct owner *ret)
 
         if (n != OWNER_LEN || b[0] != VERSION)
                 return false;
-        *ret = (struct owner){get32(b + 1), get32(b + 5), get32(b + 9), get32(b + 13),
-                              get32(b + 17)};
+        *ret = (struct owner){get32(b + 1),  get32(b + 5),  get32(b + 9),
+                              get32(b + 13), get32(b + 17), get32(b + 21)};
         /* A step can write the attribute: only what we would write counts. */
+        if (ret->mode && (ret->mode & ~07777u) != OWNER_MODE)
+                return false;
         return ret->type == 0 || ret->type == S_IFCHR || ret->type == S_IFBLK;
 }
 
@@ -70,6 +72,8 @@ void owner_apply(const struct owner *o, struct stat *st)
 {
         st->st_uid = o->uid;
         st->st_gid = o->gid;
+        if (o->mode)
+                st->st_mode = (st->st_mode & S_IFMT) | (o->mode & 07777);
         if (!o->type || !S_ISREG(st->st_mode))
                 return;
         st->st_mode = (st->st_mode & ~(mode_t)S_IFMT) | o->type;
@@ -81,7 +85,7 @@ void owner_apply(const struct owner *o, struct stat *st)
 
 static bool is_plain(const struct owner *o)
 {
-        return !o->uid && !o->gid && !o->type;
+        return !o->uid && !o->gid && !o->type && !o->mode;
 }
 
 int owner_xattr_get(const char *path, bool follow, struct owner *ret)

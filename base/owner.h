@@ -23,7 +23,9 @@ struct owner {
         uint32_t uid, gid;
         uint32_t type; /* S_IFCHR or S_IFBLK of a device node, else 0 */
         uint32_t dev_major, dev_minor;
+        uint32_t mode; /* OWNER_MODE and permission bits, where the file has others; else 0 */
 };
+#define OWNER_MODE 0x10000u
 void owner_encode(const struct owner *o, unsigned char out[OWNER_LEN]);
 bool owner_decode(const void *p, size_t n, struct owner *ret);
 /* What stat(2) would say. */
@@ -32,7 +34,7 @@ void owner_apply(const struct owner *o, struct stat *st);
 /* The attribute of a regular file or folder: 1 found, 0 none. path: links are not followed but in
  * the last component when `follow` (for /proc/self/fd/N). */
 int owner_xattr_get(const char *path, bool follow, struct owner *ret);
-/* 0, or -1 and errno. An owner of 0:0 and no type is no attribute. */
+/* 0, or -1 and errno. An owner of 0:0, no type and no mode is no attribute. */
 int owner_xattr_set(const char *path, bool follow, const struct owner *o);
 
 struct owner_key {

@@ -36,6 +36,8 @@ static bool notes_all(const struct applier *a)
 
 static bool owner_differs(const struct applier *a, const struct ly_entry *e)
 {
+        if (notes_all(a) && a->meant != e->mode)
+                return true;
         if (notes_all(a))
                 return e->uid || e->gid || e->type == LY_CHAR || e->type == LY_BLOCK;
         return a->o->keep_owner && (a->chown_always || e->uid != a->euid || e->gid != a->egid);
@@ -61,7 +63,9 @@ static bool noted_device(const struct applier *a, int dirfd, const char *name,
 static int set_owner(struct applier *a, int dirfd, const char *name, const struct ly_entry *e,
                      struct bld_err *err)
 {
-        struct owner o = {.uid = e->uid, .gid = e->gid};
+        struct owner o = {.uid = e->uid,
+                          .gid = e->gid,
+                          .mode = a->meant == e->mode ? 0 : OWNER_MODE | a->meant};
         struct stat st;
         int told = 0;
 
@@ -536,6 +540,14 @@ static int apply_entry(struct applier *a, const struct ly_entry *e, struct bld_e
         return err_set(err, BLD_E_BUG, "unknown entry type");
 }
 
+/* With note_modes: ours to read and change, and no more than that. */
+static unsigned mode_here(const struct applier *a, const struct ly_entry *e)
+{
+        if (!a->o->note_modes || e->type == LY_SYMLINK)
+                return e->mode;
+        return (e->mode & 0777) | (e->type == LY_DIR ? 0700 : e->type == LY_FIFO ? 0 : 0600);
+}
+
 /* The umask cannot be asked for without changing it, which would touch the whole process. */
 static unsigned read_umask(void)
 {
@@ -572,8 +584,12 @@ static int run(struct applier *a, struct bld_err *err)
         int r;
 
         while ((r = ly_reader_next(a->r, &e, err)) == 1) {
+                struct ly_entry here = *e; /* borrows */
+
                 a->st.entries++;
-                r = apply_entry(a, e, err);
+                a->meant = e->mode;
+                here.mode = mode_here(a, e);
+                r = apply_entry(a, &here, err);
                 if (r < 0)
                         return err_wrap(err, r, "unpack \"%s\"", e->path);
         }

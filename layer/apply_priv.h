@@ -40,6 +40,7 @@ struct applier {
         bool chown_always; /* new files do not get our own ids */
         uint32_t euid, egid;
         bool walk_by_hand; /* no openat2 here */
+        unsigned meant;    /* mode of the current entry, where it gets another */
 };
 
 /* The folder `path` inside the root, made (0755, 0:0) where it is missing, symlinks followed inside

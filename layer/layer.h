@@ -376,6 +376,9 @@ struct ly_apply_opts {
         /* In user namespaces: owners are noted as base/owner.h has it, devices become noted files.
          * With keep_owner (and the table's `beyond`) only what could not be had for real. */
         struct owner_table *owners;
+        /* Modes are noted, too, and what is on the disk can be read and changed by us, and runs
+         * with nobody else's rights. */
+        bool note_modes;
 };
 struct ly_apply_stats {
         uint64_t entries, bytes, skipped_devices, skipped_xattrs;

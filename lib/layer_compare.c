@@ -80,6 +80,8 @@ static int need_content(struct bld_layer *l, struct bld_err *err)
         AUTO_FREE struct digest *d = NULL;
         AUTO(lib_untar_free_p) struct lib_untar *u = NULL;
         AUTO(ly_reader_free_p) struct ly_reader *r = NULL;
+        struct lib_pread at = {.fd = l->fd};
+        const struct ly_source file = lib_pread_source(&at);
         struct ly_source in;
         int res;
 
@@ -88,7 +90,7 @@ static int need_content(struct bld_layer *l, struct bld_err *err)
         d = mem_zalloc(MAX(l->toc->n, 1), sizeof(*d));
         if (!d)
                 return err_nomem(err, "digests of a layer");
-        res = lib_untar_new(l->fd, true, &lim, &u, err);
+        res = lib_untar_new(&file, NULL, &lim, &u, err);
         if (res < 0)
                 return res;
         in = lib_untar_source(u);

@@ -9,8 +9,8 @@
 #define RING (1u << 20)
 
 struct lib_untar {
-        int fd;
-        bool from_start;
+        struct ly_source from;
+        atomic_bool *cut; /* of the source, or NULL */
         struct ly_limits lim;
         pthread_t thread;
         bool started;
@@ -88,12 +88,10 @@ static ssize_t ring_read(void *user, void *p, size_t n, struct bld_err *err)
 static void *untar_main(void *user)
 {
         struct lib_untar *u = user;
-        struct lib_pread at = {.fd = u->fd};
-        struct ly_source in = u->from_start ? lib_pread_source(&at) : ly_source_fd(u->fd);
         struct ly_sink out = {.write = ring_write, .user = u};
         struct bld_err err = BLD_ERR_INIT;
         struct digest d;
-        int r = ly_unpack_stream(&in, &out, &u->lim, &d, NULL, NULL, &err);
+        int r = ly_unpack_stream(&u->from, &out, &u->lim, &d, NULL, NULL, &err);
 
         pthread_mutex_lock(&u->ring_lock);
         u->result = r;
@@ -106,8 +104,8 @@ static void *untar_main(void *user)
         return NULL;
 }
 
-int lib_untar_new(int fd, bool from_start, const struct ly_limits *lim, struct lib_untar **ret,
-                  struct bld_err *err)
+int lib_untar_new(const struct ly_source *in, atomic_bool *unwanted, const struct ly_limits *lim,
+                  struct lib_untar **ret, struct bld_err *err)
 {
         AUTO(lib_untar_free_p) struct lib_untar *u = mem_zalloc(1, sizeof(*u));
         sigset_t all, old;
@@ -117,8 +115,8 @@ int lib_untar_new(int fd, bool from_start, const struct ly_limits *lim, struct l
                 return err_nomem(err, "layer reader");
         pthread_mutex_init(&u->ring_lock, NULL);
         pthread_cond_init(&u->ring_cond, NULL);
-        u->fd = fd;
-        u->from_start = from_start;
+        u->from = *in;
+        u->cut = unwanted;
         u->lim = *lim;
         u->ring = mem_alloc(RING);
         if (!u->ring)
@@ -161,6 +159,8 @@ void lib_untar_free(struct lib_untar *u)
         u->unwanted = true;
         pthread_cond_broadcast(&u->ring_cond);
         pthread_mutex_unlock(&u->ring_lock);
+        if (u->cut)
+                atomic_store(u->cut, true);
         if (u->started)
                 pthread_join(u->thread, NULL);
         pthread_cond_destroy(&u->ring_cond);

@@ -54,12 +54,35 @@ struct lib_pread {
 };
 struct ly_source lib_pread_source(struct lib_pread *p);
 
+/* ---- layer_create.c ---- */
+
+/* The tree below dir_fd into a file. */
+int lib_tree_layer(int dir_fd, int out_fd, const struct bld_layer_create_opts *o,
+                   struct ly_packed *ret, struct bld_err *err) MUST_CHECK;
+
+/* ---- layer_owners.c: owners recorded beside a tree ---- */
+
+/* Where the owners of links and pipes are, at the root of the tree: they take no attributes. */
+#define LIB_OWNERS ".bld.owners"
+struct lib_owners {
+        struct owner_table table;
+        bool there; /* the file */
+        uint64_t dev, ino;
+        int64_t changed_ns;
+};
+#define AUTO_OWNERS AUTO(lib_owners_done)
+int lib_owners_load(struct lib_owners *o, int dir_fd, struct bld_err *err) MUST_CHECK;
+/* INVALID when what was unpacked since has a file of that name. */
+int lib_owners_save(struct lib_owners *o, int dir_fd, struct bld_err *err) MUST_CHECK;
+void lib_owners_done(struct lib_owners *o); /* of a zeroed one, too */
+
 /* ---- layer_pipe.c: a layer's tar as a source, decompressed by a thread ---- */
 
 struct lib_untar;
-/* from_start: fd is a regular file, read from offset 0 without moving its position. */
-int lib_untar_new(int fd, bool from_start, const struct ly_limits *lim, struct lib_untar **ret,
-                  struct bld_err *err) MUST_CHECK;
+/* in is read by the thread. unwanted, when given, is set when the reader goes before the end: in is
+ * to fail then. */
+int lib_untar_new(const struct ly_source *in, atomic_bool *unwanted, const struct ly_limits *lim,
+                  struct lib_untar **ret, struct bld_err *err) MUST_CHECK;
 struct ly_source lib_untar_source(struct lib_untar *u);
 /* After the source's end: 0 and the diff ID. */
 int lib_untar_end(struct lib_untar *u, struct digest *ret_diff_id, struct bld_err *err) MUST_CHECK;

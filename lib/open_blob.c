@@ -18,13 +18,15 @@ struct lib_blob {
         struct bd_relay *relay; /* else */
         uint64_t at;            /* of what was given out */
         struct hasher h;        /* of that */
+        const struct bld_watch *watch;
+        atomic_bool cut;
 };
 
 static bool relay_stop(void *user)
 {
         const struct lib_blob *b = user;
 
-        return lib_watch_stop(b->im->watch) || cancel_level(&b->im->b->cancel);
+        return atomic_load(&b->cut) || lib_watch_stop(b->watch) || cancel_level(&b->im->b->cancel);
 }
 
 static int open_file(struct lib_blob *b, int fd, struct bld_err *err)
@@ -60,6 +62,7 @@ int lib_blob_open(struct bld_image *im, size_t i, struct lib_blob **ret, struct 
         b->im = im;
         b->l = &im->v[i];
         b->fd = -1;
+        b->watch = im->watch;
         if (b->l->has_digest)
                 hasher_init(&b->h, b->l->digest.algo);
         if (b->l->layer)
@@ -81,6 +84,16 @@ void lib_blob_close(struct lib_blob *b)
         bd_relay_free(b->relay);
         fd_close(&b->fd);
         free(b);
+}
+
+void lib_blob_watch(struct lib_blob *b, const struct bld_watch *w)
+{
+        b->watch = w;
+}
+
+atomic_bool *lib_blob_cut(struct lib_blob *b)
+{
+        return &b->cut;
 }
 
 int lib_blob_part(struct lib_blob *b, int *ret_fd, uint64_t *ret_off, uint64_t *ret_len)
@@ -129,10 +142,10 @@ static void tell(struct lib_blob *b)
 {
         const char *what = b->l->info.digest ? b->l->info.digest : b->im->name;
 
-        if (!b->im->watch)
+        if (!b->watch)
                 return;
         pthread_mutex_lock(&b->im->watch_lock);
-        lib_watch_step(b->im->watch, what, b->at, b->len);
+        lib_watch_step(b->watch, what, b->at, b->len);
         pthread_mutex_unlock(&b->im->watch_lock);
 }
 
@@ -140,7 +153,8 @@ static ssize_t blob_read(void *user, void *p, size_t n, struct bld_err *err)
 {
         struct lib_blob *b = user;
         ssize_t k;
-        int r = lib_watch_check(b->im->watch, err);
+        int r = atomic_load(&b->cut) ? err_set(err, BLD_E_CANCELLED, "no longer wanted")
+                                     : lib_watch_check(b->watch, err);
 
         if (r == 0 && b->im->b)
                 r = cancel_check(&b->im->b->cancel, err);

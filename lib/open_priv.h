@@ -2,6 +2,8 @@
 #ifndef LIB_OPEN_PRIV_H
 #define LIB_OPEN_PRIV_H
 
+#include <stdatomic.h>
+
 #include "bld/open.h"
 #include "image/image.h"
 #include "layer/layer.h"
@@ -30,6 +32,10 @@ int lib_blob_open(struct bld_image *im, size_t i, struct lib_blob **ret,
                   struct bld_err *err) MUST_CHECK;
 void lib_blob_close(struct lib_blob *b);
 DEFINE_AUTO_PTR(struct lib_blob, lib_blob_close);
+/* Asks and tells this watch instead of the image's. */
+void lib_blob_watch(struct lib_blob *b, const struct bld_watch *w);
+/* Set from any thread: a read that waits ends, with CANCELLED. */
+atomic_bool *lib_blob_cut(struct lib_blob *b);
 /* From the first byte on. At its end the digest was checked where there is one: CORRUPT instead of
  * the last bytes. Asks the image's watch. */
 struct ly_source lib_blob_source(struct lib_blob *b);

@@ -166,9 +166,11 @@ struct bld_layer_apply_opts {
         bool skip_devices;   /* device nodes that may not be made are left out, and counted */
         const char *diff_id; /* checked at the end when given: CORRUPT */
         uint64_t max_bytes, max_entries;
-        /* Without the privilege to chown: owners, modes and devices are recorded in the attribute
-         * user.bld.owner of each file (docs/layers.md), from which bld_layer_create() with
-         * recorded_owner takes them. */
+        /* For who may not chown: owners, modes and devices are recorded, in the attribute
+         * user.bld.o of files and folders and for links and pipes in the file .bld.owners at the
+         * root (docs/layers.md), from which bld_layer_create() with recorded_owner takes them. On
+         * the disk everything is the caller's, to read and to change. Not with keep_owner; plain
+         * form only. */
         bool record_owner;
         const struct bld_watch *watch;
 };
@@ -195,7 +197,8 @@ struct bld_layer_create_opts {
         bool clamp;        /* no mtime above clamp_sec */
         int64_t clamp_sec;
         bool all_xattrs;
-        bool recorded_owner; /* as of bld_layer_apply_opts.record_owner */
+        /* As bld_layer_apply_opts.record_owner wrote them; what has no record is root's. */
+        bool recorded_owner;
         const struct bld_watch *watch;
 };
 /* The tree below dir_fd, written to out_fd. Sockets are left out, the root's own entry too. o and
