@@ -18,11 +18,13 @@ static void codec(void **state)
         static const struct {
                 struct owner o;
                 bool good;
-        } rows[] = {{{0, 0, 0, 0, 0}, true},
-                    {{33, 34, 0, 0, 0}, true},
-                    {{4294967294u, 1000650000, S_IFCHR, 1, 3}, true},
-                    {{0, 0, S_IFBLK, 259, 1048575}, true},
-                    {{0, 0, S_IFDIR, 0, 0}, false}};
+        } rows[] = {{{0, 0, 0, 0, 0, 0}, true},
+                    {{33, 34, 0, 0, 0, OWNER_MODE | 04755}, true},
+                    {{4294967294u, 1000650000, S_IFCHR, 1, 3, OWNER_MODE}, true},
+                    {{0, 0, S_IFBLK, 259, 1048575, 0}, true},
+                    {{0, 0, S_IFDIR, 0, 0, 0}, false},
+                    {{0, 0, 0, 0, 0, 0644}, false},
+                    {{0, 0, 0, 0, 0, OWNER_MODE | 0100644}, false}};
         unsigned char b[OWNER_LEN];
         struct owner got;
 
@@ -40,7 +42,8 @@ static void codec(void **state)
 
 static void device_shown(void **state)
 {
-        const struct owner o = {1, 2, S_IFBLK, 8, 1};
+        const struct owner o = {
+                .uid = 1, .gid = 2, .type = S_IFBLK, .dev_major = 8, .dev_minor = 1};
         struct stat st = {.st_mode = S_IFREG | 0640, .st_size = 5};
         struct stat link = {.st_mode = S_IFLNK | 0777};
 
