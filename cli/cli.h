@@ -53,6 +53,7 @@ struct cli_cmd {
         size_t min_args, max_args;
         void (*init)(void *args); /* defaults other than zero; NULL: none */
         bool names_input; /* malformed input is a malformed argument: exit 2 rather than 3 */
+        const char *one;  /* what status 1 answers; failures that would be 1 are 2 then */
         /* args: the argument struct, parsed. Returns an exit status, or a negative code with err
          * filled, which main reports. */
         int (*run)(struct cli *c, void *args, const struct strv *pos, struct bld_err *err);
@@ -62,10 +63,11 @@ struct cli_cmd {
 };
 
 extern const struct cli_cmd cmd_build, cmd_check, cmd_images, cmd_tag, cmd_rmi, cmd_inspect,
-        cmd_files, cmd_cat, cmd_analyze, cmd_history, cmd_pull, cmd_push, cmd_copy, cmd_mutate,
-        cmd_append, cmd_flatten, cmd_rebase, cmd_save, cmd_load, cmd_import, cmd_export, cmd_tags,
-        cmd_digest, cmd_manifest, cmd_config, cmd_blob, cmd_referrers, cmd_catalog, cmd_index,
-        cmd_login, cmd_logout, cmd_du, cmd_prune, cmd_debug, cmd_doctor, cmd_version, cmd_help;
+        cmd_files, cmd_cat, cmd_analyze, cmd_history, cmd_diff, cmd_pull, cmd_push, cmd_copy,
+        cmd_mutate, cmd_append, cmd_flatten, cmd_rebase, cmd_save, cmd_load, cmd_import, cmd_export,
+        cmd_tags, cmd_digest, cmd_manifest, cmd_config, cmd_blob, cmd_referrers, cmd_catalog,
+        cmd_index, cmd_login, cmd_logout, cmd_du, cmd_prune, cmd_debug, cmd_doctor, cmd_version,
+        cmd_help;
 extern const struct cli_cmd *const cli_cmds[];
 extern const size_t cli_ncmds;
 const struct cli_cmd *cli_find_cmd(const char *name);

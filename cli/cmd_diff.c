@@ -172,9 +172,8 @@ struct plan {
 
 static int take_codec(const struct diff_args *a, struct plan *p, struct bld_err *err)
 {
-        static const char *const codecs[] = {[BLD_LAYER_GZIP] = "gzip",
-                                             [BLD_LAYER_ZSTD] = "zstd",
-                                             [BLD_LAYER_TAR] = "none"};
+        static const char *const codecs[] = {
+                [BLD_LAYER_GZIP] = "gzip", [BLD_LAYER_ZSTD] = "zstd", [BLD_LAYER_TAR] = "none"};
         const char *to = a->output ? a->output : "";
         unsigned codec = BLD_LAYER_TAR;
         int r;
@@ -244,7 +243,9 @@ static int make_plan(const struct diff_args *a, struct plan *p, struct bld_err *
         p->ask.only = cli_list(&a->path);
         p->ask.exclude = cli_list(&a->exclude);
         r = judge(a, p, err);
-        return r < 0 || !a->output ? r : cli_check_target("output", a->output, err);
+        if (r == 0 && a->output)
+                r = cli_check_target("output", a->output, err);
+        return r < 0 || !a->report ? r : diff_report_check(a->report, err);
 }
 
 /* ---- doing it ---- */
@@ -307,10 +308,8 @@ static int diff(struct cli *c, const struct diff_args *a, struct plan *p, const 
                 struct bld_err *err)
 {
         struct cli_progress progress = {.c = c};
-        struct bld_watch watch = {.size = sizeof(watch),
-                                  .progress = cli_progress,
-                                  .stop = stop,
-                                  .user = &progress};
+        struct bld_watch watch = {
+                .size = sizeof(watch), .progress = cli_progress, .stop = stop, .user = &progress};
         struct bld_image *x = NULL, *y = NULL;
         struct diff_result res = {.ask = NULL};
         int r;
@@ -346,13 +345,14 @@ const struct cli_cmd cmd_diff = {
         .args = "[flags] A B",
         .summary = "what differs between two images, layers or folders",
         .details =
-                "A and B: an image in the store or a registry, oci:FOLDER, an archive, dir:FOLDER,\n"
-                "a layer IMAGE#N (from 0; #-1 is the top), a build's ID or ID:STEP. Layers that\n"
-                "both images share are not downloaded.\n",
+                "A and B: an image in the store or a registry, oci:FOLDER, an archive,\n"
+                "dir:FOLDER, a layer IMAGE#N (from 0; #-1 is the top), a build's ID or ID:STEP.\n"
+                "Layers that both images begin with are not downloaded.\n",
         .examples = "bld diff app:v1 app:v2\n"
                     "bld diff --semantic --mode all registry.example/app:v1 dir:rootfs\n"
                     "bld diff --format patch -o v1-v2.tar.zst app:v1 app:v2\n",
-        .exits = "1 also when they differ,\n  5 credentials, 6 no such image, 7 network",
+        .one = "they differ",
+        .exits = "5 credentials,\n  6 no such image, 7 network",
         .see = "bld-history(1), bld-inspect(1)",
         .opts = diff_opts,
         .registry = true,
@@ -360,7 +360,6 @@ const struct cli_cmd cmd_diff = {
         .min_args = 2,
         .max_args = 2,
         .names_input = true,
-        .one_is_an_answer = true,
         .init = defaults,
         .run = run,
 };

@@ -129,6 +129,8 @@ int diff_write_json(const struct diff_result *r, struct diff_content *content, b
 /* codec: of the layer. */
 int diff_write_patch(const struct diff_result *r, enum bld_layer_codec codec, struct out *o,
                      struct bld_err *err) MUST_CHECK;
+/* Before long work: USAGE when something is in dir already. */
+int diff_report_check(const char *dir, struct bld_err *err) MUST_CHECK;
 /* Both versions of files below dir, which is made or empty, and report.json beside them. */
 int diff_write_report(struct cli *c, const struct diff_result *r, struct diff_content *content,
                       const char *dir, struct bld_err *err) MUST_CHECK;

@@ -85,16 +85,24 @@ static int take_package(void *user, const struct bld_package *before,
         return 0;
 }
 
-/* Where dpkg, apk and rpm keep theirs. */
+/* Are both the same path, or one below the other? */
+static bool related(const char *a, const char *b)
+{
+        size_t n = strlen(a), m = strlen(b);
+
+        return strncmp(a, b, MIN(n, m)) == 0 && (n == m || (n < m ? b[n] : a[m]) == '/');
+}
+
+/* May a change there be one of what dpkg, apk or rpm keep? A link on the way to it counts. */
 static bool is_database(const char *path)
 {
         static const char *const folders[] = {
-                "var/lib/dpkg/",         "lib/apk/",       "usr/lib/apk/", "var/lib/rpm/",
-                "usr/lib/sysimage/rpm/", "usr/share/rpm/",
+                "var/lib/dpkg",         "lib/apk",       "usr/lib/apk", "var/lib/rpm",
+                "usr/lib/sysimage/rpm", "usr/share/rpm",
         };
 
         for (size_t i = 0; i < ARRAY_LEN(folders); i++)
-                if (str_has_prefix(path, folders[i]))
+                if (related(path, folders[i]))
                         return true;
         return false;
 }

@@ -225,8 +225,7 @@ int diff_content_read(struct cli *cli, const struct diff_result *res, struct dif
                 return err_nomem(err, "contents");
         r = open_spool(bld_root(cli->b), &c->spool, err);
         r = r < 0 ? r : choose(c, res->files, err);
-        r = r < 0 ? r
-                  : read_side(c, c->before, bld_diff_tree_a(res->files), res->ask->watch, err);
+        r = r < 0 ? r : read_side(c, c->before, bld_diff_tree_a(res->files), res->ask->watch, err);
         r = r < 0 ? r : read_side(c, c->after, bld_diff_tree_b(res->files), res->ask->watch, err);
         if (r == 0)
                 *ret = TAKE_PTR(&c);

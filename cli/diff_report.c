@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -28,7 +29,8 @@ struct report {
 };
 
 /* mkdir -p and open, one component at a time. */
-static int open_parent(int dir, const char *path, const char **ret_last, int *ret, struct bld_err *err)
+static int open_parent(int dir, const char *path, const char **ret_last, int *ret,
+                       struct bld_err *err)
 {
         AUTO_FD int at = fcntl(dir, F_DUPFD_CLOEXEC, 0);
         const char *slash;
@@ -63,7 +65,7 @@ static int open_file(struct report *r, size_t node)
 {
         struct bld_tree_node n = {.size = sizeof(n)};
         AUTO_FD int parent = -1;
-        const char *last;
+        const char *last = "";
         int ret = bld_tree_node(r->tree, node, &n, &r->err);
 
         r->size = 0;
@@ -165,17 +167,27 @@ static int write_side(struct report *r, const struct diff_result *res, int top, 
         return ret;
 }
 
-static int open_dir(const char *dir, int *ret, struct bld_err *err)
+int diff_report_check(const char *dir, struct bld_err *err)
 {
         AUTO_STRV struct strv names = {0};
-        int r = path_mkdirs(AT_FDCWD, dir, 0755, err);
+        struct stat st;
+        int r = path_names(dir, &names, err);
 
-        r = r < 0 ? r : path_names(dir, &names, err);
         if (r < 0)
                 return r;
-        if (names.n)
+        if (names.n || (r == 0 && stat(dir, &st) == 0))
                 return err_set(err, BLD_E_USAGE,
-                               "--report %s: the folder is not empty\ntry: a new folder", dir);
+                               "--report %s: there is something already\ntry: a new folder", dir);
+        return 0;
+}
+
+static int open_dir(const char *dir, int *ret, struct bld_err *err)
+{
+        int r = diff_report_check(dir, err);
+
+        r = r < 0 ? r : path_mkdirs(AT_FDCWD, dir, 0755, err);
+        if (r < 0)
+                return r;
         *ret = sys_openat(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
         return *ret < 0 ? err_sys(err, errno, "open %s", dir) : 0;
 }

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/json.h"
 #include "base/num.h"
 #include "cli/diff.h"
 #include "cli/text.h"
@@ -13,7 +14,8 @@ struct page {
         const struct diff_result *r;
         struct out *o;
         struct diff_content *content;
-        size_t width; /* of names */
+        size_t width;   /* of names */
+        size_t details; /* where the line's part behind the name begins */
         struct sb cell;
 };
 
@@ -146,7 +148,7 @@ static void put_sizes(struct page *p, const struct diff_sides *s)
 
 static void put_detail_sep(struct page *p, bool *first)
 {
-        sb_str(&p->o->buf, *first ? "  " : ", ");
+        sb_str(&p->o->buf, !*first ? ", " : p->o->buf.len > p->details ? "  " : "");
         *first = false;
 }
 
@@ -235,6 +237,7 @@ static int put_group(struct page *p, const struct diff_group *g, struct bld_err 
         size_t from, width;
         struct diff_sides s;
         bool first = true;
+        char size[24];
         int r = diff_sides(p->r->files, g->shown, &s, err);
 
         if (r < 0)
@@ -244,15 +247,11 @@ static int put_group(struct page *p, const struct diff_group *g, struct bld_err 
         sb_add(out, sb_text(&p->cell), p->cell.len);
         from = out->len;
         sb_fmt(out, "%*s", (int)(2 + (p->width > width ? p->width - width : 0)), "");
-        if (g->files || g->n > 1) {
-                char size[24];
-
+        p->details = out->len;
+        if (g->n > 1 && g->shown == g->first) {
                 format_size(g->bytes, size);
-                if (g->shown == g->first)
-                        sb_fmt(out, "%llu file%s, %s", (unsigned long long)g->files,
-                               g->files == 1 ? "" : "s", size);
-                else
-                        put_sizes(p, &s);
+                sb_fmt(out, "%llu file%s, %s", (unsigned long long)g->files,
+                       g->files == 1 ? "" : "s", size);
         } else {
                 put_sizes(p, &s);
         }
@@ -308,6 +307,50 @@ static int put_files(struct page *p, struct bld_err *err)
 
 /* ---- config, packages, layers ---- */
 
+/* Of an entry of the history, the step. */
+static void put_step(struct page *p, const char *json)
+{
+        AUTO_JS struct js *j = NULL;
+        const char *step = NULL;
+
+        if (js_parse(json, strlen(json), &j, NULL) == 0)
+                step = js_get_str(j, "created_by");
+        value(p, step ? step : json);
+}
+
+static bool same_step(const char *a, const char *b)
+{
+        AUTO_JS struct js *x = NULL, *y = NULL;
+
+        return js_parse(a, strlen(a), &x, NULL) == 0 && js_parse(b, strlen(b), &y, NULL) == 0 &&
+               js_get_str(x, "created_by") &&
+               str_eq(js_get_str(x, "created_by"), js_get_str(y, "created_by"));
+}
+
+/* "history  #2 RUN a → RUN b" */
+static void put_history_change(struct page *p, const struct bld_config_change *c)
+{
+        struct sb *out = &p->o->buf;
+
+        tag(p, "config");
+        sb_fmt(out, "history  %s", !c->before ? "+" : !c->after ? "-" : "");
+        if (c->key) {
+                sb_char(out, '#');
+                value(p, c->key);
+                sb_char(out, ' ');
+        }
+        if (c->before)
+                put_step(p, c->before);
+        if (c->before && c->after && same_step(c->before, c->after)) {
+                sb_str(out, "  (other details)");
+        } else if (c->after) {
+                if (c->before)
+                        sb_fmt(out, " %s ", arrow(p));
+                put_step(p, c->after);
+        }
+        sb_char(out, '\n');
+}
+
 static void put_config_change(struct page *p, const struct bld_config_change *c)
 {
         struct sb *out = &p->o->buf;
@@ -342,7 +385,10 @@ static int put_config(struct page *p, struct bld_err *err)
                         history++;
                         continue;
                 }
-                put_config_change(p, c);
+                if (strcmp(c->field, "history") == 0)
+                        put_history_change(p, c);
+                else
+                        put_config_change(p, c);
                 r = out_flow(p->o, err);
         }
         if (history) {

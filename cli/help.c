@@ -37,8 +37,8 @@ static void command_help(const struct cli_cmd *cmd, struct sb *out)
                 sb_str(out, "\nExamples:\n");
                 indented(out, cmd->examples);
         }
-        sb_fmt(out, "\nExit status: 0 ok, 1 failed, 2 usage%s%s\n", cmd->exits ? ", " : "",
-               cmd->exits ? cmd->exits : "");
+        sb_fmt(out, "\nExit status: 0 ok, 1 %s, 2 usage%s%s\n", cmd->one ? cmd->one : "failed",
+               cmd->exits ? ", " : "", cmd->exits ? cmd->exits : "");
         sb_fmt(out, "See also: bld-%s(1)%s%s\n", cmd->name, cmd->see ? ", " : "",
                cmd->see ? cmd->see : "");
 }

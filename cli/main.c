@@ -11,13 +11,13 @@
 #include "cli/signals.h"
 
 const struct cli_cmd *const cli_cmds[] = {
-        &cmd_build,  &cmd_check,  &cmd_images,    &cmd_tag,     &cmd_rmi,    &cmd_inspect,
-        &cmd_files,  &cmd_cat,    &cmd_analyze,   &cmd_history, &cmd_pull,   &cmd_push,
-        &cmd_copy,   &cmd_mutate, &cmd_append,    &cmd_flatten, &cmd_rebase, &cmd_save,
-        &cmd_load,   &cmd_import, &cmd_export,    &cmd_tags,    &cmd_digest, &cmd_manifest,
-        &cmd_config, &cmd_blob,   &cmd_referrers, &cmd_catalog, &cmd_index,  &cmd_login,
-        &cmd_logout, &cmd_du,     &cmd_prune,     &cmd_doctor,  &cmd_debug,  &cmd_version,
-        &cmd_help,
+        &cmd_build,    &cmd_check,  &cmd_images,  &cmd_tag,       &cmd_rmi,     &cmd_inspect,
+        &cmd_files,    &cmd_cat,    &cmd_analyze, &cmd_history,   &cmd_diff,    &cmd_pull,
+        &cmd_push,     &cmd_copy,   &cmd_mutate,  &cmd_append,    &cmd_flatten, &cmd_rebase,
+        &cmd_save,     &cmd_load,   &cmd_import,  &cmd_export,    &cmd_tags,    &cmd_digest,
+        &cmd_manifest, &cmd_config, &cmd_blob,    &cmd_referrers, &cmd_catalog, &cmd_index,
+        &cmd_login,    &cmd_logout, &cmd_du,      &cmd_prune,     &cmd_doctor,  &cmd_debug,
+        &cmd_version,  &cmd_help,
 };
 const size_t cli_ncmds = ARRAY_LEN(cli_cmds);
 
@@ -104,8 +104,8 @@ static const char *foreign_command(const char *name)
 
 static int unknown_command(const char *name, struct bld_err *err)
 {
-        static const char *const planned[] = {"bake", "diff",  "explain",    "builds",
-                                              "lock", "shell", "completion", "info"};
+        static const char *const planned[] = {"bake",  "explain",    "builds", "lock",
+                                              "shell", "completion", "info"};
         const char *names[64], *near;
         size_t n = 0;
 
@@ -251,6 +251,8 @@ int main(int argc, char **argv)
         status = r;
         if (r < 0) {
                 status = exit_status_of(&err, cmd && cmd->names_input, signals_caught());
+                if (status == EXIT_FAILED && cmd && cmd->one)
+                        status = EXIT_USAGE;
                 report_error(&c, &err);
         }
         return status;
