@@ -143,6 +143,11 @@ $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/r
 	$(if $(Q),@echo "  LINK  $@")
 	$(Q)$(CC) $(BLD_LDFLAGS) $(LDFLAGS) -o $@ $^ $(STATIC_LIBS)
 
+# Benches that use what is inside; the others need a compiler only.
+$(BUILD)/tests/bench/floor_scan: $(BUILD)/tests/bench/floor_scan.o $(BUILD)/libinternal.a
+	$(if $(Q),@echo "  LINK  $@")
+	$(Q)$(CC) $(BLD_LDFLAGS) $(LDFLAGS) -o $@ $^ $(STATIC_LIBS)
+
 $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libinternal.a
 	$(Q)$(CC) $(BLD_LDFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(STATIC_LIBS)
 
