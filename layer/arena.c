@@ -1,6 +1,7 @@
 #include "layer/arena_priv.h"
 
 #include <stdalign.h>
+#include <string.h>
 
 #define CHUNK (64u << 10)
 
@@ -9,16 +10,13 @@ struct arena_chunk {
         alignas(max_align_t) unsigned char mem[];
 };
 
-void *arena_alloc(struct arena *a, size_t n)
+static void *alloc(struct arena *a, size_t n, size_t align)
 {
-        const size_t align = alignof(max_align_t);
-        size_t need = (n + align - 1) / align * align;
+        size_t at = (a->used + align - 1) / align * align;
         void *p;
 
-        if (need < n)
-                return NULL;
-        if (!a->chunks || a->size - a->used < need) {
-                size_t size = MAX(need, CHUNK);
+        if (!a->chunks || at > a->size || a->size - at < n) {
+                size_t size = MAX(n, CHUNK);
                 struct arena_chunk *c;
 
                 if (size > SIZE_MAX - sizeof(*c))
@@ -29,16 +27,30 @@ void *arena_alloc(struct arena *a, size_t n)
                 c->next = a->chunks;
                 a->chunks = c;
                 a->size = size;
-                a->used = 0;
+                at = 0;
         }
-        p = a->chunks->mem + a->used;
-        a->used += need;
+        p = a->chunks->mem + at;
+        a->used = at + n;
         return p;
+}
+
+void *arena_alloc(struct arena *a, size_t n)
+{
+        return alloc(a, n, alignof(max_align_t));
+}
+
+void *arena_dup(struct arena *a, const void *p, size_t n)
+{
+        void *c = arena_alloc(a, n);
+
+        if (c && n)
+                memcpy(c, p, n);
+        return c;
 }
 
 char *arena_strndup(struct arena *a, const char *s, size_t n)
 {
-        char *p = n == SIZE_MAX ? NULL : arena_alloc(a, n + 1);
+        char *p = n == SIZE_MAX ? NULL : alloc(a, n + 1, 1);
 
         if (p)
                 memcpy(p, s, n);

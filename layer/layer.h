@@ -10,6 +10,7 @@
 #include "base/base.h"
 #include "base/cancel.h"
 #include "base/digest.h"
+#include "base/fpr.h"
 #include "base/owner.h"
 #include "base/sb.h"
 #include "base/vec.h"
@@ -169,8 +170,9 @@ DEFINE_AUTO_PTR(struct ly_pull, ly_pull_free);
 
 struct ly_scan_opts {
         struct ly_limits limits;
-        bool content; /* the sums of the table, too */
-        bool digest;  /* of the blob, for the table; else the caller knows it */
+        bool content;              /* the sums of the table, too: */
+        const struct fpr_key *key; /* fingerprints under this key; NULL: SHA-256 */
+        bool digest;               /* of the blob, for the table; else the caller knows it */
 };
 /* The table of contents alone, in one pass. ret_diff_id may be NULL, which saves a SHA-256. */
 int ly_scan(const struct ly_source *in, const struct ly_scan_opts *o, struct ly_toc **ret,
@@ -206,10 +208,12 @@ struct ly_toc {
         size_t nseeks;
         enum ly_codec codec;
         struct digest blob; /* the compressed stream the restart points belong to */
-        /* SHA-256 of each file with content, as it reads (holes filled); NULL: not computed. */
+        /* Of each file with content, as it reads (holes filled): SHA-256, or, keyed, a fingerprint
+         * that can be compared with those of the same key. NULL: not computed. */
         struct ly_sum {
                 unsigned char b[32];
         } * sums;
+        bool keyed;
         size_t nsums; /* files with content, whether sums are there or not */
         void *priv;   /* owns the memory of the entries */
 };

@@ -186,7 +186,7 @@ int ly_pack_new(const struct ly_sink *out, const struct ly_pack_opts *o, struct 
         hasher_init(&p->blob_hash, DIGEST_SHA256);
         r = set_codec(p, o, &ops, err);
         if (!r)
-                r = toc_builder_new(&unlimited, false, &p->toc, err);
+                r = toc_builder_new(&unlimited, &p->toc, err);
         if (!r)
                 r = lp_new(&ops, o->threads, &p->pipe, err);
         if (r < 0)

@@ -131,9 +131,11 @@ bool ly_cap_v2(const unsigned char *p, size_t n, unsigned char out[20]);
 /* ---- TOC building from a stream of tar bytes ---- */
 
 struct toc_builder;
-/* content: sums as well. */
-int toc_builder_new(const struct ly_limits *lim, bool content, struct toc_builder **ret,
+int toc_builder_new(const struct ly_limits *lim, struct toc_builder **ret,
                     struct bld_err *err) MUST_CHECK;
+/* Before the first byte: make sums as well; as ly_scan_opts.key. */
+int toc_builder_sums(struct toc_builder *b, const struct fpr_key *key,
+                     struct bld_err *err) MUST_CHECK;
 int toc_builder_feed(struct toc_builder *b, const void *p, size_t n,
                      struct bld_err *err) MUST_CHECK;
 int toc_builder_seek(struct toc_builder *b, uint64_t tar_off, uint64_t blob_off,

@@ -20,6 +20,7 @@ struct unpack {
         struct gz_dec *dec[LP_THREADS_MAX];
         struct toc_builder *toc;
         bool want_seeks, want_diff_id, want_digest, content;
+        const struct fpr_key *key; /* of content's sums; NULL: SHA-256 */
         struct hasher tar_hash, blob_hash;
 
         unsigned char *buf; /* bytes read and not yet used: [pos, len) */
@@ -244,7 +245,9 @@ static int set_up(struct unpack *u, struct bld_err *err)
                 ops.in_cap = 0;
         r = unz_new(u->codec, &u->unz, err);
         if (!r)
-                r = toc_builder_new(&u->lim, u->content, &u->toc, err);
+                r = toc_builder_new(&u->lim, &u->toc, err);
+        if (!r && u->content)
+                r = toc_builder_sums(u->toc, u->key, err);
         return r < 0 ? r : lp_new(&ops, 0, &u->pipe, err);
 }
 
@@ -324,7 +327,8 @@ int ly_unpack_stream(const struct ly_source *in, const struct ly_sink *out,
 int ly_scan(const struct ly_source *in, const struct ly_scan_opts *o, struct ly_toc **ret,
             struct digest *ret_diff_id, struct bld_err *err)
 {
-        struct unpack u = {.in = in, .want_digest = o->digest, .content = o->content};
+        struct unpack u = {
+                .in = in, .want_digest = o->digest, .content = o->content, .key = o->key};
 
         return unpack(&u, &o->limits, ret_diff_id, NULL, ret, err);
 }

@@ -18,6 +18,7 @@ _Static_assert((int)BLD_DIFF_TYPE == LY_WHAT_TYPE && (int)BLD_DIFF_CONTENT == LY
                "public and internal bits");
 
 struct bld_diff {
+        struct fpr_key key;
         struct bld_tree *a, *b;
         struct bld_change *v;
         size_t n;
@@ -140,6 +141,24 @@ static int make_scans(struct diffing *x, size_t shared, struct bld_err *err)
         return 0;
 }
 
+/* SHA-256 for what the store keeps, and so for all that is compared with it; else what is faster.
+ */
+static int choose_sums(struct diffing *x, struct bld_err *err)
+{
+        int r = 0;
+
+        for (unsigned k = 0; r == 0 && k < 2; k++)
+                for (size_t i = 0; r == 0 && i < x->n[k]; i++)
+                        r = lib_scan_is_stored(x->scans[k][i], err);
+        if (r)
+                return MIN(r, 0);
+        r = fpr_key_make(&x->d->key, err);
+        for (unsigned k = 0; k < 2; k++)
+                for (size_t i = 0; i < x->n[k]; i++)
+                        x->scans[k][i]->key = &x->d->key;
+        return r;
+}
+
 static int run_scans(struct diffing *x, struct bld_err *err)
 {
         size_t n = x->n[0] + x->n[1];
@@ -244,6 +263,8 @@ static int run(struct diffing *x, struct bld_err *err)
                 r = patterns(&x->o.exclude, &x->exclude, err);
         if (!r)
                 r = make_scans(x, shared_layers(x), err);
+        if (!r)
+                r = choose_sums(x, err);
         if (!r)
                 r = run_scans(x, err);
         if (!r)

@@ -63,8 +63,7 @@ struct ly_source lib_watched_source(struct lib_watched *w)
 
 /* ---- one layer ---- */
 
-/* Is the blob in the store, so that what is learnt of it is worth keeping there? */
-static int is_stored(const struct lib_scan *s, struct bld_err *err)
+int lib_scan_is_stored(const struct lib_scan *s, struct bld_err *err)
 {
         const struct lib_layer_ref *l = lib_image_layer(s->im, s->i);
         struct bld *b = lib_image_session(s->im);
@@ -93,9 +92,8 @@ static int read_blob(struct lib_scan *s, bool stored, const struct bld_watch *wa
                      struct ly_toc **ret, struct bld_err *err)
 {
         const struct lib_layer_ref *l = lib_image_layer(s->im, s->i);
-        const struct ly_scan_opts o = {.limits = *lib_image_limits(s->im),
-                                       .content = s->want_sums,
-                                       .digest = !l->has_digest};
+        const struct ly_scan_opts o = {
+                .limits = *lib_image_limits(s->im), .content = s->want_sums, .key = s->key};
         AUTO(lib_blob_close_p) struct lib_blob *b = NULL;
         AUTO(ly_toc_free_p) struct ly_toc *t = NULL;
         struct lib_watched w = {.watch = watch};
@@ -162,7 +160,7 @@ static int scan(struct lib_scan *s, const struct bld_watch *watch, struct bld_er
         }
         if (have && !s->want_sums)
                 return 0;
-        stored = is_stored(s, err);
+        stored = s->key ? 0 : lib_scan_is_stored(s, err);
         if (stored > 0 && have) {
                 r = bd_sums_find(&lib_image_session(s->im)->ctx,
                                  &lib_image_layer(s->im, s->i)->diff_id, &s->toc, err);

@@ -138,7 +138,7 @@ static void fill(const struct bld_tree *t, size_t i, struct bld_tree_node *ret)
         ret->nxattrs = e.nxattrs;
         ret->first_name = first_name(t, i);
         sum = e.type == BLD_LAYER_FILE ? ly_toc_sum(t->tocs[f->n->layer], f->n->t) : NULL;
-        ret->sha256 = sum ? sum->b : NULL;
+        ret->sha256 = sum && !t->tocs[f->n->layer]->keyed ? sum->b : NULL;
 }
 
 int bld_tree_node(const struct bld_tree *t, size_t i, struct bld_tree_node *ret,

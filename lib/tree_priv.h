@@ -14,6 +14,7 @@ struct lib_scan {
         struct bld_image *im; /* where it is read from: layer i of that image */
         size_t i;
         bool want_toc, want_sums;
+        const struct fpr_key *key; /* of the sums, borrowed; NULL: SHA-256 */
         struct ly_toc *own;
         struct ly_toc toc; /* borrows from own, or from what the image knows; the sums are ours */
 };
@@ -25,6 +26,8 @@ DEFINE_AUTO_PTR(struct lib_scan, lib_scan_unref);
 /* Read what the scans want and do not have, several at a time. A scan may be named twice. */
 int lib_scan_run(struct lib_scan *const *v, size_t n, const struct bld_watch *watch,
                  struct bld_err *err) MUST_CHECK;
+/* Is the layer in the store, which then keeps what is learnt of it? 1/0. */
+int lib_scan_is_stored(const struct lib_scan *s, struct bld_err *err);
 /* Can the layer be read without a download? 1/0. */
 int lib_scan_is_local(struct bld_image *im, size_t i, struct bld_err *err);
 
