@@ -1,9 +1,9 @@
 /* A tree to be measured with: make_tree FOLDER FILES MIB SEED [OTHER PERCENT]
  *
- * FILES files of MIB MiB in all, 100 in a folder, most of them small: six in ten text of words, three
- * records with random fields, one noise. With OTHER, about PERCENT of the files come from that seed:
- * other bytes of the same size, other sizes, other modes, other names, or they are missing. The same
- * arguments make the same tree. */
+ * FILES files of MIB MiB in all, 100 in a folder, most of them small: six in ten text of words,
+ * three records with random fields, one noise. With OTHER, about PERCENT of the files come from
+ * that seed: other bytes of the same size, other sizes, other modes, other names, or they are
+ * missing. The same arguments make the same tree. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
