@@ -139,6 +139,13 @@ $(BUILD)/tests/unit/test_cli_%: $(BUILD)/tests/unit/test_cli_%.o $(BUILD)/libcli
 	$(if $(Q),@echo "  LINK  $@")
 	$(Q)$(CC) $(BLD_LDFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(STATIC_LIBS)
 
+# A program of a user's: public headers, and the archive that shows public names only.
+$(BUILD)/tests/e2e/oracle_driver: tests/e2e/oracle_driver.c $(PUBLIC_HEADERS) $(BUILD)/libbld.a
+	$(Q)mkdir -p $(@D)
+	$(if $(Q),@echo "  LINK  $@")
+	$(Q)$(CC) -D_GNU_SOURCE -Iinclude -Wall -Wextra -Wshadow $(CFLAGS) $(SAN) $(BLD_LDFLAGS) $(LDFLAGS) -o $@ $< \
+		$(BUILD)/libbld.a $(STATIC_LIBS)
+
 $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(BUILD)/libinternal.a
 	$(if $(Q),@echo "  LINK  $@")
 	$(Q)$(CC) $(BLD_LDFLAGS) $(LDFLAGS) -o $@ $^ $(STATIC_LIBS)
@@ -158,7 +165,7 @@ check: deps ## install what tests need, then run every test
 check-unit: $(UNIT_TESTS:%=$(BUILD)/tests/unit/%) ## unit tests (cmocka)
 	$(Q)tools/run-unit $(BUILD)/tests/unit $(UNIT_TESTS)
 
-check-e2e: all ## end-to-end tests: the real binary against real parts
+check-e2e: all $(BUILD)/tests/e2e/oracle_driver ## end-to-end tests: the real binary against real parts
 	$(Q)BLD=$(abspath $(BUILD)/bld) tests/e2e/run $(E2E)
 
 check-cases: $(BUILD)/bld ## reference cases, where the folder ../shared/cases is present
