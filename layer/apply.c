@@ -570,7 +570,8 @@ static int set_up(struct applier *a, struct bld_err *err)
         a->chown_always = (st.st_mode & S_ISGID) != 0;
         /* A default ACL takes the umask's place and changes modes in its own way. O_PATH handles
          * cannot be asked: then the worst is assumed. */
-        a->chmod_always = fgetxattr(a->root, "system.posix_acl_default", NULL, 0) >= 0 ||
+        a->chmod_always = a->chown_always ||
+                          fgetxattr(a->root, "system.posix_acl_default", NULL, 0) >= 0 ||
                           (errno != ENODATA && errno != ENOTSUP);
         a->euid = geteuid();
         a->egid = getegid();

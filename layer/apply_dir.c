@@ -59,8 +59,9 @@ static int remember(struct applier *a, const char *path, size_t len, int fd, str
                         return err_sys(err, errno, "stat \"%.*s\"", (int)len, path);
                 d->dev = st.st_dev;
                 d->ino = st.st_ino;
-                /* New files here would take the folder's group. */
+                /* What is new here would take the folder's group, and a folder its setgid bit. */
                 a->chown_always |= (st.st_mode & S_ISGID) != 0;
+                a->chmod_always |= (st.st_mode & S_ISGID) != 0;
         }
         d->path = mem_strndup(path, len);
         if (!d->path)

@@ -396,6 +396,66 @@ static bool deny_openat2(void)
                !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog);
 }
 
+/* Folders that lower layers made: a new one in them gets the mode it is given, not their setgid
+ * bit, and one that is given again has the attributes of the upper layer only. */
+static void test_folders_again(void **state)
+{
+        static unsigned char one[] = "1";
+        static char a_name[] = "user.a", b_name[] = "user.b";
+        struct ly_xattr a = {.name = a_name, .value = one, .len = 1},
+                        b = {.name = b_name, .value = one, .len = 1};
+        char d[] = "d", e[] = "d/e", f[] = "d/e/f";
+        const struct ly_entry lower[] = {{.path = d, .type = LY_DIR, .mode = 02755}},
+                              upper[] = {{.path = e, .type = LY_DIR, .mode = 0755},
+                                         {.path = f, .type = LY_DIR, .mode = 0700}};
+        struct ly_entry with[] = {
+                {.path = e, .type = LY_DIR, .mode = 0755, .xattrs = &a, .nxattrs = 1}};
+        struct sb x = SB_INIT(LF_MAX), y = SB_INIT(LF_MAX), z = SB_INIT(LF_MAX);
+        const struct ly_writer_opts wo = {.all_xattrs = true};
+        const struct ly_apply_opts o = {.form = LY_TREE_PLAIN, .all_xattrs = true};
+        char *dir = lf_tmpdir();
+        AUTO_FD int at = lf_open_dir(dir);
+        struct bld_err err = BLD_ERR_INIT;
+        struct stat st;
+
+        (void)state;
+        lf_tar(lower, 1, &x);
+        lf_tar(upper, 2, &y);
+        assert_int_equal(apply(&x, dir, LY_TREE_PLAIN, NULL, &err), 0);
+        assert_int_equal(apply(&y, dir, LY_TREE_PLAIN, NULL, &err), 0);
+        assert_int_equal(fstatat(at, d, &st, 0), 0);
+        assert_int_equal(st.st_mode & 07777, 02755);
+        assert_int_equal(fstatat(at, e, &st, 0), 0);
+        assert_int_equal(st.st_mode & 07777, 0755);
+        assert_int_equal(fstatat(at, f, &st, 0), 0);
+        assert_int_equal(st.st_mode & 07777, 0700);
+        for (unsigned i = 0; i < 2; i++) {
+                AUTO(ly_writer_free_p) struct ly_writer *w = NULL;
+                struct ly_sink sink = lf_sink(&z);
+                struct lf_mem m;
+                struct ly_source in;
+                char list[256];
+                AUTO_FD int fd = -1;
+
+                sb_reset(&z);
+                with[0].xattrs = i ? &b : &a;
+                assert_int_equal(ly_writer_new(&sink, &wo, &w, &err), 0);
+                assert_int_equal(ly_writer_entry(w, &with[0], &err), 0);
+                assert_int_equal(ly_writer_end(w, &err), 0);
+                m = (struct lf_mem){.p = (unsigned char *)z.buf, .n = z.len};
+                in = lf_source(&m);
+                if (ly_apply(&in, at, &o, NULL, &err) < 0)
+                        fail_msg("%s", err.msg);
+                fd = openat(at, e, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+                assert_int_equal(flistxattr(fd, list, sizeof(list)), sizeof("user.a"));
+                assert_string_equal(list, i ? "user.b" : "user.a");
+        }
+        sb_done(&x);
+        sb_done(&y);
+        sb_done(&z);
+        lf_rmdir(dir);
+}
+
 /* The last test: the filter stays. */
 static void test_without_openat2(void **state)
 {
@@ -416,7 +476,7 @@ int main(void)
                 cmocka_unit_test(test_like_tar),        cmocka_unit_test(test_hostile),
                 cmocka_unit_test(test_whiteouts_plain), cmocka_unit_test(test_whiteouts_overlay),
                 cmocka_unit_test(test_folder_times),    cmocka_unit_test(test_complete),
-                cmocka_unit_test(test_without_openat2),
+                cmocka_unit_test(test_folders_again),   cmocka_unit_test(test_without_openat2),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
