@@ -79,8 +79,15 @@ BLD_API const struct bld_change *bld_diff_change(const struct bld_diff *d, size_
 BLD_API struct bld_tree *bld_diff_tree_a(struct bld_diff *d);
 BLD_API struct bld_tree *bld_diff_tree_b(struct bld_diff *d);
 
-/* Write the changes as a layer: applied to A it gives B (in all that was not ignored or left out).
- * Deterministic. UNSUPPORTED where a change is unsure. o and ret may be NULL. */
+/* Write the changes as a layer: applied to A it gives B (in all that was not ignored or left out),
+ * times of folders included. Deterministic: the bytes depend on the two trees, not on their layers.
+ * An entry is B's in full, what was ignored as well; a folder that only holds changes stays as it
+ * is in A. What was left out is not touched, unless it is below something that goes, or no folder
+ * where one is needed; a hard link to it becomes a file of its own. All extended attributes that a
+ * layer may hold are written, o->all_xattrs is not looked at. Contents that come in another order
+ * than they are written in wait in an unlinked file in $TMPDIR.
+ * UNSUPPORTED where a change is unsure, or a folder's attributes are in layers that were not read.
+ * o and ret may be NULL. */
 BLD_API int bld_diff_patch(struct bld_diff *d, const struct bld_output *out,
                            const struct bld_layer_create_opts *o, struct bld_layer_created *ret,
                            struct bld_err *err);

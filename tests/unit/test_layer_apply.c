@@ -402,14 +402,14 @@ static void test_folders_again(void **state)
 {
         static unsigned char one[] = "1";
         static char a_name[] = "user.a", b_name[] = "user.b";
-        struct ly_xattr a = {.name = a_name, .value = one, .len = 1},
-                        b = {.name = b_name, .value = one, .len = 1};
+        struct ly_xattr xa = {.name = a_name, .value = one, .len = 1},
+                        xb = {.name = b_name, .value = one, .len = 1};
         char d[] = "d", e[] = "d/e", f[] = "d/e/f";
         const struct ly_entry lower[] = {{.path = d, .type = LY_DIR, .mode = 02755}},
                               upper[] = {{.path = e, .type = LY_DIR, .mode = 0755},
                                          {.path = f, .type = LY_DIR, .mode = 0700}};
         struct ly_entry with[] = {
-                {.path = e, .type = LY_DIR, .mode = 0755, .xattrs = &a, .nxattrs = 1}};
+                {.path = e, .type = LY_DIR, .mode = 0755, .xattrs = &xa, .nxattrs = 1}};
         struct sb x = SB_INIT(LF_MAX), y = SB_INIT(LF_MAX), z = SB_INIT(LF_MAX);
         const struct ly_writer_opts wo = {.all_xattrs = true};
         const struct ly_apply_opts o = {.form = LY_TREE_PLAIN, .all_xattrs = true};
@@ -438,7 +438,7 @@ static void test_folders_again(void **state)
                 AUTO_FD int fd = -1;
 
                 sb_reset(&z);
-                with[0].xattrs = i ? &b : &a;
+                with[0].xattrs = i ? &xb : &xa;
                 assert_int_equal(ly_writer_new(&sink, &wo, &w, &err), 0);
                 assert_int_equal(ly_writer_entry(w, &with[0], &err), 0);
                 assert_int_equal(ly_writer_end(w, &err), 0);
