@@ -32,7 +32,6 @@ static bool take(struct found *f, enum want w, const unsigned char *data, size_t
 {
         uint32_t type = get_be32(entry + 4), off = get_be32(entry + 8),
                  count = get_be32(entry + 12);
-        const unsigned char *end;
 
         if (type != wants[w].type || off >= ndata || count == 0)
                 return false;
@@ -40,7 +39,8 @@ static bool take(struct found *f, enum want w, const unsigned char *data, size_t
         data += off;
         ndata -= off;
         if (type == T_STRING) {
-                end = memchr(data, '\0', ndata);
+                const unsigned char *end = memchr(data, '\0', ndata);
+
                 if (end)
                         f->text[w] = (struct pkg_text){.p = (const char *)data,
                                                        .n = (size_t)(end - data)};
