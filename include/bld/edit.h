@@ -17,14 +17,14 @@ struct bld_edit_opts {
          * (a registry), else in the store. NULL: where src is, under no name but its digest; not
          * for archives and daemons (USAGE). */
         const char *dst;
-        bool untagged;     /* dst is a repository: nothing in it gets a new tag */
         const char *codec; /* of new layers: "gzip", "zstd", "none"; NULL: gzip */
-        int in_fd;         /* what "-" stands for: src as an archive, or one layer */
         const struct bld_watch *watch;
         /* Times of the config, of new history entries and (as an upper limit) of files in layers
          * that are made; without it the config's stay and the entries have none. */
         bool has_epoch;
         int64_t epoch_sec;
+        int in_fd;     /* what "-" stands for: src as an archive, or one layer */
+        bool untagged; /* dst is a repository: nothing in it gets a new tag */
 };
 /* *ret_json: {ref, name, digest, mediaType, size, changed} and of an image {platform, config,
  * diffIds, layers: [{digest, size, mediaType, new}]}, of an index {manifests: [the same per
