@@ -235,7 +235,11 @@ static int session_init(struct bld *b, struct bld_err *err)
         AUTO_FREE char *root = NULL;
         int r = copy_options(b, err);
 
-        if (r == 0)
+        if (r == 0 && b->o.temporary)
+                r = lib_session_tmp(b, err);
+        if (r == 0 && b->tmp_path)
+                r = copy_text(b->tmp_path, &root, err);
+        else if (r == 0)
                 r = b->o.root && b->o.root[0] ? copy_text(b->o.root, &root, err)
                                               : default_root(&root, err);
         if (r == 0)
@@ -273,6 +277,7 @@ int bld_open(const struct bld_opts *o, struct bld **ret, struct bld_err *err)
                 free(b);
                 return r;
         }
+        b->tmp_fd = -1;
         pthread_mutex_init(&b->reg_lock, NULL);
         pthread_mutex_init(&b->note_lock, NULL);
         r = session_init(b, err);
@@ -299,6 +304,7 @@ void bld_close(struct bld *b)
         reg_client_free(b->reg); /* first: its thread notes and reads the token */
         reg_client_free(b->cache_reg);
         cas_close(b->cas);
+        lib_session_tmp_done(b);
         cancel_done(&b->cancel);
         free(b->helper);
         free(b->authfile);

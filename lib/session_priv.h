@@ -24,12 +24,19 @@ struct bld {
         struct bd_ctx ctx;
         char *helper, *authfile, *creds, *cert_dir;
         struct strv insecure, cas_files, client_certs, helpers, mirrors;
+        char *tmp_path; /* of a temporary session: its store, locked */
+        int tmp_fd;
         struct bld_opts o;        /* its pointers lead to the copies above */
         pthread_mutex_t reg_lock; /* guards the three */
         struct reg_client *reg, *cache_reg;
         struct reg_client *reg_src; /* reads, while reg writes: copies between registries */
         pthread_mutex_t note_lock;  /* serialises o.note */
 };
+
+/* ---- session_tmp.c ---- */
+
+int lib_session_tmp(struct bld *b, struct bld_err *err) MUST_CHECK;
+void lib_session_tmp_done(struct bld *b);
 
 /* A registry client with the session's options; creds "user:password" instead of its own, or NULL.
  */
