@@ -435,7 +435,7 @@ static int find_stubs(struct differ *d, struct dlevel *l, struct dnames *names, 
                 struct dname *n = &names->v[i];
                 const struct ly_stub *s = stub_of(d, l, n);
 
-                n->dropped = s && !s->is_dir && !n->st.st_size;
+                n->dropped = s && !s->is_dir && (s->filled || !n->st.st_size);
         }
         return restore_time(d, l, names, err);
 }

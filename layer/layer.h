@@ -409,7 +409,8 @@ struct ly_stub {
         char path[4096]; /* relative */
         uint64_t ino;
         bool is_dir;
-        bool keep; /* stays as an empty folder 0755 (/proc, /sys, /dev that the root lacked) */
+        bool filled; /* a file, dropped whatever is in it */
+        bool keep;   /* stays as an empty folder 0755 (/proc, /sys, /dev that the root lacked) */
         int64_t parent_mtime_ns;
 };
 struct ly_diff_opts {

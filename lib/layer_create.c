@@ -76,7 +76,7 @@ int lib_tree_layer(int dir_fd, int out_fd, const struct bld_layer_create_opts *o
                    struct ly_packed *ret, struct bld_err *err)
 {
         AUTO_OWNERS struct lib_owners owners = {.there = false};
-        struct ly_stub record = {.path = LIB_OWNERS};
+        struct ly_stub record = {.path = LIB_OWNERS, .filled = true};
         struct ly_diff_opts d = {.form = LY_TREE_PLAIN,
                                  .clamp = o->clamp,
                                  .clamp_sec = o->clamp_sec,
