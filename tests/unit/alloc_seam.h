@@ -26,11 +26,13 @@ char *mem_strdup(const char *s);
 char *mem_strndup(const char *s, size_t n);
 void *mem_dup(const void *p, size_t n);
 
+#include <stdatomic.h>
+
 #include "base/err.h"
 
-static long left = -1; /* calls until one fails; negative: never */
-static bool failed;
-static size_t asked; /* bytes, freed ones included */
+static atomic_long left = -1; /* calls until one fails; negative: never */
+static atomic_bool failed;
+static atomic_size_t asked; /* bytes, freed ones included */
 
 static bool fails(size_t size)
 {
@@ -71,9 +73,9 @@ void *mem_dup(const void *p, size_t n)
         return fails(n) ? NULL : real_mem_dup(p, n);
 }
 
-/* run() with its first, second, ... allocation failing, until none does; threads it starts must not
- * allocate through the seam. */
-static void fail_each(int (*run)(struct bld_err *))
+/* run() with its first, second, ... allocation failing, until none does. Which one that is may
+ * differ between runs where run() starts threads. */
+static inline void fail_each(int (*run)(struct bld_err *))
 {
         for (long n = 0;; n++) {
                 struct bld_err err = BLD_ERR_INIT;
