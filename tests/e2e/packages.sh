@@ -45,6 +45,8 @@ rpm_build() {
 # A tree that rpm itself made: $T/rpm/root. One package's header has hundreds of files in it, and so
 # needs pages of overflow; one has two versions.
 rpm_root() {
+	need rpmbuild
+	root_only "rpm changes its root"
 	[ ! -d "$T/rpm/root" ] || return 0
 	mkdir -p "$T/rpm"
 	rpm_build alpha 1.0 1 '' '' 2
@@ -81,6 +83,7 @@ rpm_ndb() {
 
 rpm_bdb() {
 	local page order
+	need db5.3_load
 	rpm_root
 	for page in 512 4096 65536; do
 		for order in 1234 4321; do
@@ -196,17 +199,13 @@ damaged() {
 	empty out
 }
 
-if command -v rpmbuild >/dev/null && command -v db5.3_load >/dev/null; then
-	t "rpm's SQLite" rpm_sqlite
-	t "rpm's ndb" rpm_ndb
-	t "rpm's Berkeley DB, in pages of three sizes and both byte orders" rpm_bdb
-	t "SQLite with other pages" rpm_pages
-	t "SQLite with a log" rpm_log
-	t "removed and upgraded by rpm" rpm_upgrade
-	t "a damaged database" damaged
-else
-	t "rpm" need rpmbuild
-fi
+t "rpm's SQLite" rpm_sqlite
+t "rpm's ndb" rpm_ndb
+t "rpm's Berkeley DB, in pages of three sizes and both byte orders" rpm_bdb
+t "SQLite with other pages" rpm_pages
+t "SQLite with a log" rpm_log
+t "removed and upgraded by rpm" rpm_upgrade
+t "a damaged database" damaged
 t "dpkg: this machine's packages" dpkg_image
 t "dpkg: images without it" distroless
 t "apk" apk_image
