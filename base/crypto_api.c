@@ -13,6 +13,7 @@ static void open_library(void)
 {
         /* Never closed: threads may be inside it until the process ends. */
         void *lib = dlopen("libcrypto.so.3", RTLD_NOW | RTLD_LOCAL);
+        void *f;
         const struct {
                 const char *name;
                 void *slot;
@@ -23,8 +24,7 @@ static void open_library(void)
         };
 
         for (size_t i = 0; lib && i < ARRAY_LEN(syms); i++) {
-                void *f = dlsym(lib, syms[i].name);
-
+                f = dlsym(lib, syms[i].name);
                 if (!f)
                         return;
                 memcpy(syms[i].slot, &f, sizeof(f));

@@ -1,3 +1,4 @@
+#undef BLD_ANALYZER /* here is what its macros stand for */
 #include "base/err.h"
 
 #include <assert.h>

@@ -33,4 +33,30 @@ void err_copy(struct bld_err *dst, const struct bld_err *src);
 /* Out of memory while doing WHAT. */
 int err_nomem(struct bld_err *err, const char *what);
 
+/* The analyzer (make check-static) sees one file at a time: all it needs to know of these is that
+ * what they return is negative, or what they were given. */
+#ifdef BLD_ANALYZER
+static inline int err_negative(int r)
+{
+        if (r >= 0)
+                __builtin_unreachable();
+        return r;
+}
+#define err_set(...) err_negative(err_set(__VA_ARGS__))
+#define err_vset(...) err_negative(err_vset(__VA_ARGS__))
+#define err_sys(...) err_negative(err_sys(__VA_ARGS__))
+#define err_nomem(...) err_negative(err_nomem(__VA_ARGS__))
+#define err_recode(...) err_negative(err_recode(__VA_ARGS__))
+#define ERR_SAME(call, err, r, ...)               \
+        __extension__({                           \
+                int r_ = (r);                     \
+                (void)call(err, r_, __VA_ARGS__); \
+                r_;                               \
+        })
+#define err_wrap(...) ERR_SAME(err_wrap, __VA_ARGS__)
+#define err_why(...) ERR_SAME(err_why, __VA_ARGS__)
+#define err_try(...) ERR_SAME(err_try, __VA_ARGS__)
+#define err_note(...) ERR_SAME(err_note, __VA_ARGS__)
+#endif
+
 #endif

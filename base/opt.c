@@ -147,7 +147,7 @@ static int store(const struct parse *p, const struct opt *o, const char *value, 
                 *(const char **)at = value ? value : "";
                 return 0;
         case OPT_LIST:
-                if (!*value) {
+                if (!value || !*value) {
                         strv_done(at);
                         return 0;
                 }

@@ -329,8 +329,9 @@ static int open_openssh(const unsigned char *p, size_t len, EVP_PKEY **ret, stru
         bool plain;
         size_t n;
 
-        if (len < sizeof(magic) || memcmp(take(&r, sizeof(magic)), magic, sizeof(magic)) != 0)
+        if (len < sizeof(magic) || memcmp(p, magic, sizeof(magic)) != 0)
                 return unreadable(err);
+        (void)take(&r, sizeof(magic));
         plain = get_text_is(&r, "none");
         plain = get_text_is(&r, "none") && plain;
         (void)ssh_get_string(&r, &n); /* of the key derivation */

@@ -155,11 +155,11 @@ static bool is_opaque(const struct differ *d, int fd)
                fgetxattr(fd, diff_xattr(d, "opaque", name), &v, 1) == 1 && v == 'y';
 }
 
-/* The folder of lower layer i that merges at l: fd, -1 none there but look further, -2 none and
- * nothing below counts. */
-static int open_lower(int root, const char *path, const char *name, int parent)
+/* The folder of a lower layer below the one that is open: fd, -1 none there but look further, -2
+ * none and nothing below counts. */
+static int open_lower(int parent, const char *name)
 {
-        int fd = parent >= 0 ? sys_openat(parent, name, DIR_FLAGS, 0) : open_beneath(root, path);
+        int fd = sys_openat(parent, name, DIR_FLAGS, 0);
 
         if (fd >= 0)
                 return fd;
@@ -183,7 +183,7 @@ static int lowers_from_parent(struct differ *d, struct dlevel *l, const char *na
                               struct bld_err *err)
 {
         for (size_t i = 0; i < l->up->lowers.n; i++) {
-                int r, fd = open_lower(-1, NULL, name, l->up->lowers.v[i]);
+                int r, fd = open_lower(l->up->lowers.v[i], name);
 
                 if (fd == -3)
                         return err_sys(err, errno, "open \"%s\" in a lower layer", l->path);

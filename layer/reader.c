@@ -121,7 +121,7 @@ static ssize_t read_stored(struct ly_reader *r, void *p, size_t n, struct bld_er
                         return err_set(err, BLD_E_BUG, "tar reader out of step");
         }
         take = MIN(n, r->data_len);
-        if (take)
+        if (take && p)
                 memcpy(p, r->data, take);
         r->data += take;
         r->data_len -= take;

@@ -59,32 +59,43 @@ static int keep_toc(struct bd_ctx *c, struct ly_toc *toc, const struct digest *d
         return bd_toc_put(c, diff_id, toc, err);
 }
 
+static int pack_part(struct bd_input *in, const struct bd_part *part, const struct ly_sink *sink,
+                     struct ly_packed *ret, struct ly_toc **ret_toc, struct bld_err *err)
+{
+        const struct ly_pack_opts o = {.codec = LY_CODEC_GZIP};
+        struct bd_part_source s = {.part = part, .cancel = in->c->cancel};
+        AUTO(ly_pack_free_p) struct ly_pack *pack = NULL;
+        AUTO_FREE char *buf = mem_alloc(COPY_BYTES);
+        ssize_t k;
+        int r = buf ? ly_pack_new(sink, &o, &pack, err) : err_nomem(err, "layer");
+
+        if (r < 0)
+                return r;
+        while ((k = bd_part_read(&s, buf, COPY_BYTES, err)) > 0) {
+                r = ly_pack_write(pack, buf, (size_t)k, err);
+                if (r < 0)
+                        return r;
+        }
+        return k < 0 ? (int)k : ly_pack_end(pack, ret, ret_toc, err);
+}
+
 /* A plain tar is packed: nobody wants to store or push it uncompressed. */
 static int pack_layer(struct bd_input *in, const struct bd_part *part, const char *path,
                       const struct digest *diff_id, struct img_desc *ret, struct bld_err *err)
 {
         AUTO(cas_writer_free_p) struct cas_writer *w = NULL;
-        AUTO(ly_pack_free_p) struct ly_pack *pack = NULL;
         AUTO(ly_toc_free_p) struct ly_toc *toc = NULL;
-        AUTO_FREE char *buf = mem_alloc(COPY_BYTES);
-        struct ly_pack_opts o = {.codec = LY_CODEC_GZIP};
-        struct bd_part_source s = {.part = part, .cancel = in->c->cancel};
         struct ly_packed packed;
         struct ly_sink sink;
-        ssize_t k = 0;
-        int r = buf ? cas_writer_open(in->c->cas, &w, err) : err_nomem(err, "layer");
+        int r = cas_writer_open(in->c->cas, &w, err);
 
+        if (r < 0)
+                return r;
         sink = (struct ly_sink){.write = writer_sink, .user = w};
-        if (r == 0)
-                r = ly_pack_new(&sink, &o, &pack, err);
-        while (r == 0 && (k = bd_part_read(&s, buf, COPY_BYTES, err)) > 0)
-                r = ly_pack_write(pack, buf, (size_t)k, err);
-        if (r == 0 && k < 0)
-                r = (int)k;
-        if (r == 0)
-                r = ly_pack_end(pack, &packed, &toc, err);
-        if (r == 0)
-                r = check_diff_id(&packed.diff_id, diff_id, path, err);
+        r = pack_part(in, part, &sink, &packed, &toc, err);
+        if (r < 0)
+                return r;
+        r = check_diff_id(&packed.diff_id, diff_id, path, err);
         if (r == 0)
                 r = cas_writer_commit(w, &packed.digest, packed.size, &ret->digest, err);
         if (r == 0)

@@ -199,7 +199,7 @@ int plan_stage_from(struct plan *p, struct stage *s, struct bld_err *err)
                                          in->args[0].text));
         s->platform = p->o->platform;
         s->platform_given = p->o->platform_given;
-        if (platform) {
+        if (platform && expanded) {
                 if (!*expanded)
                         r = err_set(err, BLD_E_INVALID, "empty platform value from expression %s",
                                     platform);

@@ -103,15 +103,15 @@ static int append(const char *src, const char *dst, const char *layer, struct bl
 {
         const struct bld_opts o = {.size = sizeof(o)};
         const struct bld_list layers = {&layer, 1};
-        const struct bld_edit_opts e = {
-                .size = sizeof(e), .dst = dst, .has_epoch = true, .epoch_sec = 0};
+        const struct bld_edit_opts e = {.size = sizeof(e), .dst = dst, .has_epoch = true};
+        const struct bld_append_opts a = {.size = sizeof(a), .edit = &e};
         char *json = NULL;
         struct bld *b;
         int r = bld_open(&o, &b, err);
 
         if (r < 0)
                 return r;
-        r = bld_append(b, src, &layers, &e, &json, err);
+        r = bld_append(b, src, &layers, &a, &json, err);
         bld_free(json);
         bld_close(b);
         return r;
