@@ -316,9 +316,11 @@ static void json_paths(const struct analyze *z, struct sb *out)
 {
         for (size_t i = 0; i < bld_analysis_count(z->a) && i < z->top; i++) {
                 const struct bld_waste *w = bld_analysis_at(z->a, i);
+                AUTO_SB struct sb full = SB_INIT((size_t)1 << 20);
 
                 sb_str(out, i ? ",{" : "{");
-                text_json_name(out, "path", w->path, strlen(w->path));
+                sb_fmt(&full, "/%s", w->path);
+                text_json_name(out, "path", sb_text(&full), full.len);
                 sb_fmt(out, ",\"bytes\":%llu,\"count\":%zu,\"removed\":%s}",
                        (unsigned long long)w->bytes, w->count, w->removed ? "true" : "false");
         }
