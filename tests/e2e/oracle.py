@@ -7,6 +7,7 @@ oracle.py DRIVER FOLDER; environment: SEED, CASES, CASE (one alone), KEEP=1 (lea
 """
 import gzip
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -142,6 +143,10 @@ def differ(a, b):
     if a.names != b.names:
         w |= W_LINKS
     return w
+
+
+def digest(data):
+    return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 def below(path, top):
@@ -408,15 +413,42 @@ class Chain:
     """Layers, and what is known of the tree they give: the layer of each path, folders of unknown time."""
 
     def __init__(self):
-        self.layers, self.origin, self.loose, self.tree = [], {}, set(), {}
+        self.layers, self.diff_ids, self.origin, self.loose, self.tree = [], [], {}, set(), {}
 
     def copy(self):
         c = Chain()
-        c.layers, c.origin, c.loose, c.tree = list(self.layers), dict(self.origin), set(self.loose), self.tree
+        c.layers, c.diff_ids, c.origin, c.loose, c.tree = list(self.layers), list(self.diff_ids), dict(self.origin), set(self.loose), self.tree
         return c
 
     def spec(self):
         return "layers:" + ":".join(self.layers)
+
+    def layout(self, folder):
+        """The chain as an image in an OCI layout."""
+        os.makedirs(os.path.join(folder, "blobs", "sha256"))
+
+        def put(data, media_type):
+            d = digest(data)
+            with open(os.path.join(folder, "blobs", *d.split(":")), "wb") as f:
+                f.write(data)
+            return {"mediaType": media_type, "digest": d, "size": len(data)}
+
+        def put_json(doc, media_type):
+            return put(json.dumps(doc).encode(), "application/vnd.oci.image." + media_type + "+json")
+
+        layers = []
+        for path in self.layers:
+            with open(path, "rb") as f:
+                data = f.read()
+            kind = "+gzip" if data[:2] == b"\x1f\x8b" else "+zstd" if data[:4] == b"\x28\xb5\x2f\xfd" else ""
+            layers.append(put(data, "application/vnd.oci.image.layer.v1.tar" + kind))
+        config = put_json({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": self.diff_ids}}, "config.v1")
+        manifest = put_json({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": config, "layers": layers},
+                            "manifest.v1")
+        for name, doc in ("index.json", {"schemaVersion": 2, "manifests": [manifest]}), ("oci-layout", {"imageLayoutVersion": "1.0.0"}):
+            with open(os.path.join(folder, name), "w") as f:
+                json.dump(doc, f)
+        return "oci:" + folder
 
     def add(self, rng, root, out):
         """One more layer, that makes the tree what is in root now."""
@@ -486,6 +518,8 @@ class Chain:
         for s in steps[1:]:
             tar(rng, "-r", *s, out, pax)
         shutil.rmtree(stage)
+        with open(out, "rb") as f:
+            self.diff_ids.append(digest(f.read()))
         squeeze(rng, out)
 
 
@@ -676,7 +710,8 @@ class Case:
         return scan(os.fsencode(out)), out
 
     def specs(self, chain, root):
-        return self.rng.choice([chain.spec(), chain.spec(), "dir:" + root])
+        how = self.rng.choice(["layers", "layers", "folder", "layout"])
+        return chain.layout(self.folder("layout")) if how == "layout" else "dir:" + root if how == "folder" else chain.spec()
 
     def selection(self):
         """Bits to ignore, and a path that is the only one, or left out."""
@@ -691,8 +726,9 @@ class Case:
         d, r, a, b = self.driver, self.rng, self.a, self.b
         want(scan(os.fsencode(self.root_a)).keys() == a.tree.keys(), "the test's own tree changed")
         for c, root, what in ((a, self.root_a, "A"), (b, self.root_b, "B")):
-            check_tree(d, c, c.spec(), "tree of " + what)
-            got, _ = self.unpack(c.spec(), what)
+            spec = c.layout(self.folder("layout")) if r.random() < 0.3 else c.spec()
+            check_tree(d, c, spec, "tree of " + what)
+            got, _ = self.unpack(spec, what)
             same_trees(got, c.tree, "unpacked " + what, c.loose)
         check_diff(d, a.spec(), b.spec(), a.tree, b.tree)
         check_diff(d, self.specs(a, self.root_a), self.specs(b, self.root_b), a.tree, b.tree, *self.selection())
@@ -707,7 +743,7 @@ class Case:
         made = self.driver.ask("create", self.root_b, layer, codec)[0]
         with open(layer, "rb") as f:
             data = f.read()
-        want(made[2] == "sha256:" + hashlib.sha256(data).hexdigest() and int(made[4]) == len(data), "digest of a layer", made)
+        want(made[2] == digest(data) and int(made[4]) == len(data), "digest of a layer", made)
         if codec != "zstd":
             check_order(layer, "created")
         out = self.folder("out")
@@ -733,7 +769,7 @@ class Case:
         made = self.driver.ask("patch", a, b, ignore, *pattern, out, codec, way)[0]
         with open(out, "rb") as f:
             data = f.read()
-        want(made[2] == "sha256:" + hashlib.sha256(data).hexdigest() and int(made[4]) == len(data), "digest of a patch", made)
+        want(made[2] == digest(data) and int(made[4]) == len(data), "digest of a patch", made)
         if codec != "zstd":
             check_order(out, "patch")
         return out, made
