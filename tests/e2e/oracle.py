@@ -36,7 +36,7 @@ def want(cond, *text):
 # ---- trees on disk ----
 
 class Node:
-    __slots__ = ("type", "mode", "uid", "gid", "size", "ns", "link", "rdev", "xattrs", "sha", "crc", "names")
+    __slots__ = ("type", "mode", "uid", "gid", "size", "ns", "link", "rdev", "xattrs", "sha", "crc", "names", "implied")
 
     @property
     def mtime(self):
@@ -93,7 +93,7 @@ def scan(root):
             n.link = os.readlink(full)
         elif n.type in (CHAR, BLOCK):
             n.rdev = (os.major(st.st_rdev), os.minor(st.st_rdev))
-        n.names = frozenset([p])
+        n.names, n.implied = frozenset([p]), False
         if n.type != DIR and st.st_nlink > 1:
             inodes.setdefault(st.st_ino, []).append(p)
         tree[p] = n
@@ -136,7 +136,7 @@ def differ(a, b):
         w |= W_UID
     if a.gid != b.gid:
         w |= W_GID
-    if a.mtime != b.mtime:
+    if a.mtime != b.mtime and not a.implied and not b.implied:
         w |= W_MTIME
     if a.xattrs != b.xattrs:
         w |= W_XATTRS
@@ -294,6 +294,16 @@ class Maker:
             if stat.S_ISDIR(st.st_mode) and (p not in before or before[p] != st.st_mtime_ns):
                 self.set_time(p, before[p] if p in before and self.rng.random() < 0.4 else self.time())
 
+    def plain(self):
+        """Some folders as if nobody had given them any attributes."""
+        for p in self.folders()[1:]:
+            if self.rng.random() < 0.5:
+                full = self.full(p)
+                os.chown(full, 0, 0)
+                os.chmod(full, 0o755)
+                for k in os.listxattr(full):
+                    os.removexattr(full, k)
+
     def times(self):
         return {p: os.lstat(self.full(p)).st_mtime_ns for p in walk(self.root)}
 
@@ -413,11 +423,12 @@ class Chain:
     """Layers, and what is known of the tree they give: the layer of each path, folders of unknown time."""
 
     def __init__(self):
-        self.layers, self.diff_ids, self.origin, self.loose, self.tree = [], [], {}, set(), {}
+        self.layers, self.diff_ids, self.origin, self.loose, self.tree, self.implied = [], [], {}, set(), {}, set()
 
     def copy(self):
         c = Chain()
         c.layers, c.diff_ids, c.origin, c.loose, c.tree = list(self.layers), list(self.diff_ids), dict(self.origin), set(self.loose), self.tree
+        c.implied = set(self.implied)
         return c
 
     def spec(self):
@@ -479,12 +490,17 @@ class Chain:
                 if rng.random() < 0.75 or q not in old or old[q].type != DIR:
                     implied.add(q)
         written = changed | implied
+        unnamed = {p for p in self.implied if p not in written and p in new and new[p].type == DIR}
+        if not self.layers:  # folders that nobody names have these attributes
+            unnamed = {p for p, n in new.items() if n.type == DIR and (n.mode, n.uid, n.gid, n.xattrs) == (0o755, 0, 0, {}) and rng.random() < 0.7
+                       and any(p in parents(q) and new[q].type != DIR for q in new)}
+            written -= unnamed
         loose = {p for p in self.loose if p not in written and p in new}
         for p in touched | extra:
             q = next(parents(p), None)
             if q is not None and q not in written:
                 loose.add(q)
-        loose |= {p for p in opaque if p not in written}
+        loose |= {p for p in opaque if p not in written} | unnamed
         whiteouts = {os.path.join(os.path.dirname(p), b".wh." + os.path.basename(p)) for p in gone | extra | early}
         if any(len(os.path.basename(w)) > 255 for w in whiteouts):
             raise Unpackable()
@@ -497,7 +513,9 @@ class Chain:
         for p in written:
             self.origin[p] = len(self.layers)
         self.layers.append(out)
-        self.loose, self.tree = loose, new
+        for p in unnamed:
+            new[p].implied = True
+        self.loose, self.tree, self.implied = loose, new, unnamed
 
     def pack(self, rng, root, out, paths, whiteouts, first, any_order):
         pax = any(n.xattrs for n in scan(root).values()) or rng.random() < 0.5
@@ -571,7 +589,7 @@ def read_tree(driver, spec, content):
         n.link, n.rdev, n.crc = unhex(w[8]), (int(w[9]), int(w[10])), None
         n.sha = None if w[15] == "-" else unhex(w[15]).hex()
         n.xattrs = {} if w[16] == "-" else {unhex(kv.split("=")[0]): unhex(kv.split("=")[1]) for kv in w[16].split(",")}
-        n.names = first or path
+        n.names, n.implied = first or path, w[12] == "1"
         nodes[path] = n
         order.append((path, int(w[11]), w[12] == "1", int(w[13])))
     for i, crc in sums.items():
@@ -594,8 +612,8 @@ def check_tree(driver, chain, spec, what):
             n.sha = n.sha or e.sha
         want(not differ(n, e), what, "node", p, differ(n, e), "\n is       ", n, "\n should be", e)
         want(n.crc == e.crc, what, "content of", p)
-        want(not implied, what, "implied", p)
-        want(layer == chain.origin[p], what, "layer of", p, "is", layer, "should be", chain.origin[p])
+        want(implied == e.implied, what, "implied", p)
+        want(implied or layer == chain.origin[p], what, "layer of", p, "is", layer, "should be", chain.origin.get(p))
         last = i + 1
         while last < len(order) and below(order[last][0], p):
             last += 1
@@ -691,7 +709,10 @@ class Case:
     def make(self):
         r = self.rng
         root = self.folder("root")
-        Maker(r, os.fsencode(root)).grow(r.choice([0, 1, 3, 8, 15, 25]))
+        maker = Maker(r, os.fsencode(root))
+        maker.grow(r.choice([0, 1, 3, 8, 15, 25]))
+        if r.random() < 0.4:
+            maker.plain()
         base = Chain()
         base.add(r, os.fsencode(root), self.path("layer"))
         root = self.grow(base, root, r.choice([0, 0, 1, 2]), 6)
@@ -710,8 +731,11 @@ class Case:
         return scan(os.fsencode(out)), out
 
     def specs(self, chain, root):
+        """The tree of a chain in one of the forms it has, and what is known of it."""
         how = self.rng.choice(["layers", "layers", "folder", "layout"])
-        return chain.layout(self.folder("layout")) if how == "layout" else "dir:" + root if how == "folder" else chain.spec()
+        if how == "folder":
+            return "dir:" + root, scan(os.fsencode(root))
+        return chain.layout(self.folder("layout")) if how == "layout" else chain.spec(), chain.tree
 
     def selection(self):
         """Bits to ignore, and a path that is the only one, or left out."""
@@ -731,7 +755,8 @@ class Case:
             got, _ = self.unpack(spec, what)
             same_trees(got, c.tree, "unpacked " + what, c.loose)
         check_diff(d, a.spec(), b.spec(), a.tree, b.tree)
-        check_diff(d, self.specs(a, self.root_a), self.specs(b, self.root_b), a.tree, b.tree, *self.selection())
+        (one, tree_a), (two, tree_b) = self.specs(a, self.root_a), self.specs(b, self.root_b)
+        check_diff(d, one, two, tree_a, tree_b, *self.selection())
         want(not read_diff(d, a.spec(), "dir:" + self.root_a)[0], "A differs from its own folder")
         self.round_trip()
         self.patch()
@@ -777,16 +802,16 @@ class Case:
     def patch(self):
         """A and the patch are B."""
         a, b = self.a, self.b
-        out, made = self.write_patch(self.specs(a, self.root_a), self.specs(b, self.root_b), 0, None, None)
-        other, same = self.write_patch(a.spec(), b.spec(), 0, None, None)
-        want(made[1] == same[1], "patches of the same trees differ", made, same)
+        out, made = self.write_patch(self.specs(a, self.root_a)[0], self.specs(b, self.root_b)[0], 0, None, None)
+        if not a.implied and not b.implied:
+            want(made[1] == self.write_patch(a.spec(), b.spec(), 0, None, None)[1][1], "patches of the same trees differ", made)
         both = a.spec() + ":" + out
         got, _ = self.unpack(both, "A and the patch")
         same_trees(got, b.tree, "A and the patch", a.loose)
         want(not read_diff(self.driver, both, b.spec())[0], "A and the patch differ from B")
         copy = self.copy(self.root_a)
         self.driver.ask("apply-layer", out, copy)
-        same_trees(scan(os.fsencode(copy)), b.tree, "the patch on a folder")
+        same_trees(scan(os.fsencode(copy)), b.tree, "the patch on a folder", a.implied)
 
     def partial_patch(self):
         """What was ignored or left out may differ; nothing else does, and what was left out stays."""
@@ -802,7 +827,7 @@ class Case:
         inside = {p for p in set(a.tree) | set(b.tree) if (only is None or below(p, only)) and (exclude is None or not below(p, exclude))}
         bits = ignore | W_LINKS if only is not None or exclude is not None else ignore
         if not ignore & W_TYPE:
-            same_trees({p: n for p, n in got.items() if p in inside}, {p: n for p, n in b.tree.items() if p in inside}, "partial patch", ignore=bits)
+            same_trees({p: n for p, n in got.items() if p in inside}, {p: n for p, n in b.tree.items() if p in inside}, "partial patch", a.implied, ignore=bits)
         replaced = {p for p, kind, _ in changes if kind in (TYPE, DELETED)}
         made = {q for p, kind, _ in changes if kind != DELETED for q in parents(p) if q not in a.tree or a.tree[q].type != DIR}
         for p in set(a.tree) - inside:
