@@ -61,7 +61,8 @@ static unsigned implied_differs(const struct ly_entry *named)
 
         if (named->type != LY_DIR)
                 return LY_WHAT_TYPE;
-        return what | (named->mode != IMPLIED_MODE ? LY_WHAT_MODE : 0u);
+        return what | (named->mode != IMPLIED_MODE ? LY_WHAT_MODE : 0u) |
+               (named->nxattrs ? LY_WHAT_XATTRS : 0u);
 }
 
 /* All but content and names. */

@@ -30,7 +30,7 @@ enum bld_diff_what {
         BLD_DIFF_MODE = 32,
         BLD_DIFF_UID = 64,
         BLD_DIFF_GID = 128,
-        BLD_DIFF_MTIME = 256, /* whole seconds */
+        BLD_DIFF_MTIME = 256, /* whole seconds; not of folders that no layer names */
         BLD_DIFF_XATTRS = 512,
         BLD_DIFF_LINKS = 1024 /* the set of names of a file with several */
 };
