@@ -298,7 +298,7 @@ static int open_both(struct cli *c, const struct diff_ask *ask, const struct str
                 .size = sizeof(o), .platform = ask->platform, .watch = ask->watch, .in_fd = 0};
         int r;
 
-        if (strcmp(pos->v[0], "-") == 0 && strcmp(pos->v[1], "-") == 0)
+        if (str_has_suffix(pos->v[0], ":-") && str_has_suffix(pos->v[1], ":-"))
                 return err_set(err, BLD_E_USAGE, "standard input holds one image");
         r = bld_image_open(c->b, pos->v[0], &o, a, err);
         return r < 0 ? r : bld_image_open(c->b, pos->v[1], &o, b, err);
