@@ -113,6 +113,7 @@ enum diff_content_kind { DIFF_CONTENT_NONE, DIFF_CONTENT_TEXT, DIFF_CONTENT_OTHE
 struct diff_content_sides {
         enum diff_content_kind kind;
         char before[160], after[160]; /* of OTHER: what it is, its size, its digest; "" no file */
+        const unsigned char *sha256_before, *sha256_after; /* NULL: no file, or not read */
 };
 /* For TEXT the hunks are appended to out. */
 int diff_content_of(struct diff_content *c, size_t change, struct diff_content_sides *ret,

@@ -276,6 +276,8 @@ int diff_content_of(struct diff_content *c, size_t change, struct diff_content_s
         memset(ret, 0, sizeof(*ret));
         if (!has_x && !has_y)
                 return 0;
+        ret->sha256_before = has_x ? x->sha256 : NULL;
+        ret->sha256_after = has_y ? y->sha256 : NULL;
         if ((has_x && !x->text) || (has_y && !y->text)) {
                 ret->kind = DIFF_CONTENT_OTHER;
                 summary(x, ret->before);

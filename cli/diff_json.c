@@ -110,7 +110,7 @@ static int put_xattrs(struct sb *out, const struct bld_tree *t, size_t node, siz
 
 static int put_node(struct sb *out, const char *key, const struct bld_tree *t,
                     const struct bld_tree_node *n, size_t index, const char *summary,
-                    struct bld_err *err)
+                    const unsigned char *sha256, struct bld_err *err)
 {
         char mtime[RFC3339_MAX];
         int64_t sec = n->mtime_ns / 1000000000, nsec = n->mtime_ns % 1000000000;
@@ -125,10 +125,11 @@ static int put_node(struct sb *out, const char *key, const struct bld_tree *t,
         sb_fmt(out, ",\"layer\":%u", n->layer);
         if (n->type == BLD_LAYER_FILE)
                 sb_fmt(out, ",\"size\":%llu", (unsigned long long)n->file_size);
-        if (n->sha256) {
+        sha256 = n->sha256 ? n->sha256 : sha256;
+        if (sha256) {
                 sb_str(out, ",\"digest\":\"sha256:");
                 for (size_t i = 0; i < 32; i++)
-                        sb_fmt(out, "%02x", n->sha256[i]);
+                        sb_fmt(out, "%02x", sha256[i]);
                 sb_char(out, '"');
         }
         if (n->type == BLD_LAYER_SYMLINK && n->link) {
@@ -200,10 +201,10 @@ static int put_change(struct doc *d, size_t i, struct bld_err *err)
         }
         if (s.has_before)
                 r = put_node(out, "before", bld_diff_tree_a(files), &s.before, s.change->before,
-                             c.before, err);
+                             c.before, c.sha256_before, err);
         if (r == 0 && s.has_after)
                 r = put_node(out, "after", bld_diff_tree_b(files), &s.after, s.change->after,
-                             c.after, err);
+                             c.after, c.sha256_after, err);
         if (c.kind == DIFF_CONTENT_TEXT && hunks.len) {
                 sb_char(out, ',');
                 text_json_name(out, "diff", sb_text(&hunks), hunks.len);

@@ -132,7 +132,7 @@ static void put_sizes(struct page *p, const struct diff_sides *s)
 
         if (s->change->kind == BLD_CHANGE_METADATA || s->change->kind == BLD_CHANGE_TYPE)
                 return;
-        if (diff_node(s)->type != BLD_LAYER_FILE)
+        if (diff_node(s)->type != BLD_LAYER_FILE || !(s->has_before || s->has_after))
                 return;
         format_size(x->file_size, a);
         format_size(y->file_size, b);
@@ -163,6 +163,10 @@ static void put_attributes(struct page *p, const struct diff_sides *s, bool *fir
             !(what & BLD_DIFF_SIZE)) {
                 put_detail_sep(p, first);
                 sb_str(out, "content");
+        }
+        if (s->change->kind == BLD_CHANGE_METADATA && !what) {
+                put_detail_sep(p, first);
+                sb_str(out, "what else was in it may be gone");
         }
         if (what & BLD_DIFF_MODE) {
                 put_detail_sep(p, first);
