@@ -5,6 +5,7 @@
 
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/path.h"
 #include "base/sys.h"
 #include "lib/layer_priv.h"
 
@@ -111,14 +112,34 @@ int bld_layer_create(int dir_fd, int out_fd, const struct bld_layer_create_opts 
         return r;
 }
 
+/* Not every file system has O_TMPFILE. */
+static int unlinked_file(void)
+{
+        const char *tmp = getenv("TMPDIR");
+        AUTO_FREE char *path = NULL;
+        int fd;
+
+        tmp = tmp && *tmp ? tmp : "/tmp";
+        fd = sys_openat(AT_FDCWD, tmp, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR))
+                return fd;
+        path = path_join(tmp, "bld-layer-XXXXXX");
+        if (!path) {
+                errno = ENOMEM;
+                return -1;
+        }
+        fd = mkostemp(path, O_CLOEXEC);
+        if (fd >= 0)
+                (void)sys_unlinkat(AT_FDCWD, path, 0);
+        return fd;
+}
+
 int bld_layer_open_dir(int dir_fd, struct bld_layer **ret, struct bld_err *err)
 {
         const struct bld_layer_create_opts o = {
                 .size = sizeof(o), .codec = BLD_LAYER_TAR, .all_xattrs = true};
-        const char *tmp = getenv("TMPDIR");
         struct ly_packed p;
-        AUTO_FD int fd = sys_openat(AT_FDCWD, tmp && *tmp ? tmp : "/tmp",
-                                    O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        AUTO_FD int fd = unlinked_file();
         int r;
 
         if (fd < 0)

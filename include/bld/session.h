@@ -64,7 +64,9 @@ struct bld_input {
 struct bld_output {
         size_t size;
         int fd; /* written to when write is NULL; stays the caller's */
-        int (*write)(void *user, const void *p, size_t n); /* all of it: 0, or an errno */
+        /* All of it: 0, or an errno. In order, one call at a time; perhaps from a thread of the
+         * library's. */
+        int (*write)(void *user, const void *p, size_t n);
         void *user;
 };
 
