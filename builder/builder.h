@@ -260,6 +260,15 @@ int bd_load(struct bd_ctx *c, const char *path, int in_fd, struct strv *names,
 int bd_build(struct bd_ctx *c, const struct bld_build_opts *o, struct bld_build_result *ret,
              struct bld_err *err) MUST_CHECK;
 
+/* Builds that were (solve/build_record.c). Is there a record of that id, n characters? */
+bool bd_build_is(struct bd_ctx *c, const char *id, size_t n);
+/* The image it made; or the layers up to one of its steps: "deps 2/4"; "deps" for the last one of
+ * the stage; "2" of the last stage. NOT_FOUND. */
+int bd_build_image(struct bd_ctx *c, const char *id, char ret[DIGEST_STR_MAX],
+                   struct bld_err *err) MUST_CHECK;
+int bd_build_layers(struct bd_ctx *c, const char *id, const char *step, struct bd_layers *ret,
+                    struct bld_err *err) MUST_CHECK;
+
 /* The program's verbs for rt_child_main(). */
 struct rt_verb;
 const struct rt_verb *bd_verbs(size_t *ret_n);

@@ -55,6 +55,9 @@ struct bd_look_opts {
 /* Places of kind ANY as by bd_open(). */
 int bd_look_open(struct bd_ctx *c, const struct img_place *p, const struct bd_look_opts *o,
                  struct bd_look **ret, struct bld_err *err) MUST_CHECK;
+/* The same for layers of the store, which have no documents. */
+int bd_look_layers(struct bd_ctx *c, const struct bd_layers *layers, struct bd_look **ret,
+                   struct bld_err *err) MUST_CHECK;
 void bd_look_free(struct bd_look *l);
 DEFINE_AUTO_PTR(struct bd_look, bd_look_free);
 /* An archive of docker's has no manifest: then the text is empty and neither the image nor its

@@ -247,9 +247,39 @@ static int set_name(struct bld_image *im, const char *ref, struct bld_err *err)
         return 0;
 }
 
+/* "ID" of a build, or "ID:STEP". 1 opened, 0 it is no such thing. */
+static int open_build(struct bld *b, const char *ref, const struct bld_image_open_opts *o,
+                      struct bld_image **ret, struct bld_err *err)
+{
+        AUTO(bd_layers_free) struct bd_layers layers = {.v = NULL};
+        struct bd_look *look = NULL;
+        size_t n = strcspn(ref, ":");
+        char digest[DIGEST_STR_MAX];
+        int r;
+
+        if (!bd_build_is(&b->ctx, ref, n))
+                return 0;
+        if (!ref[n]) {
+                r = bd_build_image(&b->ctx, ref, digest, err);
+                if (r == 0)
+                        r = lib_open_place(b, digest, o, ret, err);
+                return r < 0 ? r : 1;
+        }
+        r = bd_build_layers(&b->ctx, ref, ref + n + 1, &layers, err);
+        if (r == 0)
+                r = bd_look_layers(&b->ctx, &layers, &look, err);
+        if (r == 0)
+                r = of_look(b, ref, look, o, ret, err);
+        return r < 0 ? r : 1;
+}
+
 static int open_whole(struct bld *b, const char *ref, const struct bld_image_open_opts *o,
                       struct bld_image **ret, struct bld_err *err)
 {
+        int r = lib_is_path(ref) ? 0 : open_build(b, ref, o, ret, err);
+
+        if (r != 0)
+                return MIN(r, 0);
         return lib_is_path(ref) ? lib_open_path(b, ref, o, ret, err)
                                 : lib_open_place(b, ref, o, ret, err);
 }

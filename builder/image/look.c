@@ -13,7 +13,8 @@
 
 struct bd_look {
         struct bd_ctx *c;
-        struct bd_end *end;
+        struct bd_end *end;     /* NULL: layers of the store */
+        struct bd_layers chain; /* then */
         struct bd_image im;
         struct sb manifest, config;
         struct strv paths; /* of the layers in an archive of docker's */
@@ -234,6 +235,28 @@ int bd_look_open(struct bd_ctx *c, const struct img_place *p, const struct bd_lo
         return 0;
 }
 
+int bd_look_layers(struct bd_ctx *c, const struct bd_layers *layers, struct bd_look **ret,
+                   struct bld_err *err)
+{
+        AUTO(bd_look_free_p) struct bd_look *l = mem_zalloc(1, sizeof(*l));
+        struct img_desc *d;
+
+        if (!l)
+                return err_nomem(err, "image");
+        l->c = c;
+        img_config_init(&l->im.config);
+        if (bd_layers_append(&l->chain, layers) < 0)
+                return err_nomem(err, "layers");
+        for (size_t i = 0; i < layers->n; i++) {
+                d = img_descs_push(&l->im.manifest.layers);
+                if (!d || img_desc_copy(&layers->v[i].desc, d) < 0 ||
+                    img_config_add_diff_id(&l->im.config, &layers->v[i].diff_id) < 0)
+                        return err_nomem(err, "layers");
+        }
+        *ret = TAKE_PTR(&l);
+        return 0;
+}
+
 void bd_look_free(struct bd_look *l)
 {
         if (!l)
@@ -242,6 +265,7 @@ void bd_look_free(struct bd_look *l)
         sb_done(&l->manifest);
         sb_done(&l->config);
         strv_done(&l->paths);
+        bd_layers_free(&l->chain);
         bd_end_free(l->end);
         free(l);
 }
@@ -268,9 +292,15 @@ static int find(struct bd_look *l, size_t i, struct bd_part *ret, struct img_ref
                 struct bld_err *err)
 {
         const struct img_desc *d = &l->im.manifest.layers.v[i];
-        struct bd_input *docker = bd_end_docker(l->end);
+        struct bd_input *docker = l->end ? bd_end_docker(l->end) : NULL;
         int r;
 
+        if (!l->end) {
+                r = bd_store_blob(l->c, d, ret, ret_repo, err);
+                if (r == 0 && !ret_repo->domain && l->chain.v[i].source.domain)
+                        r = img_ref_copy(&l->chain.v[i].source, ret_repo, err);
+                return r;
+        }
         if (docker) {
                 r = bd_input_find(docker, l->paths.v[i], ret, err);
                 return r == 0 ? err_set(err, BLD_E_INVALID, "layer \"%.200s\" is missing",

@@ -549,6 +549,7 @@ static int run_session(struct session *s, struct bld_err *err)
         if (r == 0)
                 r = finish_build(&s->b, &s->out, &s->g, s->ret, err);
         r = close_cache(s, r, err);
+        build_record_write(&s->b, &s->g, r == 0 ? s->ret->digest : "");
         describe(s, &st);
         if (s->b.index)
                 stat_index_save(s->b.index, s->b.c->cas);

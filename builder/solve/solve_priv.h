@@ -42,6 +42,11 @@ void remote_put_known(struct build *b, const struct graph *g);
 int remote_inline(struct build *b, const struct plan_target *t, char **ret,
                   struct bld_err *err) MUST_CHECK;
 
+/* ---- what a build leaves (build_record.c) ---- */
+
+/* image: its digest, or "". Failing to is not an error of the build. */
+void build_record_write(struct build *b, const struct graph *g, const char *image);
+
 /* ---- why a step was not a hit (explain.c) ---- */
 
 /* Compare what the step is made of with the last time; text for people. */
