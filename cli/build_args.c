@@ -54,23 +54,27 @@ static int read_lines(const char *flag, const char *path, char *text, struct str
         return r;
 }
 
+static int read_pairs(const char *flag, const char *path, struct strv *out, struct bld_err *err)
+{
+        AUTO_SB struct sb text = SB_INIT(FILE_MAX_BYTES);
+        int r = file_read(AT_FDCWD, path, &text, err);
+
+        if (r < 0)
+                return err_wrap(err, r == BLD_E_NOT_FOUND ? err_recode(err, BLD_E_USAGE) : r,
+                                "--%s", flag);
+        if (!text.len)
+                return 0;
+        if (strlen(text.buf) != text.len)
+                return err_set(err, BLD_E_USAGE, "--%s \"%.200s\" is not a text file", flag, path);
+        return read_lines(flag, path, text.buf, out, err);
+}
+
 int build_pair_files(const char *flag, const struct strv *paths, struct strv *out,
                      struct bld_err *err)
 {
         for (size_t i = 0; i < paths->n; i++) {
-                AUTO_SB struct sb text = SB_INIT(FILE_MAX_BYTES);
-                int r = file_read(AT_FDCWD, paths->v[i], &text, err);
+                int r = read_pairs(flag, paths->v[i], out, err);
 
-                if (r < 0)
-                        return err_wrap(err,
-                                        r == BLD_E_NOT_FOUND ? err_recode(err, BLD_E_USAGE) : r,
-                                        "--%s", flag);
-                if (!text.len)
-                        continue;
-                if (strlen(text.buf) != text.len)
-                        return err_set(err, BLD_E_USAGE, "--%s \"%.200s\" is not a text file", flag,
-                                       paths->v[i]);
-                r = read_lines(flag, paths->v[i], text.buf, out, err);
                 if (r < 0)
                         return r;
         }

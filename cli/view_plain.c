@@ -132,13 +132,15 @@ static bool due(int64_t *last_ms, uint64_t *last_done, uint64_t done, uint64_t t
 static void amount(struct plain *p, uint64_t done, uint64_t total)
 {
         char a[24], b[24], *unit;
+        const char *of;
 
         if (!total)
                 return;
         format_size(done, a);
         format_size(total, b);
         unit = strchr(a, ' '); /* "18.2/28.1 MB": the unit once when it is the same */
-        if (unit && strchr(b, ' ') && strcmp(unit, strchr(b, ' ')) == 0)
+        of = strchr(b, ' ');
+        if (unit && of && strcmp(unit, of) == 0)
                 *unit = '\0';
         sb_fmt(&p->out, " %s/%s", a, b);
 }

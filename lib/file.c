@@ -149,7 +149,7 @@ static int stream_to(struct fetch *f, const struct ly_found *at, struct bld_err 
                                        bld_image_name(f->im));
                 r = MIN(r, 0);
         }
-        if (r == 0 && e->type != BLD_LAYER_FILE)
+        if (r == 0 && (!e || e->type != BLD_LAYER_FILE))
                 r = err_set(err, BLD_E_CORRUPT, "a layer of %s changed while it was open",
                             bld_image_name(f->im));
         return r;

@@ -87,7 +87,8 @@ int bld_du_items(struct bld *b, const struct bld_list *filters, char **ret_json,
                 r = cas_item_list(b->cas, &list, err);
         if (r < 0)
                 return r;
-        qsort(list.v, list.n, sizeof(*list.v), by_last_use);
+        if (list.n)
+                qsort(list.v, list.n, sizeof(*list.v), by_last_use);
         for (size_t i = 0; i < list.n; i++) {
                 const struct cas_item *it = &list.v[i];
                 struct js *row;

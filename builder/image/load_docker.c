@@ -55,6 +55,8 @@ static int check_diff_id(const struct digest *have, const struct digest *want, c
 static int keep_toc(struct bd_ctx *c, struct ly_toc *toc, const struct digest *diff_id,
                     const struct digest *blob, struct bld_err *err)
 {
+        if (!toc) /* without it the layer is read once more when somebody asks */
+                return 0;
         toc->blob = *blob;
         return bd_toc_put(c, diff_id, toc, err);
 }
@@ -67,8 +69,11 @@ static int pack_part(struct bd_input *in, const struct bd_part *part, const stru
         AUTO(ly_pack_free_p) struct ly_pack *pack = NULL;
         AUTO_FREE char *buf = mem_alloc(COPY_BYTES);
         ssize_t k;
-        int r = buf ? ly_pack_new(sink, &o, &pack, err) : err_nomem(err, "layer");
+        int r;
 
+        if (!buf)
+                return err_nomem(err, "layer");
+        r = ly_pack_new(sink, &o, &pack, err);
         if (r < 0)
                 return r;
         while ((k = bd_part_read(&s, buf, COPY_BYTES, err)) > 0) {
@@ -85,7 +90,7 @@ static int pack_layer(struct bd_input *in, const struct bd_part *part, const cha
 {
         AUTO(cas_writer_free_p) struct cas_writer *w = NULL;
         AUTO(ly_toc_free_p) struct ly_toc *toc = NULL;
-        struct ly_packed packed;
+        struct ly_packed packed = {.tar_size = 0};
         struct ly_sink sink;
         int r = cas_writer_open(in->c->cas, &w, err);
 
