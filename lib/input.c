@@ -12,10 +12,11 @@
 int lib_input_init(struct lib_input *x, const struct bld_input *in, const struct bld_watch *watch,
                    struct bld_err *err)
 {
-        int r;
+        int r = lib_ret_check(watch, "bld_watch", err);
 
         *x = (struct lib_input){.watch = watch};
-        r = in ? lib_opts_copy(&x->in, sizeof(x->in), in, "bld_input", err) : 0;
+        if (r == 0 && in)
+                r = lib_opts_copy(&x->in, sizeof(x->in), in, "bld_input", err);
         if (r == 0 && !x->in.read && (!in || x->in.fd < 0 || fcntl(x->in.fd, F_GETFD) < 0))
                 r = err_set(err, BLD_E_USAGE, "there is nothing to read a layer from");
         return r;

@@ -106,6 +106,8 @@ int bld_layer_create(int dir_fd, int out_fd, const struct bld_layer_create_opts 
         if (r == 0)
                 r = lib_ret_check(ret, "bld_layer_create", err);
         if (r == 0)
+                r = lib_ret_check(own.watch, "bld_watch", err);
+        if (r == 0)
                 r = lib_tree_layer(dir_fd, out_fd, &own, &p, err);
         if (r == 0)
                 lib_created_put(&p, ret);

@@ -16,8 +16,12 @@
 int lib_image_new(const char *name, size_t n, const struct bld_image_open_opts *o,
                   struct bld_image **ret, struct bld_err *err)
 {
-        struct bld_image *im = mem_zalloc(1, sizeof(*im));
+        struct bld_image *im;
+        int r = lib_ret_check(o->watch, "bld_watch", err);
 
+        if (r < 0)
+                return r;
+        im = mem_zalloc(1, sizeof(*im));
         if (!im)
                 return err_nomem(err, "image");
         im->file = -1;

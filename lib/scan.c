@@ -201,11 +201,11 @@ int lib_scan_run(struct lib_scan *const *v, size_t n, const struct bld_watch *wa
                  struct bld_err *err)
 {
         struct scans x = {.v = mem_alloc(n * sizeof(struct lib_scan *)), .watch = watch};
-        int r;
+        int r = lib_ret_check(watch, "bld_watch", err);
 
-        if (!x.v)
-                return err_nomem(err, "list of layers");
-        for (size_t i = 0; i < n; i++) {
+        if (r == 0 && !x.v)
+                r = err_nomem(err, "list of layers");
+        for (size_t i = 0; r == 0 && i < n; i++) {
                 bool twice = false;
 
                 for (size_t k = 0; k < i && !twice; k++)
@@ -213,7 +213,8 @@ int lib_scan_run(struct lib_scan *const *v, size_t n, const struct bld_watch *wa
                 if (!twice && is_due(v[i]))
                         x.v[x.n++] = v[i];
         }
-        r = bd_par_run(x.n, SCAN_THREADS, scan_one, &x, err);
+        if (r == 0)
+                r = bd_par_run(x.n, SCAN_THREADS, scan_one, &x, err);
         free(x.v);
         return r;
 }

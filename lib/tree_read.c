@@ -225,8 +225,10 @@ int bld_tree_read_many(struct bld_tree *t, const size_t *v, size_t n, bld_tree_r
         AUTO_FREE struct want *w = mem_zalloc(n, sizeof(*w));
         struct reading x = {.t = t, .each = each, .user = user, .watch = watch};
         struct bld_err own = BLD_ERR_INIT;
-        int r = w ? 0 : err_nomem(&own, "list of files");
+        int r = lib_ret_check(watch, "bld_watch", &own);
 
+        if (r == 0 && !w)
+                r = err_nomem(&own, "list of files");
         for (size_t i = 0; !r && i < n; i++)
                 r = set_want(t, v[i], &w[i], &own);
         if (!r && n) {

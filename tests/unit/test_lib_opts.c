@@ -6,7 +6,11 @@
 
 #include <cmocka.h>
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include "base/base.h"
+#include "bld/bld.h"
 #include "lib/opts_priv.h"
 
 /* A struct as of three releases. */
@@ -86,11 +90,43 @@ static void results(void **state)
         assert_int_equal(newer.c, 0);
 }
 
+/* The same through the interface: what is wrong is told before anything is done. */
+static void calls(void **state)
+{
+        const struct bld_watch no_size = {.size = 0};
+        struct {
+                struct bld_layer_create_opts o;
+                uint64_t later;
+        } newer = {{.size = sizeof(newer)}, 1};
+        const struct bld_opts session = {.temporary = true};
+        const struct bld_image_open_opts open = {.size = sizeof(open), .watch = &no_size};
+        const struct bld_layer_create_opts create = {.size = sizeof(create), .watch = &no_size};
+        const struct bld_output out = {.size = sizeof(out), .fd = -1}, unset = {.fd = 1};
+        struct bld_layer_created made = {.tar_size = 9};
+        struct bld_layer_writer *w;
+        struct bld_image *im;
+        struct bld_err err = BLD_ERR_INIT;
+        struct bld *b;
+        int dir = openat(AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+        (void)state;
+        assert_int_equal(bld_open(&session, &b, &err), BLD_E_USAGE);
+        assert_int_equal(bld_image_open_dir(dir, &open, &im, NULL), BLD_E_USAGE);
+        assert_int_equal(bld_layer_create(dir, -1, &create, NULL, NULL), BLD_E_USAGE);
+        assert_int_equal(bld_layer_create(dir, -1, NULL, &made, NULL), BLD_E_USAGE);
+        assert_int_equal(made.tar_size, 9);
+        assert_int_equal(bld_layer_create(dir, -1, &newer.o, NULL, NULL), BLD_E_UNSUPPORTED);
+        assert_int_equal(bld_layer_writer_open(&out, &create, &w, NULL), BLD_E_USAGE);
+        assert_int_equal(bld_layer_writer_open(&unset, NULL, &w, NULL), BLD_E_USAGE);
+        close(dir);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(options),
                 cmocka_unit_test(results),
+                cmocka_unit_test(calls),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
