@@ -76,7 +76,7 @@ static unsigned entries_differ(const struct ly_entry *p, const struct ly_entry *
                 what |= LY_WHAT_MODE;
         if (seconds(p->mtime_ns) != seconds(q->mtime_ns))
                 what |= LY_WHAT_MTIME;
-        if (p->type == LY_SYMLINK && !str_eq(p->link, q->link))
+        if ((p->type == LY_SYMLINK || p->type == LY_HARDLINK) && !str_eq(p->link, q->link))
                 what |= LY_WHAT_LINK;
         if ((p->type == LY_CHAR || p->type == LY_BLOCK) &&
             (p->dev_major != q->dev_major || p->dev_minor != q->dev_minor))
@@ -182,7 +182,6 @@ int ly_compare(const struct ly_side *a, const struct ly_side *b, const struct ly
                 int order = i == a->flat->n   ? 1
                             : k == b->flat->n ? -1
                                               : ly_path_cmp(a->flat->v[i].path, b->flat->v[k].path);
-                const char *path = order <= 0 ? a->flat->v[i].path : b->flat->v[k].path;
 
                 if (!order)
                         judge(&c, i, k, &ch);
@@ -190,7 +189,8 @@ int ly_compare(const struct ly_side *a, const struct ly_side *b, const struct ly
                         ch.a = i;
                 else
                         ch.b = k;
-                if ((order || ch.what) && wanted(&c, path))
+                ch.path = order <= 0 ? a->flat->v[i].path : b->flat->v[k].path;
+                if ((order || ch.what) && wanted(&c, ch.path))
                         r = add(ret, &ch, err);
                 i += order <= 0;
                 k += order >= 0;

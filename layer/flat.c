@@ -4,8 +4,6 @@
 #include "layer/arena_priv.h"
 #include "layer/layer.h"
 
-#define PATH_LIMIT 8191u
-
 VEC_DEFINE(flat_nodes, struct ly_flat_node);
 
 struct flatten {
@@ -200,7 +198,7 @@ static int group(struct flatten *w)
 int ly_flat_new(const struct ly_view *v, struct ly_flat **ret, struct bld_err *err)
 {
         AUTO(ly_flat_free_p) struct ly_flat *f = mem_zalloc(1, sizeof(*f));
-        struct flatten w = {.view = v, .f = f, .path = SB_INIT(PATH_LIMIT), .err = err};
+        struct flatten w = {.view = v, .f = f, .path = SB_INIT(LY_FLAT_PATH_MAX), .err = err};
         int r = 0;
 
         if (!f)

@@ -263,6 +263,9 @@ struct ly_view;
  * CORRUPT for a hard link to nothing. */
 int ly_view_new(const struct ly_toc *const *tocs, size_t n, struct ly_view **ret,
                 struct bld_err *err) MUST_CHECK;
+/* Of layers that lie over others which are not here: a hard link to nothing stays a LY_HARDLINK. */
+int ly_view_new_upper(const struct ly_toc *const *tocs, size_t n, struct ly_view **ret,
+                      struct bld_err *err) MUST_CHECK;
 /* One more layer on top; its index is the number of those below. A view it failed for can only be
  * freed. */
 int ly_view_add(struct ly_view *v, const struct ly_toc *toc, struct bld_err *err) MUST_CHECK;
@@ -283,6 +286,7 @@ const struct ly_node *const *ly_view_children(const struct ly_view *v, const str
 /* The nodes of a view but its root as an array, in the order of a sorted walk: a folder before what
  * is in it, names of one folder by their bytes. The view is borrowed. */
 #define LY_NONE UINT32_MAX
+#define LY_FLAT_PATH_MAX 8191u
 struct ly_flat_node {
         const struct ly_node *n;
         const char *path;
@@ -325,11 +329,21 @@ enum ly_what {
         LY_WHAT_XATTRS = 512,
         LY_WHAT_LINKS = 1024 /* the set of names of a file with several */
 };
+/* What shows, or does not, of layers that were not read, where neither tree has a node. */
+enum ly_below {
+        LY_BELOW_NOTHING,
+        LY_BELOW_GOES,  /* what A has there, B hides */
+        LY_BELOW_COMES, /* the other way */
+        LY_BELOW_INSIDE /* what is in the folder is hidden by one side only */
+};
 struct ly_change {
+        const char *path; /* a tree's, or a table's */
         uint32_t a, b;    /* nodes; LY_NONE: not there */
         uint32_t renamed; /* the change that has the same file under its other name; LY_NONE */
         unsigned what;    /* of a path that both have */
         bool pending;     /* files of one size whose sums were not both known */
+        bool unsure;      /* see ly_compare_unsure() */
+        enum ly_below below;
 };
 VEC_DEFINE(ly_changes, struct ly_change);
 
@@ -337,6 +351,7 @@ VEC_DEFINE(ly_changes, struct ly_change);
 struct ly_side {
         const struct ly_flat *flat;
         const struct ly_toc *const *tocs;
+        size_t n;
 };
 /* NULL when it was not computed, or n is no file. */
 const struct ly_sum *ly_side_sum(const struct ly_side *s, uint32_t node);
@@ -351,6 +366,12 @@ struct ly_compare_opts {
  * equals another such, and one with mode 0755 and owner 0:0, whatever its times and attributes. */
 int ly_compare(const struct ly_side *a, const struct ly_side *b, const struct ly_compare_opts *o,
                struct ly_changes *ret, struct bld_err *err) MUST_CHECK;
+/* Of trees whose views leave out layers below that they share (ly_view_new_upper): mark what
+ * depends on those, and add what one side hides of them. UNSUPPORTED where one side hides all of
+ * them. */
+int ly_compare_unsure(const struct ly_side *a, const struct ly_side *b,
+                      const struct ly_compare_opts *o, struct ly_changes *v,
+                      struct bld_err *err) MUST_CHECK;
 /* Which layers of each side have sums that are not known and would settle something: what is
  * pending, and, with renames, files of one size that went and came. */
 int ly_compare_missing(const struct ly_side *a, const struct ly_side *b, const struct ly_changes *v,

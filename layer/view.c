@@ -24,6 +24,7 @@ struct ly_view {
         size_t last_len;
         struct vnode *last_dir;
         unsigned nlayers;
+        bool upper; /* there are layers below that are not here */
 };
 
 static struct vnode tomb;
@@ -398,6 +399,8 @@ static int set_hardlink(struct build *b, struct vnode *k, const struct ly_toc_en
                         return r;
                 to = node ? to_v(node) : NULL;
         }
+        if (!to && b->v->upper)
+                return 0;
         if (!to || to->dir || !to->n.t || to == k)
                 return err_set(b->err, BLD_E_CORRUPT,
                                "hard link \"%.400s\" to \"%.400s\", which is %s", te->e.path,
@@ -462,8 +465,8 @@ int ly_view_add(struct ly_view *v, const struct ly_toc *toc, struct bld_err *err
         return add_layer(&b, toc);
 }
 
-int ly_view_new(const struct ly_toc *const *tocs, size_t n, struct ly_view **ret,
-                struct bld_err *err)
+static int view_new(const struct ly_toc *const *tocs, size_t n, bool upper, struct ly_view **ret,
+                    struct bld_err *err)
 {
         AUTO(ly_view_free_p) struct ly_view *v = mem_zalloc(1, sizeof(*v));
 
@@ -472,6 +475,7 @@ int ly_view_new(const struct ly_toc *const *tocs, size_t n, struct ly_view **ret
         v->root = arena_alloc(&v->mem, sizeof(*v->root));
         if (!v->root)
                 return err_nomem(err, "merged view of layers");
+        v->upper = upper;
         v->root->n.name = "";
         v->root->n.priv = v->root;
         v->root->dir = true;
@@ -483,6 +487,18 @@ int ly_view_new(const struct ly_toc *const *tocs, size_t n, struct ly_view **ret
         }
         *ret = TAKE_PTR(&v);
         return 0;
+}
+
+int ly_view_new(const struct ly_toc *const *tocs, size_t n, struct ly_view **ret,
+                struct bld_err *err)
+{
+        return view_new(tocs, n, false, ret, err);
+}
+
+int ly_view_new_upper(const struct ly_toc *const *tocs, size_t n, struct ly_view **ret,
+                      struct bld_err *err)
+{
+        return view_new(tocs, n, true, ret, err);
 }
 
 static void free_kids(struct vnode *k)

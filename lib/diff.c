@@ -101,8 +101,44 @@ static struct lib_scan *find_same(const struct diffing *x, const struct lib_laye
         return NULL;
 }
 
-/* A scan per layer; one that both have is read once, from where that is cheaper. */
-static int make_scans(struct diffing *x, size_t shared, struct bld_err *err)
+/* The other image has it, too: where are its bytes at hand? */
+static int choose_place(struct lib_scan *s, struct bld_image *im, size_t i, struct bld_err *err)
+{
+        int r;
+
+        if (s->im == im)
+                return 0;
+        r = lib_scan_has_blob(s->im, s->i, err);
+        if (!r)
+                r = lib_scan_has_blob(im, i, err) == 1 ? 2 : 0;
+        if (r == 2) {
+                s->im = im;
+                s->i = i;
+        }
+        return MIN(r, 0);
+}
+
+static int make_scan(struct diffing *x, unsigned k, size_t i, struct lib_scan **ret,
+                     struct bld_err *err)
+{
+        struct lib_scan *s = k ? find_same(x, lib_image_layer(x->im[1], i)) : NULL;
+        int r;
+
+        if (s) {
+                /* Read once, and hashed only where its files meet others. */
+                s->want_sums = false;
+                *ret = lib_scan_ref(s);
+                return choose_place(s, x->im[1], i, err);
+        }
+        r = lib_scan_new(x->im[k], i, ret, err);
+        if (r < 0)
+                return r;
+        (*ret)->want_toc = true;
+        (*ret)->want_sums = !(x->o.ignore & BLD_DIFF_CONTENT);
+        return 0;
+}
+
+static int make_scans(struct diffing *x, struct bld_err *err)
 {
         for (unsigned k = 0; k < 2; k++) {
                 size_t n = lib_image_layers(x->im[k]) - x->below;
@@ -110,35 +146,35 @@ static int make_scans(struct diffing *x, size_t shared, struct bld_err *err)
                 x->scans[k] = mem_zalloc(n, sizeof(struct lib_scan *));
                 if (!x->scans[k])
                         return err_nomem(err, "list of layers");
-                for (size_t i = x->below; x->n[k] < n; i++, x->n[k]++) {
-                        struct lib_scan *s = k ? find_same(x, lib_image_layer(x->im[1], i)) : NULL;
-                        int r = 0;
+                for (; x->n[k] < n; x->n[k]++) {
+                        struct lib_scan *s = NULL;
+                        int r = make_scan(x, k, x->n[k] + x->below, &s, err);
 
-                        if (s) {
-                                lib_scan_ref(s);
-                                r = lib_scan_is_local(s->im, s->i, err);
-                                if (!r)
-                                        r = lib_scan_is_local(x->im[1], i, err);
-                                if (r == 1 && s->im == x->im[0] &&
-                                    lib_scan_is_local(s->im, s->i, NULL) != 1) {
-                                        s->im = x->im[1];
-                                        s->i = i;
-                                }
-                                s->want_sums = false;
-                        } else {
-                                r = lib_scan_new(x->im[k], i, &s, err);
-                                if (!r)
-                                        s->want_toc = true;
-                                if (!r)
-                                        s->want_sums =
-                                                i >= shared && !(x->o.ignore & BLD_DIFF_CONTENT);
-                        }
-                        if (r < 0)
-                                return r;
                         x->scans[k][x->n[k]] = s;
+                        if (r < 0) {
+                                x->n[k] += s != NULL;
+                                return r;
+                        }
                 }
         }
         return 0;
+}
+
+/* How many of the layers both begin with are not to be read? */
+static int choose_below(struct diffing *x, struct bld_err *err)
+{
+        size_t shared = shared_layers(x);
+        int r = 1;
+
+        if (x->o.shared == BLD_DIFF_SHARED_SKIP)
+                r = 0;
+        for (size_t i = 0; r == 1 && x->o.shared == BLD_DIFF_SHARED_LOCAL && i < shared; i++) {
+                r = lib_scan_has_toc(x->im[0], i, err);
+                if (!r)
+                        r = lib_scan_has_toc(x->im[1], i, err);
+        }
+        x->below = r ? 0 : shared;
+        return MIN(r, 0);
 }
 
 /* SHA-256 for what the store keeps, and so for all that is compared with it; else what is faster.
@@ -175,21 +211,34 @@ static int run_scans(struct diffing *x, struct bld_err *err)
 
 /* ---- comparing ---- */
 
+/* The sums that are missing are worth this layer's bytes: those of a shared one are not, where that
+ * is a download nobody asked for. */
+static int want_sums(struct diffing *x, struct lib_scan *s, struct bld_err *err)
+{
+        int r = 1;
+
+        if (x->o.shared != BLD_DIFF_SHARED_READ && !s->want_sums)
+                r = lib_scan_has_blob(s->im, s->i, err);
+        if (r == 1)
+                s->want_sums = true;
+        return MIN(r, 0);
+}
+
 /* Sums of shared layers whose files meet others. */
 static int settle(struct diffing *x, const struct ly_side *a, const struct ly_side *b,
                   const struct ly_compare_opts *o, struct bld_err *err)
 {
         AUTO_FREE bool *need_a = mem_zalloc(x->n[0], sizeof(bool));
         AUTO_FREE bool *need_b = mem_zalloc(x->n[1], sizeof(bool));
-        int r = 0;
+        int r;
 
         if (!need_a || !need_b)
                 return err_nomem(err, "list of layers");
         r = ly_compare_missing(a, b, &x->changes, !x->o.no_renames, need_a, need_b, err);
-        for (unsigned k = 0; !r && k < 2; k++)
-                for (size_t i = 0; i < x->n[k]; i++)
-                        if ((k ? need_b : need_a)[i])
-                                x->scans[k][i]->want_sums = true;
+        for (size_t i = 0; !r && i < x->n[0]; i++)
+                r = need_a[i] ? want_sums(x, x->scans[0][i], err) : 0;
+        for (size_t i = 0; !r && i < x->n[1]; i++)
+                r = need_b[i] ? want_sums(x, x->scans[1][i], err) : 0;
         if (!r)
                 r = run_scans(x, err);
         if (!r)
@@ -205,6 +254,8 @@ static int compare(struct diffing *x, struct bld_err *err)
                                           .user = x};
         int r = ly_compare(&a, &b, &o, &x->changes, err);
 
+        if (!r && x->below)
+                r = ly_compare_unsure(&a, &b, &o, &x->changes, err);
         if (!r)
                 r = settle(x, &a, &b, &o, err);
         if (!r && !x->o.no_renames)
@@ -218,6 +269,10 @@ static int compare(struct diffing *x, struct bld_err *err)
 
 static enum bld_change_kind kind_of(const struct ly_change *c)
 {
+        if (c->below)
+                return c->below == LY_BELOW_GOES    ? BLD_CHANGE_DELETED
+                       : c->below == LY_BELOW_COMES ? BLD_CHANGE_ADDED
+                                                    : BLD_CHANGE_METADATA;
         if (c->a == LY_NONE)
                 return BLD_CHANGE_ADDED;
         if (c->b == LY_NONE)
@@ -241,16 +296,14 @@ static int publish(struct diffing *x, struct bld_err *err)
                 return err_nomem(err, "list of changes");
         for (; d->n < x->changes.n; d->n++) {
                 const struct ly_change *c = &x->changes.v[d->n];
-                const struct bld_tree *t = c->a != LY_NONE ? d->a : d->b;
 
-                d->v[d->n] =
-                        (struct bld_change){.path = t->flat->v[c->a != LY_NONE ? c->a : c->b].path,
-                                            .kind = kind_of(c),
-                                            .what = c->what,
-                                            .before = index_of(c->a),
-                                            .after = index_of(c->b),
-                                            .renamed = index_of(c->renamed),
-                                            .unsure = c->pending};
+                d->v[d->n] = (struct bld_change){.path = c->path,
+                                                 .kind = kind_of(c),
+                                                 .what = c->what,
+                                                 .before = index_of(c->a),
+                                                 .after = index_of(c->b),
+                                                 .renamed = index_of(c->renamed),
+                                                 .unsure = c->pending || c->unsure};
         }
         return 0;
 }
@@ -262,7 +315,9 @@ static int run(struct diffing *x, struct bld_err *err)
         if (!r)
                 r = patterns(&x->o.exclude, &x->exclude, err);
         if (!r)
-                r = make_scans(x, shared_layers(x), err);
+                r = choose_below(x, err);
+        if (!r)
+                r = make_scans(x, err);
         if (!r)
                 r = choose_sums(x, err);
         if (!r)

@@ -35,17 +35,21 @@ void lib_scan_unref(struct lib_scan *s)
         free(s);
 }
 
-int lib_scan_is_local(struct bld_image *im, size_t i, struct bld_err *err)
+int lib_scan_has_blob(struct bld_image *im, size_t i, struct bld_err *err)
 {
         AUTO(lib_blob_close_p) struct lib_blob *b = NULL;
-        const struct ly_toc *toc;
         uint64_t off, len;
-        int fd, r = lib_image_toc(im, i, &toc, err);
+        int fd, r = lib_blob_open(im, i, &b, err);
 
-        if (r != 0)
-                return r;
-        r = lib_blob_open(im, i, &b, err);
         return r < 0 ? r : lib_blob_part(b, &fd, &off, &len);
+}
+
+int lib_scan_has_toc(struct bld_image *im, size_t i, struct bld_err *err)
+{
+        const struct ly_toc *toc;
+        int r = lib_image_toc(im, i, &toc, err);
+
+        return r ? r : lib_scan_has_blob(im, i, err);
 }
 
 static ssize_t watched_read(void *user, void *p, size_t n, struct bld_err *err)

@@ -42,7 +42,8 @@ int lib_tree_new(struct bld_image *im, struct lib_scan *const *scans, size_t n, 
                 t->scans[t->n] = lib_scan_ref(scans[t->n]);
                 t->tocs[t->n] = &scans[t->n]->toc;
         }
-        r = ly_view_new(t->tocs, n, &t->view, err);
+        r = below ? ly_view_new_upper(t->tocs, n, &t->view, err)
+                  : ly_view_new(t->tocs, n, &t->view, err);
         if (!r)
                 r = ly_flat_new(t->view, &t->flat, err);
         if (r < 0)
@@ -53,7 +54,7 @@ int lib_tree_new(struct bld_image *im, struct lib_scan *const *scans, size_t n, 
 
 struct ly_side lib_tree_side(const struct bld_tree *t)
 {
-        return (struct ly_side){.flat = t->flat, .tocs = t->tocs};
+        return (struct ly_side){.flat = t->flat, .tocs = t->tocs, .n = t->n};
 }
 
 int bld_tree_open(struct bld_image *im, const struct bld_tree_opts *o, struct bld_tree **ret,

@@ -28,8 +28,10 @@ int lib_scan_run(struct lib_scan *const *v, size_t n, const struct bld_watch *wa
                  struct bld_err *err) MUST_CHECK;
 /* Is the layer in the store, which then keeps what is learnt of it? 1/0. */
 int lib_scan_is_stored(const struct lib_scan *s, struct bld_err *err);
-/* Can the layer be read without a download? 1/0. */
-int lib_scan_is_local(struct bld_image *im, size_t i, struct bld_err *err);
+/* Can the layer's bytes be had without a download? 1/0. */
+int lib_scan_has_blob(struct bld_image *im, size_t i, struct bld_err *err);
+/* Or at least its table? 1/0. */
+int lib_scan_has_toc(struct bld_image *im, size_t i, struct bld_err *err);
 
 /* A blob's source that asks a second watch, the one of a call. */
 struct lib_watched {

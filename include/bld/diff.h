@@ -45,7 +45,10 @@ struct bld_change {
          * DELETED one of the same content, and the other way); BLD_NO_NODE: none. */
         size_t renamed;
         /* The images share layers that were not read (see `shared`), and what they hold at this
-         * path decides between this answer and "modified" or "none". */
+         * path decides between this answer and "modified" or "none". Where one image hides what
+         * those layers may hold at a path, neither tree has a node: before and after are
+         * BLD_NO_NODE, and METADATA with no bit of `what` is a folder whose content one image
+         * hides. */
         bool unsure;
 };
 

@@ -29,9 +29,9 @@ BLD_API void bld_tree_close(struct bld_tree *t); /* NULL is fine */
 /* Filled by the call, whose caller sets size; pointers live as long as the tree. */
 struct bld_tree_node {
         size_t size;
-        const char *path; /* relative, clean; never the root */
-        enum bld_layer_type
-                type; /* never a whiteout; a hard link is the file (or other) it names */
+        const char *path;         /* relative, clean; never the root */
+        enum bld_layer_type type; /* never a whiteout; a hard link is the file (or other) it names,
+                                     where that was read (bld_diff_opts.shared) */
         unsigned mode;
         uint32_t uid, gid;
         uint64_t file_size;
@@ -39,9 +39,10 @@ struct bld_tree_node {
         const char *link; /* target of a symlink, else NULL */
         uint32_t dev_major, dev_minor;
         size_t nxattrs;
-        unsigned layer;              /* of the image: where this name comes from */
-        bool implied;                /* a folder no layer names: its attributes are made up */
-        const char *first_name;      /* of a hard link: another path of the same file; else NULL */
+        unsigned layer; /* of the image: where this name comes from */
+        bool implied;   /* a folder no layer names: its attributes are made up */
+        /* Of a file with several names: the first of them in this order; NULL for that one. */
+        const char *first_name;
         const unsigned char *sha256; /* 32 bytes; NULL: not a file, or not computed */
 };
 #define BLD_NO_NODE ((size_t)-1)

@@ -12,6 +12,7 @@
 #include "base/sb.h"
 #include "bld/diff.h"
 #include "layer_fixture.h"
+#include "layer_text.h"
 
 /* ---- helpers ---- */
 
@@ -128,10 +129,188 @@ static void test_folders(void **state)
         lf_rmdir(dir);
 }
 
+/* ---- chains of layers ---- */
+
+static const struct {
+        const char *name;
+        const char *a[LT_LAYERS + 1], *b[LT_LAYERS + 1];
+        struct bld_diff_opts o;
+        const char *want;
+} chains[] = {
+        {"both empty", {NULL}, {NULL}, {0}, ""},
+        {"from nothing", {NULL}, {"d a\nf a/b x"}, {0}, "A a\nA a/b\n"},
+        {"whiteouts",
+         {"d d\nf d/f x"},
+         {"d d\nf d/f x", "d d 0700\nw d/f\nf d/g y"},
+         {0},
+         "m d mode\nD d/f\nA d/g\n"},
+        {"layers do not count, trees do", {"f a x", "f b y"}, {"f b y\nf a x"}, {0}, ""},
+        {"implied equals implied", {"f a/b x"}, {"f a/b x\nf c"}, {0}, "A c\n"},
+        {"implied equals named, 0755 and root's", {"f a/b x"}, {"d a\nf a/b x"}, {0}, ""},
+        {"implied is not 0700", {"f a/b x"}, {"d a 0700\nf a/b x"}, {0}, "m a mode\n"},
+        {"implied is no file", {"f a/b x"}, {"f a x"}, {0}, "T a type\nD a/b\n"},
+        {"content",
+         {"f a one\nf b one\nf c one"},
+         {"f a one\nf b two\nf c three"},
+         {0},
+         "M b content\nM c content size\n"},
+        {"a device", {"c a 3"}, {"c a 4"}, {0}, "M a device\n"},
+        {"attributes", {"f a x\nx user.k v"}, {"f a x\nx user.k w"}, {0}, "m a xattrs\n"},
+        {"attributes, ignored", {"f a x\nx user.k v"}, {"f a x"}, {.ignore = BLD_DIFF_XATTRS}, ""},
+        {"hard links over layers",
+         {"f a x", "l b a"},
+         {"f a x\nf b x"},
+         {0},
+         "m a links\nm b links\n"},
+        {"the same names linked", {"f a x\nl b a\nl c a"}, {"f c x\nl a c\nl b c"}, {0}, ""},
+        {"renamed",
+         {"f a one\nf b two"},
+         {"f y two\nf x one"},
+         {0},
+         "D a =x\nD b =y\nA x =a\nA y =b\n"},
+        {"the same name is the better match",
+         {"d d\nf d/n one"},
+         {"d d\nf a one\nd z\nf z/n one"},
+         {0},
+         "A a\nD d/n =z/n\nA z\nA z/n =d/n\n"},
+        {"empty files are not renamed", {"f a"}, {"f b"}, {0}, "D a\nA b\n"},
+        {"no renames", {"f a one"}, {"f b one"}, {.no_renames = true}, "D a\nA b\n"},
+        {"only",
+         {"f a x\nd d\nf d/e x"},
+         {"f a y\nd d\nf d/e y"},
+         {.only = {(const char *const[]){"d"}, 1}},
+         "M d/e content\n"},
+        {"exclude",
+         {"f a x\nd d\nf d/e x"},
+         {"f a y\nd d\nf d/e y"},
+         {.exclude = {(const char *const[]){"**/e"}, 1}},
+         "M a content\n"},
+        {"shared layers are read where they are at hand",
+         {"f a x\nf b y", "f c"},
+         {"f a x\nf b y", "f b z"},
+         {0},
+         "M b content\nD c\n"},
+        {"shared, whose files come back",
+         {"f a one", "w a"},
+         {"f a one", "f b one"},
+         {0},
+         "A a\nA b\n"},
+        {"shared, renamed", {"f a one"}, {"f a one", "w a\nf b one"}, {0}, "D a =b\nA b =a\n"},
+        {"in both, not at the bottom", {"f z", "f a x"}, {"f y", "f a x"}, {0}, "A y\nD z\n"},
+        /* What the first layer has is not looked at. */
+        {"skipped: exact where both say",
+         {"f a x", "f b 1\nf c 1"},
+         {"f a x", "f b 1\nf c 2"},
+         {.shared = BLD_DIFF_SHARED_SKIP},
+         "M c content\n"},
+        {"skipped: one says",
+         {"f a x", "f b 1"},
+         {"f a x", "f c 1"},
+         {.shared = BLD_DIFF_SHARED_SKIP},
+         "D? b =c\nA? c =b\n"},
+        {"skipped: a whiteout makes it sure",
+         {"f a x", "f b 1"},
+         {"f a x", "w b"},
+         {.shared = BLD_DIFF_SHARED_SKIP},
+         "D b\n"},
+        {"skipped: so does a folder that is hidden",
+         {"f a x", "d d\nf d/b 1"},
+         {"f a x", "d d\no d"},
+         {.shared = BLD_DIFF_SHARED_SKIP},
+         "m? d\nD d/b\n"},
+        {"skipped: or one that is no folder",
+         {"f a x", "f d 2"},
+         {"f a x", "d d\nf d/b 1"},
+         {.shared = BLD_DIFF_SHARED_SKIP},
+         "T d type\nA d/b\n"},
+        {"skipped: hidden by one",
+         {"f a x", "w a\nw k\nw k"},
+         {"f a x", "w b\nw k"},
+         {.shared = BLD_DIFF_SHARED_SKIP},
+         "A? a\nD? b\n"},
+        {"skipped: implied folders",
+         {"f a x", "f d/b 1"},
+         {"f a x", "d d 0700\nf d/b 1"},
+         {.shared = BLD_DIFF_SHARED_SKIP},
+         "m? d mode\n"},
+        {"skipped: hard links to what is below",
+         {"f a x", "l b a\nl c a"},
+         {"f a x", "l b a\nl c z"},
+         {.shared = BLD_DIFF_SHARED_SKIP},
+         "M? c link\n"},
+        {"skipped: only what is wanted",
+         {"f a x", "w a\nw b"},
+         {"f a x", "f c"},
+         {.shared = BLD_DIFF_SHARED_SKIP, .exclude = {(const char *const[]){"b", "c"}, 2}},
+         "A? a\n"},
+};
+
+static void test_chains(void **state)
+{
+        (void)state;
+        for (size_t i = 0; i < ARRAY_LEN(chains); i++) {
+                struct bld_diff_opts o = chains[i].o;
+                struct lt_image a, b;
+
+                print_message("%s\n", chains[i].name);
+                o.size = sizeof(o);
+                lt_open(&a, chains[i].a);
+                lt_open(&b, chains[i].b);
+                compare(a.im, b.im, &o, chains[i].want);
+                /* A layer that is the very same in both. */
+                compare(a.im, a.im, &o, "");
+                lt_close(&b);
+                lt_close(&a);
+        }
+}
+
+static bool stop(void *user)
+{
+        unsigned *left = user;
+
+        return *left == 0 || --*left == 0;
+}
+
+static void test_refused(void **state)
+{
+        static const char *const a[] = {"f a x", NULL}, *const b[] = {"f a y", NULL};
+        static const char *const c[] = {"f a x", "o \nf b", NULL}, *const e[] = {"f a x", "f b",
+                                                                                 NULL};
+        unsigned left = 1;
+        const struct bld_watch w = {.size = sizeof(w), .stop = stop, .user = &left};
+        struct bld_diff_opts o = {.size = sizeof(o), .watch = &w};
+        struct bld_diff *d = NULL;
+        struct lt_image x, y;
+
+        (void)state;
+        lt_open(&x, a);
+        lt_open(&y, b);
+        assert_int_equal(bld_diff(x.im, y.im, &o, &d, NULL), BLD_E_CANCELLED);
+        o.size = 0;
+        assert_int_equal(bld_diff(x.im, y.im, &o, &d, NULL), BLD_E_USAGE);
+        assert_null(d);
+        lt_close(&x);
+        lt_close(&y);
+        lt_open(&x, c);
+        lt_open(&y, e);
+        o = (struct bld_diff_opts){.size = sizeof(o), .shared = BLD_DIFF_SHARED_SKIP};
+        assert_int_equal(bld_diff(x.im, y.im, &o, &d, NULL), BLD_E_UNSUPPORTED);
+        o.shared = BLD_DIFF_SHARED_READ;
+        assert_int_equal(bld_diff(x.im, y.im, &o, &d, NULL), 0);
+        assert_int_equal(bld_diff_count(d), 1);
+        assert_null(bld_diff_change(d, 1));
+        bld_diff_free(d);
+        bld_diff_free(NULL);
+        lt_close(&x);
+        lt_close(&y);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_folders),
+                cmocka_unit_test(test_chains),
+                cmocka_unit_test(test_refused),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
