@@ -10,8 +10,6 @@ struct hidden {
         const struct ly_side *s;
 };
 
-static char yes; /* the value of what is in a map as in a set */
-
 static int hidden_init(struct hidden *h, const struct ly_side *s, struct bld_err *err)
 {
         map_init(&h->gone, NULL);
@@ -23,8 +21,7 @@ static int hidden_init(struct hidden *h, const struct ly_side *s, struct bld_err
 
                         if (e->type != LY_WHITEOUT && e->type != LY_OPAQUE)
                                 continue;
-                        if (map_set(e->type == LY_OPAQUE ? &h->opaque : &h->gone, e->path, &yes) <
-                            0)
+                        if (map_set(e->type == LY_OPAQUE ? &h->opaque : &h->gone, e->path, h) < 0)
                                 return err_nomem(err, "list of whiteouts");
                 }
         }

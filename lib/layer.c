@@ -132,7 +132,6 @@ void bld_layer_close(struct bld_layer *l)
         ly_blob_reader_free(l->reader);
         ly_toc_free(l->toc);
         free(l->v);
-        free(l->content);
         fd_close(&l->fd);
         free(l);
 }

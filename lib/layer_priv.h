@@ -12,7 +12,6 @@ struct bld_layer {
         uint64_t file_size;
         struct ly_toc *toc;
         struct bld_layer_entry *v; /* toc->n of them */
-        struct digest *content;    /* of each file, once asked for; else NULL */
         struct ly_blob_reader *reader;
         char diff_id[DIGEST_STR_MAX], digest[DIGEST_STR_MAX];
 };

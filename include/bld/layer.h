@@ -116,41 +116,6 @@ BLD_API int bld_layer_stream_end(struct bld_layer_stream *s, struct bld_layer_cr
                                  struct bld_err *err);
 BLD_API void bld_layer_stream_close(struct bld_layer_stream *s); /* NULL is fine */
 
-/* ---- comparing ---- */
-
-enum bld_layer_diff {
-        BLD_LAYER_ADDED = 1, /* only in the second */
-        BLD_LAYER_REMOVED = 2,
-        BLD_LAYER_DIFF_TYPE = 4,
-        BLD_LAYER_DIFF_MODE = 8,
-        BLD_LAYER_DIFF_OWNER = 16,
-        BLD_LAYER_DIFF_SIZE = 32,
-        BLD_LAYER_DIFF_MTIME = 64, /* whole seconds */
-        BLD_LAYER_DIFF_LINK = 128, /* target, or device number */
-        BLD_LAYER_DIFF_XATTRS = 256,
-        BLD_LAYER_DIFF_CONTENT = 512
-};
-struct bld_layer_change {
-        const char *path;
-        unsigned what; /* enum bld_layer_diff, or'ed */
-        /* Of a hard link: the entry that holds the file, whose path is another. */
-        const struct bld_layer_entry *before; /* NULL: added, or a folder nobody names */
-        const struct bld_layer_entry *after;  /* NULL: removed, or the same */
-        unsigned before_layer, after_layer;   /* index in its chain */
-};
-/* Anything but 0 stops. */
-typedef int (*bld_layer_change_fn)(void *user, const struct bld_layer_change *c);
-/* Compare two chains of layers (bottom first, whiteouts applied): every path that differs, in the
- * order of a sorted walk. `ignore`: differences that do not count. Files of equal size are compared
- * by the SHA-256 of their content, which each layer computes at most once, unless CONTENT is
- * ignored. 0 all compared, 1 the callback stopped. */
-BLD_API int bld_layer_compare(struct bld_layer *const *a, size_t na, struct bld_layer *const *b,
-                              size_t nb, unsigned ignore, bld_layer_change_fn each, void *user,
-                              struct bld_err *err);
-/* What a chain amounts to: every path, sorted, as additions to nothing. */
-BLD_API int bld_layer_walk(struct bld_layer *const *chain, size_t n, bld_layer_change_fn each,
-                           void *user, struct bld_err *err);
-
 /* ---- unpacking ---- */
 
 enum bld_layer_form {
