@@ -214,7 +214,7 @@ fuzz-run: $(FUZZ_TARGETS:%=$(BUILD)/tests/fuzz/%)
 		$(BUILD)/tests/fuzz/fuzz_$$t -max_total_time=$(or $(FUZZ_SECONDS),60) -print_final_stats=1 \
 		$(BUILD)/corpus/$$t testdata/fuzz/$$t || exit 1; done
 
-bench: all ## ratios to the physical floor and to peers, in one run
+bench: all $(BUILD)/tests/bench/floor_scan ## ratios to the physical floor and to peers, in one run
 	$(Q)BLD=$(abspath $(BUILD)/bld) tests/bench/run
 
 demo: deps-build ## build bld, a small base image and testdata/demo, and show the result
