@@ -35,6 +35,8 @@ struct bd_relay;
 /* The last bytes are given out only when all of them verified. Going back starts the download
  * again. */
 ssize_t bd_relay_pread(struct bd_relay *r, void *p, size_t n, uint64_t off, struct bld_err *err);
+/* The next download starts there and not at the beginning; what it brings is not verified. */
+void bd_relay_seek(struct bd_relay *r, uint64_t off);
 /* Reads end with CANCELLED soon after this says true, which is asked by the reader, under no lock.
  */
 void bd_relay_watch(struct bd_relay *r, bool (*stop)(void *user), void *user);

@@ -7,6 +7,7 @@
 #include "layer/unz_priv.h"
 
 struct ly_blob_reader {
+        struct ly_random from; /* when it has a callback; else */
         int fd;
         uint64_t base, len; /* of the blob in its file */
         const struct ly_toc *t;
@@ -46,6 +47,16 @@ int ly_blob_reader_new_part(int blob_fd, uint64_t off, uint64_t len, const struc
         return 0;
 }
 
+int ly_blob_reader_new_random(const struct ly_random *in, const struct ly_toc *t,
+                              struct ly_blob_reader **ret, struct bld_err *err)
+{
+        int r = ly_blob_reader_new_part(-1, 0, INT64_MAX, t, ret, err);
+
+        if (r == 0)
+                (*ret)->from = *in;
+        return r;
+}
+
 void ly_blob_reader_free(struct ly_blob_reader *r)
 {
         if (!r)
@@ -62,6 +73,8 @@ static ssize_t read_blob(struct ly_blob_reader *r, void *p, size_t n, uint64_t a
 {
         ssize_t got;
 
+        if (r->from.pread)
+                return r->from.pread(r->from.user, p, n, at, err);
         n = (size_t)MIN((uint64_t)n, at < r->len ? r->len - at : 0);
         got = n ? sys_pread(r->fd, p, n, (int64_t)(r->base + at)) : 0;
         return got < 0 ? err_sys(err, errno, "read layer blob") : got;

@@ -236,6 +236,13 @@ int ly_blob_reader_new(int blob_fd /* borrowed */, const struct ly_toc *t,
 /* The blob is len bytes of the file from off on. */
 int ly_blob_reader_new_part(int blob_fd, uint64_t off, uint64_t len, const struct ly_toc *t,
                             struct ly_blob_reader **ret, struct bld_err *err) MUST_CHECK;
+/* The blob is read through a callback: up to n bytes at off, 0 at the end. */
+struct ly_random {
+        ssize_t (*pread)(void *user, void *p, size_t n, uint64_t off, struct bld_err *err);
+        void *user;
+};
+int ly_blob_reader_new_random(const struct ly_random *in, const struct ly_toc *t,
+                              struct ly_blob_reader **ret, struct bld_err *err) MUST_CHECK;
 int ly_blob_reader_range(struct ly_blob_reader *r, uint64_t off, uint64_t len,
                          const struct ly_sink *out, struct bld_err *err) MUST_CHECK;
 /* The content of one LY_FILE, holes filled. */

@@ -115,6 +115,7 @@ static int give_at_random(struct fetch *f, const struct ly_found *at, struct bld
         AUTO(ly_blob_reader_free_p) struct ly_blob_reader *rd = NULL;
         const struct ly_sink out = {.write = sink_give, .user = f};
         const struct ly_toc *toc;
+        struct ly_random from;
         uint64_t off, len;
         int fd, r = lib_image_toc(f->im, at->layer, &toc, err);
 
@@ -122,9 +123,11 @@ static int give_at_random(struct fetch *f, const struct ly_found *at, struct bld
                 return MIN(r, 0);
         r = lib_blob_open(f->im, at->layer, &b, err);
         r = r < 0 ? r : lib_blob_part(b, &fd, &off, &len);
-        if (r <= 0)
+        if (r < 0 || (r == 0 && toc->nseeks == 0))
                 return r;
-        r = ly_blob_reader_new_part(fd, off, len, toc, &rd, err);
+        from = (struct ly_random){.pread = lib_blob_pread, .user = b};
+        r = r > 0 ? ly_blob_reader_new_part(fd, off, len, toc, &rd, err)
+                  : ly_blob_reader_new_random(&from, toc, &rd, err);
         r = r < 0 ? r : ly_blob_reader_file(rd, &toc->v[at->index], &out, err);
         return r < 0 ? r : 1;
 }

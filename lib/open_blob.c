@@ -17,6 +17,7 @@ struct lib_blob {
         uint64_t off, len;
         struct bd_relay *relay; /* else */
         uint64_t at;            /* of what was given out */
+        bool jumped;            /* the relay is read at random */
         struct hasher h;        /* of that */
         const struct bld_watch *watch;
         atomic_bool cut;
@@ -104,6 +105,32 @@ int lib_blob_part(struct lib_blob *b, int *ret_fd, uint64_t *ret_off, uint64_t *
         *ret_off = b->off;
         *ret_len = b->len;
         return 1;
+}
+
+/* Further than what is on its way anyway. */
+#define JUMP (1u << 20)
+
+ssize_t lib_blob_pread(void *user, void *p, size_t n, uint64_t off, struct bld_err *err)
+{
+        struct lib_blob *b = user;
+        ssize_t k;
+        int r = lib_watch_check(b->im->watch, err);
+
+        if (r < 0)
+                return r;
+        n = (size_t)MIN((uint64_t)n, off < b->l->info.blob_size ? b->l->info.blob_size - off : 0);
+        if (n == 0)
+                return 0;
+        if (!b->relay) {
+                k = sys_pread(b->fd, p, n, (int64_t)(b->off + off));
+                return k < 0 ? err_sys(err, errno, "read a layer") : k;
+        }
+        if (!b->jumped || off < b->at || off - b->at > JUMP)
+                bd_relay_seek(b->relay, off);
+        b->jumped = true;
+        k = bd_relay_pread(b->relay, p, n, off, err);
+        b->at = off + (uint64_t)MAX(k, 0);
+        return k;
 }
 
 static int verify(struct lib_blob *b, struct bld_err *err)

@@ -42,6 +42,9 @@ struct ly_source lib_blob_source(struct lib_blob *b);
 /* 1 and where its bytes are, which costs no download; 0: they only come as a stream. *ret_fd is the
  * blob's. */
 int lib_blob_part(struct lib_blob *b, int *ret_fd, uint64_t *ret_off, uint64_t *ret_len);
+/* Bytes at off, unverified, as of struct ly_random; a registry is asked for them and no others. Not
+ * after lib_blob_source(). */
+ssize_t lib_blob_pread(void *user, void *p, size_t n, uint64_t off, struct bld_err *err);
 
 const struct ly_limits *lib_image_limits(const struct bld_image *im); /* of a layer */
 size_t lib_image_layers(const struct bld_image *im);

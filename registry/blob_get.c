@@ -21,6 +21,7 @@ struct get {
         struct hasher h;
         uint64_t off;      /* bytes verified into the hash and given to the sink */
         uint64_t asked;    /* Range of this attempt, 0: whole */
+        bool part;         /* the beginning was not asked for: there is nothing to verify */
         bool quick;        /* from a mirror: no waiting */
         bool local;        /* the sink failed: nobody else's bytes will do */
         bool no_range;     /* a range was answered wrongly once */
@@ -43,6 +44,7 @@ static int restart(struct get *g, struct bld_err *err)
                         return r;
         }
         g->off = 0;
+        g->part = false;
         hasher_init(&g->h, g->desc->digest.algo);
         return 0;
 }
@@ -188,6 +190,8 @@ static int verify(struct get *g, struct req *rq, struct bld_err *err)
         struct digest d;
         int r;
 
+        if (g->part)
+                return 0;
         hasher_end(&h, &d);
         if (digest_eq(&d, &g->desc->digest))
                 return 0;
@@ -389,6 +393,12 @@ static int get_from(struct get *g, struct reg_repo *repo, const char *name, stru
 int reg_blob_get(struct reg_client *c, const struct img_ref *ref, const struct img_desc *desc,
                  const struct reg_sink *sink, struct bld_err *err)
 {
+        return reg_blob_get_from(c, ref, desc, 0, sink, err);
+}
+
+int reg_blob_get_from(struct reg_client *c, const struct img_ref *ref, const struct img_desc *desc,
+                      uint64_t from, const struct reg_sink *sink, struct bld_err *err)
+{
         struct get g = {.c = c, .desc = desc, .sink = sink, .what = "blob"};
         char name[DIGEST_STR_MAX];
         struct reg_places p;
@@ -397,7 +407,13 @@ int reg_blob_get(struct reg_client *c, const struct img_ref *ref, const struct i
         if (!digest_is_set(&desc->digest))
                 return err_set(err, BLD_E_BUG, "a blob without a digest");
         hasher_init(&g.h, desc->digest.algo);
-        r = get_local(&g, err);
+        r = from && desc->data ? sink->rewind(sink->user, err) : 0;
+        if (r == 0)
+                r = get_local(&g, err);
+        if (r == 0) {
+                g.off = from;
+                g.part = from > 0;
+        }
         if (r == 0)
                 r = reg_places_get(c, ref, true, &p, err);
         if (r != 0)
@@ -411,6 +427,7 @@ int reg_blob_get(struct reg_client *c, const struct img_ref *ref, const struct i
                                  .sink = sink,
                                  .h = g.h,
                                  .off = g.off,
+                                 .part = g.part,
                                  .quick = i + 1 < p.n};
                 r = get_from(&g, p.v[i], name, &why);
                 if (r == 0)

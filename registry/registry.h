@@ -99,6 +99,11 @@ int reg_blob_size(struct reg_client *c, const struct img_ref *ref, const struct 
 int reg_blob_get(struct reg_client *c, const struct img_ref *ref, const struct img_desc *desc,
                  const struct reg_sink *sink, struct bld_err *err) MUST_CHECK;
 
+/* The same from byte `from` on, unverified. Where that cannot be had, all of it comes from the
+ * start, after a rewind, and is verified. */
+int reg_blob_get_from(struct reg_client *c, const struct img_ref *ref, const struct img_desc *desc,
+                      uint64_t from, const struct reg_sink *sink, struct bld_err *err) MUST_CHECK;
+
 enum reg_put_how { REG_PUT_UPLOADED, REG_PUT_PRESENT, REG_PUT_MOUNTED };
 /* Make the blob present: mount from `from` (a repository path on the same host, or NULL), else
  * check, else upload. */

@@ -25,6 +25,7 @@ struct bd_relay {
         pthread_cond_t cond;  /* some of it changed */
         char *ring;
         size_t head, fill;
+        uint64_t from; /* where the download starts */
         uint64_t at;   /* offset of the ring's first byte in the blob */
         uint64_t skip; /* bytes that come again after a restart and were given out before */
         bool done;
@@ -91,7 +92,7 @@ static void *relay_run(void *user)
         struct reg_sink sink = {
                 .write = relay_write, .rewind = relay_rewind, .user = r, .stop = &r->stop};
         struct bld_err why = BLD_ERR_INIT;
-        int code = reg_blob_get(r->reg, &r->repo, r->d, &sink, &why);
+        int code = reg_blob_get_from(r->reg, &r->repo, r->d, r->from, &sink, &why);
 
         pthread_mutex_lock(&r->lock);
         r->done = true;
@@ -122,7 +123,8 @@ static int restart(struct bd_relay *r, struct bld_err *err)
 
         halt(r);
         r->head = r->fill = 0;
-        r->at = r->skip = 0;
+        r->at = r->from;
+        r->skip = 0;
         r->stop = r->done = false;
         r->code = 0;
         err_clear(&r->why);
@@ -194,12 +196,20 @@ static int await(struct bd_relay *r, uint64_t off, struct bld_err *err)
         }
 }
 
+void bd_relay_seek(struct bd_relay *r, uint64_t off)
+{
+        halt(r);
+        r->from = off;
+}
+
 ssize_t bd_relay_pread(struct bd_relay *r, void *p, size_t n, uint64_t off, struct bld_err *err)
 {
         int e = 0;
 
         if (off >= r->d->size)
                 return 0;
+        if (off < r->from)
+                r->from = 0;
         if (!r->running || off < r->at)
                 e = restart(r, err);
         if (e < 0)

@@ -267,6 +267,29 @@ remote() {
 	want 7 "$BLD" --offline cat "docker://$REG/look:1" /etc/base
 }
 
+# Where the store knows what is in a layer and its bytes are in the registry only, a part of them is enough.
+ranges() {
+	registry_start ranges
+	mkdir -p ctx/z
+	noise 20000000 >ctx/a
+	echo needle >ctx/m
+	noise 20000000 >ctx/z/big
+	printf 'FROM scratch\nCOPY . /\n' >ctx/Dockerfile
+	bld build -q --push -t "$REG/ranges:1" ctx
+	local l
+	l=$(layers "$REG/ranges:1")
+	rm "$(blob "$l")"
+	mark
+	bld cat "docker://$REG/ranges:1" /m
+	same needle "$(cat "$D/out")"
+	has <(tail -n "+$(($(cat mark) + 1))" "$REG_LOG") "GET /v2/ranges/blobs/$l HTTP/1.1\" 206"
+	[ "$(got_of "$l")" -lt 8000000 ] || fail "$(got_of "$l") bytes for a line"
+	bld cat "docker://$REG/ranges:1" /z/big
+	cmp "$D/out" ctx/z/big
+	bld cat --verify "docker://$REG/ranges:1" /m
+	same needle "$(cat "$D/out")"
+}
+
 # A layer with damaged bytes is told where it is read to its end; half of a file is never a success.
 damaged() {
 	registry_start bad
@@ -574,6 +597,7 @@ t "a file of every kind of place" printing
 t "bytes as they are" binary
 t "a terminal is not steered" terminal
 t "a registry is asked for no more than needed" remote
+t "a part of a layer" ranges
 t "damaged layers" damaged
 t "hostile images" hostile
 t "the score, by hand and by another program" score
