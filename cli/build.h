@@ -39,7 +39,7 @@ struct build_args {
         const char *iidfile, *iid, *metadata_file, *digest_file;
         const char *name_digest_file, *name_tag_digest_file;
         const char *progress, *progress_fd, *progress_file, *log_file;
-        bool squash_all, omit_history, no_push_check, keep_immutable, ci_outputs;
+        bool squash_all, squash, omit_history, no_push_check, keep_immutable, ci_outputs;
         const char *dotenv, *termination_log;
         /* reproducibility */
         const char *epoch, *provenance, *sbom;

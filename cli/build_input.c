@@ -166,9 +166,6 @@ static int check_names(const struct build_args *a, const struct bld_build_opts *
         if (a->iid && !ONE_OF(a->iid, "manifest", "config"))
                 return err_set(err, BLD_E_USAGE, "--iid takes manifest or config, not \"%.50s\"",
                                a->iid);
-        if (!a->layers)
-                return err_set(err, BLD_E_USAGE,
-                               "--layers=false would squash the image, which is not available yet");
         return 0;
 }
 
@@ -263,17 +260,15 @@ static const char *read_isolation(const char *flag)
         return s;
 }
 
-static int read_env_flags(struct bld_err *err)
+/* buildah's way of asking for one layer of the new ones. */
+static bool no_layers(const struct build_args *a)
 {
         const char *e = getenv("BUILDAH_LAYERS");
         bool layers = true;
 
-        if (e && *e && parse_go_bool(e, &layers) && !layers)
-                return err_set(err, BLD_E_USAGE,
-                               "BUILDAH_LAYERS=%s would squash the image, which is "
-                               "not available yet",
-                               e);
-        return 0;
+        if (e && *e && !parse_go_bool(e, &layers))
+                layers = true;
+        return !a->layers || !layers;
 }
 
 /* The flags of docker for single resources are keys of --resource. */
@@ -502,6 +497,7 @@ static int read_source(const struct build_args *a, const char *context, struct b
         o->strict_args = a->strict_args;
         o->drop_labels = !a->inherit_labels;
         o->squash_all = a->squash_all;
+        o->squash = a->squash || no_layers(a);
         o->omit_history = a->omit_history;
         o->env = cli_list(&in->env);
         o->unset_env = cli_list(&a->unset_env);
@@ -528,8 +524,7 @@ int build_input_read(struct cli *c, const struct build_args *a, const char *cont
         o->size = sizeof(*o);
         o->no_cache = a->no_cache;
         o->reproducible = a->reproducible;
-        r = read_env_flags(err);
-        r = r < 0 ? r : read_source(a, context, in, err);
+        r = read_source(a, context, in, err);
         r = r < 0 ? r : read_execution(a, o, err);
         r = r < 0 ? r : read_resources(a, in, err);
         r = r < 0 ? r : read_cache(a, in, err);

@@ -33,9 +33,9 @@ int outputs_check(const struct build *b, const struct outputs *o, const struct g
 int rewrite_times(struct build *b, const struct vx_result *res, size_t nbase, struct vx_result *ret,
                   struct bld_err *err) MUST_CHECK;
 
-/* All layers as one (squash.c); history says so afterwards. */
-int squash_all(struct build *b, const struct vx_result *res, struct img_histories *history,
-               struct vx_result *ret, struct bld_err *err) MUST_CHECK;
+/* The layers from number `from` on as one (squash.c); history says so afterwards. */
+int squash(struct build *b, const struct vx_result *res, size_t from, struct img_histories *history,
+           struct vx_result *ret, struct bld_err *err) MUST_CHECK;
 
 /* --env, --unsetlabel and the like (edits.c). */
 int edit_config(const struct bld_build_opts *o, struct img_config *c,

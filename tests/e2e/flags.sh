@@ -239,8 +239,32 @@ squash() {
 	printf 'FROM g:flat\nRUN test "$(cat /d/c)" = 2 && test ! -e /d/a\n' >ctx/Dockerfile
 	build --no-cache ctx
 	store_whole
-	want 2 "$BLD" build --squash ctx
-	has err 'squash-all'
+}
+
+# The base's layers stay; what was removed of them is named.
+squash_new() {
+	dockerfile <<-'X'
+	FROM base:latest
+	RUN mkdir /d && echo 1 >/d/a && echo 1 >/d/b
+	ENV E=1
+	RUN rm /d/a && echo 2 >/d/b && rm /bin/wc
+	X
+	local f
+	for f in --squash --layers=false; do
+		build -t g:sq $f ctx
+		same 2 "$(layers g:sq | wc -l)"
+		same "$(layers base:latest)" "$(layers g:sq | head -n 1)"
+		same 2 "$(config g:sq | jq '[.history[] | select(.empty_layer | not)] | length')"
+	done
+	layer_names g:sq 1 >names
+	has names '^bin/\.wh\.wc$'
+	hasnt names '^d/a$|^bin/ls$'
+	same 2 "$(file_in g:sq 1 d/b)"
+	BUILDAH_LAYERS=0 build -t g:sq2 ctx
+	same "$(digest_of g:sq)" "$(digest_of g:sq2)"
+	printf 'FROM g:sq\nRUN test "$(cat /d/b)" = 2 && test ! -e /d/a && test ! -e /bin/wc\n' >ctx/Dockerfile
+	build --no-cache ctx
+	store_whole
 }
 
 too_many() {
@@ -264,6 +288,7 @@ t "--dotenv, --ci-outputs, --progress-file, --termination-log" files
 t "the permission to push, before the first RUN" push_check
 t "--ignore-immutable-tag" immutable
 t "--squash-all" squash
+t "--squash" squash_new
 t "--secret-scan" scan
 t "a stage of too many layers" too_many
 t_end
