@@ -497,7 +497,7 @@ static int read_source(const struct build_args *a, const char *context, struct b
         o->strict_args = a->strict_args;
         o->drop_labels = !a->inherit_labels;
         o->squash_all = a->squash_all;
-        o->squash = a->squash || no_layers(a);
+        o->squash = a->squash || no_layers(a) ? "new" : NULL;
         o->omit_history = a->omit_history;
         o->env = cli_list(&in->env);
         o->unset_env = cli_list(&a->unset_env);

@@ -208,8 +208,8 @@ static int assemble(struct build *b, struct plan_target *t, enum bd_format forma
         AUTO(result_done) struct vx_result clamped = {0}, squashed = {0};
         AUTO(img_kvs_free) struct img_kvs inside = {0}, outside = {0};
         struct digest config = {0};
-        const bool one = b->o->squash_all || b->o->squash;
-        const size_t from = b->o->squash_all ? 0 : history_base(t, r);
+        const bool all = b->o->squash_all || str_eq(b->o->squash, "all");
+        const size_t from = all ? 0 : history_base(t, r);
         int k = fetch_rest(b, t->fs, r, err);
 
         if (k == 0)
@@ -224,7 +224,7 @@ static int assemble(struct build *b, struct plan_target *t, enum bd_format forma
                 k = edit_config(b->o, &t->config, err);
         if (k == 0)
                 k = history_complete(b, t, r, err);
-        if (k == 0 && one && r->layers.n > from + 1) {
+        if (k == 0 && (all || b->o->squash) && r->layers.n > from + 1) {
                 k = squash(b, r, from, &t->config.history, &squashed, err);
                 r = &squashed;
         }

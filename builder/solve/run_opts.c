@@ -277,6 +277,15 @@ static int parse_scan(struct build *b, struct bld_err *err)
         return 0;
 }
 
+static int check_squash(const struct build *b, struct bld_err *err)
+{
+        const char *s = b->o->squash;
+
+        if (!s || strcmp(s, "new") == 0 || strcmp(s, "all") == 0)
+                return 0;
+        return err_set(err, BLD_E_USAGE, "squash takes new or all, not \"%.50s\"", s);
+}
+
 int run_opts_parse(struct build *b, struct run_allow *ret, struct bld_err *err)
 {
         int r = parse_allow(b->o, ret, err);
@@ -287,6 +296,8 @@ int run_opts_parse(struct build *b, struct run_allow *ret, struct bld_err *err)
                 r = parse_dns(b, err);
         if (r == 0)
                 r = parse_scan(b, err);
+        if (r == 0)
+                r = check_squash(b, err);
         return r < 0 ? r : parse_limits(b, err);
 }
 

@@ -111,7 +111,8 @@ struct bld_build_opts {
         bool no_host_proxy;  /* RUN does not get this process' proxy variables */
         bool no_push_check;  /* do not ask for the permission to push before the first RUN */
         bool keep_immutable; /* a tag that the registry does not let move is no failure */
-        bool squash;         /* the layers above the base image as one */
+        /* "new": the layers above the base image as one; "all": as squash_all; NULL: as they are */
+        const char *squash;
 };
 
 /* ---- result ---- */
