@@ -194,7 +194,7 @@ abi-break: all ## take what breaks programs into it, after SOVERSION was raised
 check-docs: $(BUILD)/bld ## documents name only what exists
 	$(Q)BLD=$(abspath $(BUILD)/bld) tools/check-docs
 
-check-static: ## gcc -fanalyzer, cppcheck, shellcheck
+check-static: ## gcc -fanalyzer, shellcheck, our own rules
 	$(Q)tools/check-static
 
 asan: ## unit and end-to-end tests under AddressSanitizer and UBSan

@@ -249,8 +249,8 @@ indexes() {
 	remote_manifest "$REG/multi:v2" >after
 	same "$(jq -c '[.mediaType, [.manifests[].platform]]' before)" "$(jq -c '[.mediaType, [.manifests[].platform]]' after)"
 	for p in amd64 arm64; do
-		skopeo inspect --tls-verify=false --override-arch $p --config "docker://$REG/multi:v2" |
-			jq -e --arg p $p '.config.Labels.i == "1" and .architecture == $p'
+		skopeo inspect --tls-verify=false --override-arch "$p" --config "docker://$REG/multi:v2" |
+			jq -e --arg p "$p" '.config.Labels.i == "1" and .architecture == $p'
 	done
 	bld append -b "$REG/multi:v1" -f "$T/base" -t "$REG/multi:v3" --format json
 	jq -e '.manifests | length == 2 and all(.layers[1].new) and ([.[].layers[1].digest] | unique | length == 1)' "$D/out"
@@ -346,10 +346,10 @@ hostile_layers() {
 	        t.addfile(e, io.BytesIO(b""))
 	X
 	for x in garbage empty short.gz trailing.gz short.tar up.tar mid.tar hard.tar; do
-		want 3 "$BLD" append -b base:latest -f $x -t bad:v1
+		want 3 "$BLD" append -b base:latest -f "$x" -t bad:v1
 		one_error
 		has "$D/err" "layer $x"
-		want 3 "$BLD" mutate --append $x base:latest -t bad:v1
+		want 3 "$BLD" mutate --append "$x" base:latest -t bad:v1
 	done
 	want 3 "$BLD" append -f missing -t bad:v1
 	one_error
@@ -514,10 +514,10 @@ interrupted() {
 		compgen -G "$BLD_ROOT/tmp/*" >/dev/null && break
 		sleep 0.02
 	done
-	kill -INT $pid
+	kill -INT "$pid"
 	local got=0
-	wait $pid || got=$?
-	same 130 $got
+	wait "$pid" || got=$?
+	same 130 "$got"
 	want 6 "$BLD" inspect big:v1
 	layout_whole "$BLD_ROOT"
 }
