@@ -9,7 +9,7 @@
 #include "base/map.h"
 #include "lib/layer_priv.h"
 
-/* What readers take; a whiteout's name is longer in the tar than here. */
+/* What readers take. */
 #define PATH_BYTES_MAX 4096u
 #define NAME_BYTES_MAX 255u
 #define LINK_BYTES_MAX 4095u
