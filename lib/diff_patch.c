@@ -256,24 +256,21 @@ static int find_folder(struct bld_tree *t, const char *path, size_t *ret, struct
 /* A folder that did not change, or was left out, and holds what did. */
 static int put_parent(struct patcher *p, const char *path, struct bld_err *err)
 {
-        struct bld_tree_node a, b;
-        size_t in_a, in_b;
-        int has_a = find_folder(p->a, path, &in_a, &a, err), has_b;
+        struct bld_tree_node n;
+        size_t i;
+        int has = find_folder(p->a, path, &i, &n, err);
 
-        if (has_a < 0)
-                return has_a;
-        has_b = !has_a || a.implied ? find_folder(p->b, path, &in_b, &b, err) : 0;
-        if (has_b < 0)
-                return has_b;
-        if (has_b && (!has_a || !b.implied))
-                return put_node(p, p->b, in_b, &b, NULL, err);
-        if (!has_a)
-                return err_set(err, BLD_E_BUG, "\"%.500s\" is in no tree", path);
-        if (!a.implied)
-                return put_node(p, p->a, in_a, &a, NULL, err);
+        if (has == 1 && !n.implied)
+                return put_node(p, p->a, i, &n, NULL, err);
         /* No layer names it: a made-up entry would be worse than none. But it may be that the
          * layers that do were not read. */
-        return p->a->below || p->b->below ? unsure(path, err) : 0;
+        if (has == 1)
+                return p->a->below || p->b->below ? unsure(path, err) : 0;
+        if (!has)
+                has = find_folder(p->b, path, &i, &n, err);
+        if (!has)
+                return err_set(err, BLD_E_BUG, "\"%.500s\" is in no tree", path);
+        return has < 0 ? has : put_node(p, p->b, i, &n, NULL, err);
 }
 
 static int put_parents(struct patcher *p, const char *path, struct bld_err *err)
