@@ -102,6 +102,9 @@ $(BUILD)/%.o: %.c $(FLAGS_STAMP)
 	$(if $(Q),@echo "  CC    $<")
 	$(Q)$(CC) $(BLD_CPPFLAGS) $(CPPFLAGS) $(BLD_CFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
+# What its assembler takes in, which no compiler lists.
+$(BUILD)/cli/page.o: $(wildcard cli/page/*)
+
 # Everything in one archive with internal names, for the program and the tests.
 $(BUILD)/libinternal.a: $(OBJS)
 	$(if $(Q),@echo "  AR    $@")

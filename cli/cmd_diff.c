@@ -15,7 +15,7 @@ struct diff_args {
         struct cli_common common;
         struct strv mode, ignore, path, exclude;
         bool semantic, stat, name_only, name_status, exit_code;
-        const char *content, *format, *report, *output, *compression, *shared, *platform;
+        const char *content, *format, *report, *html, *output, *compression, *shared, *platform;
 };
 
 #define A(field) offsetof(struct diff_args, field)
@@ -42,6 +42,7 @@ static const struct opt diff_opts[] = {
          "of a patch: gzip, zstd or none (by the name of FILE)", NULL},
         {"output", 'o', OPT_STR, A(output), "FILE", "write there; - is standard output", NULL},
         {"report", 0, OPT_STR, A(report), "DIR", "both versions of each file that differs", NULL},
+        {"html", 0, OPT_STR, A(html), "FILE", "a page for browsers: tree, sizes, two maps", NULL},
         {"exit-code", 0, OPT_BOOL, A(exit_code), NULL, "end with 1 when they differ (true)", NULL},
         {0},
 };
@@ -187,6 +188,11 @@ static int take_codec(const struct diff_args *a, struct plan *p, struct bld_err 
         return r;
 }
 
+static bool is_stdout(const char *path)
+{
+        return path && strcmp(path, "-") == 0;
+}
+
 /* Flags that say nothing together. */
 static int judge(const struct diff_args *a, const struct plan *p, struct bld_err *err)
 {
@@ -209,9 +215,13 @@ static int judge(const struct diff_args *a, const struct plan *p, struct bld_err
                                : names      ? "--name-only or --name-status"
                                : a->content ? "--content"
                                             : "--report");
+        if (is_stdout(a->html) && (!a->output || is_stdout(a->output)) &&
+            (a->output || a->format || names || a->stat || a->content))
+                return err_set(err, BLD_E_USAGE,
+                               "--html - takes standard output\ntry: -o FILE for the other form");
         if (a->compression && !patch)
                 return err_set(err, BLD_E_USAGE, "--compression is for --format patch");
-        if (patch && (!a->output || strcmp(a->output, "-") == 0) && isatty(1) == 1)
+        if (patch && (!a->output || is_stdout(a->output)) && isatty(1) == 1)
                 return err_set(err, BLD_E_USAGE, "a layer is not for a terminal\ntry: -o FILE");
         return 0;
 }
@@ -245,6 +255,8 @@ static int make_plan(const struct diff_args *a, struct plan *p, struct bld_err *
         r = judge(a, p, err);
         if (r == 0 && a->output)
                 r = cli_check_target("output", a->output, err);
+        if (r == 0 && a->html)
+                r = cli_check_target("html", a->html, err);
         return r < 0 || !a->report ? r : diff_report_check(a->report, err);
 }
 
@@ -269,14 +281,13 @@ int diff_write_patch(const struct diff_result *res, enum bld_layer_codec codec, 
         return bld_diff_patch(res->files, &to, &create, NULL, err);
 }
 
-static int write_all(struct cli *c, const struct diff_args *a, const struct plan *p,
-                     const struct diff_result *res, struct bld_err *err)
+static int write_form(struct cli *c, const struct diff_args *a, const struct plan *p,
+                      const struct diff_result *res, struct diff_content *content,
+                      struct bld_err *err)
 {
-        AUTO(diff_content_free_p) struct diff_content *content = NULL;
         AUTO_OUT struct out o = {.fd = -1};
-        int r = p->ask.content ? diff_content_read(c, res, &content, err) : 0;
+        int r = out_open(&o, a->output, c->color, err);
 
-        r = r < 0 ? r : out_open(&o, a->output, c->color, err);
         if (r < 0)
                 return r;
         if (p->format == FORMAT_PATCH)
@@ -287,7 +298,29 @@ static int write_all(struct cli *c, const struct diff_args *a, const struct plan
                 r = diff_write_names(res, a->name_status, &o, err);
         else
                 r = diff_write_text(res, content, &o, err);
-        r = r < 0 ? r : out_end(&o, err);
+        return r < 0 ? r : out_end(&o, err);
+}
+
+static int write_page(const char *path, const struct diff_result *res, struct bld_err *err)
+{
+        AUTO_OUT struct out o = {.fd = -1};
+        int r = out_open(&o, path, COLOR_NEVER, err);
+
+        r = r < 0 ? r : diff_write_html(res, &o, err);
+        return r < 0 ? r : out_end(&o, err);
+}
+
+static int write_all(struct cli *c, const struct diff_args *a, const struct plan *p,
+                     const struct diff_result *res, struct bld_err *err)
+{
+        AUTO(diff_content_free_p) struct diff_content *content = NULL;
+        bool page_only = is_stdout(a->html) && !a->output;
+        int r = p->ask.content ? diff_content_read(c, res, &content, err) : 0;
+
+        if (r == 0 && !page_only)
+                r = write_form(c, a, p, res, content, err);
+        if (r == 0 && a->html)
+                r = write_page(a->html, res, err);
         return r == 0 && a->report ? diff_write_report(c, res, content, a->report, err) : r;
 }
 

@@ -127,6 +127,8 @@ int diff_write_names(const struct diff_result *r, bool status, struct out *o,
                      struct bld_err *err) MUST_CHECK;
 int diff_write_json(const struct diff_result *r, struct diff_content *content, bool lines,
                     struct out *o, struct bld_err *err) MUST_CHECK;
+/* One page for browsers. */
+int diff_write_html(const struct diff_result *r, struct out *o, struct bld_err *err) MUST_CHECK;
 /* codec: of the layer. */
 int diff_write_patch(const struct diff_result *r, enum bld_layer_codec codec, struct out *o,
                      struct bld_err *err) MUST_CHECK;

@@ -1,0 +1,25 @@
+/* The parts of `bld diff --html`: what they count, and the tree. */
+#ifndef CLI_DIFF_HTML_H
+#define CLI_DIFF_HTML_H
+
+#include "cli/diff.h"
+
+#define HTML_KINDS (BLD_CHANGE_METADATA + 1)
+
+struct html_sums {
+        size_t n[HTML_KINDS];       /* changes, by enum bld_change_kind */
+        uint64_t bytes[HTML_KINDS]; /* of files: that came, that went, that were written anew */
+        size_t quiet;               /* folders whose time changed because of what did in them */
+        size_t files_a, files_b;    /* all but folders, in the trees that were compared */
+        uint64_t bytes_a, bytes_b;  /* of those, each once */
+        size_t shown;               /* changes in the page */
+        bool any_shared;            /* of the layers both begin with, something is in the trees */
+};
+int html_sum(const struct diff_result *r, struct html_sums *ret, struct bld_err *err) MUST_CHECK;
+/* The rows of the data block, without the brackets around them. Sets sums->shown. */
+int html_tree(const struct diff_result *r, struct html_sums *sums, struct out *o,
+              struct bld_err *err) MUST_CHECK;
+/* "A", "D", "M", "T", "m" */
+extern const char html_letters[HTML_KINDS];
+
+#endif
