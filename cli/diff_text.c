@@ -302,9 +302,8 @@ static int put_files(struct page *p, struct bld_err *err)
         if (r == 0 && p->r->unsure) {
                 tag(p, "note");
                 sb_fmt(&p->o->buf,
-                       "%zu marked ? may also be changes of what shared layers hold, or none;\n"
-                       "%*sthose were not downloaded: --shared=read does\n",
-                       p->r->unsure, (int)NAME_COLUMN, "");
+                       "%zu change%s marked ? depend%s on shared layers, not read: see --shared\n",
+                       p->r->unsure, p->r->unsure == 1 ? "" : "s", p->r->unsure == 1 ? "s" : "");
         }
         return r;
 }
