@@ -329,14 +329,21 @@ static int enter(struct build *b, const char *path, size_t len, struct vnode **r
                 if (k && k->n.t && k->n.t->e.type == LY_SYMLINK) {
                         AUTO_FREE char *lead = mem_strndup(path, (size_t)(p + n - path));
                         AUTO_FREE char *real = NULL;
+                        AUTO_FREE char *open_end = NULL;
                         struct vnode *to = NULL;
                         int r;
 
                         if (!lead)
                                 return no_memory(b);
                         r = ly_view_resolve(v, lead, true, NULL, &real, b->err);
-                        if (!r)
-                                r = enter(b, real, strlen(real), &to);
+                        if (r < 0)
+                                return r;
+                        /* A name that ends its string would be borrowed by a folder made here. */
+                        if (asprintf(&open_end, "%s/", real) < 0) {
+                                open_end = NULL;
+                                return no_memory(b);
+                        }
+                        r = enter(b, open_end, strlen(real), &to);
                         if (r < 0)
                                 return r;
                         k = to;
