@@ -4,6 +4,9 @@
 #include "layer/arena_priv.h"
 #include "layer/layer.h"
 
+/* Of paths that no entry has: folders that are only implied, and what lies behind links. */
+#define OWN_PATHS_MAX ((size_t)256 << 20)
+
 VEC_DEFINE(flat_nodes, struct ly_flat_node);
 
 struct flatten {
@@ -11,6 +14,7 @@ struct flatten {
         struct ly_flat *f;
         struct flat_nodes nodes;
         struct sb path;
+        size_t own; /* bytes of paths */
         struct bld_err *err;
 };
 
@@ -54,11 +58,18 @@ static int no_memory(struct flatten *w)
         return err_nomem(w->err, "list of a tree");
 }
 
-static const char *path_of(struct flatten *w, const struct ly_node *n)
+static int set_path(struct flatten *w, const struct ly_node *n, struct ly_flat_node *k)
 {
-        if (n->e && str_eq(n->e->path, sb_text(&w->path)))
-                return n->e->path;
-        return arena_strndup(w->f->priv, sb_text(&w->path), w->path.len);
+        if (n->e && str_eq(n->e->path, sb_text(&w->path))) {
+                k->path = n->e->path;
+                return 0;
+        }
+        w->own += w->path.len;
+        if (w->own > OWN_PATHS_MAX)
+                return err_set(w->err, BLD_E_LIMIT, "paths of a tree take more than %zu MiB",
+                               OWN_PATHS_MAX >> 20);
+        k->path = arena_strndup(w->f->priv, sb_text(&w->path), w->path.len);
+        return k->path ? 0 : no_memory(w);
 }
 
 static int walk(struct flatten *w, const struct ly_node *dir)
@@ -79,11 +90,10 @@ static int walk(struct flatten *w, const struct ly_node *dir)
                 r = sb_check(&w->path, "path in a tree", w->err);
                 if (r < 0)
                         break;
-                *k = (struct ly_flat_node){
-                        .n = kids[i], .path = path_of(w, kids[i]), .group = LY_NONE};
-                if (!k->path)
-                        return no_memory(w);
-                r = walk(w, kids[i]);
+                *k = (struct ly_flat_node){.n = kids[i], .group = LY_NONE};
+                r = set_path(w, kids[i], k);
+                if (!r)
+                        r = walk(w, kids[i]);
                 w->nodes.v[at].end = (uint32_t)w->nodes.n;
                 sb_cut(&w->path, len);
         }

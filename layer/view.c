@@ -5,6 +5,8 @@
 #include "layer/tar_priv.h"
 
 #define LINKS_MAX 40 /* as the kernel */
+/* Folders that no layer names: one entry with a long path asks for thousands. */
+#define IMPLIED_MAX 1000000u
 
 struct vnode {
         struct ly_node n; /* n.priv points back here */
@@ -25,6 +27,7 @@ struct ly_view {
         struct vnode *last_dir;
         unsigned nlayers;
         bool upper; /* there are layers below that are not here */
+        unsigned implied;
 };
 
 static struct vnode tomb;
@@ -352,6 +355,11 @@ static int enter(struct build *b, const char *path, size_t len, struct vnode **r
                         k = NULL;
                 }
                 if (!k) {
+                        if (++v->implied > IMPLIED_MAX)
+                                return err_set(b->err, BLD_E_LIMIT,
+                                               "layers imply more than %u folders without naming "
+                                               "them",
+                                               IMPLIED_MAX);
                         k = add(v, at, p, n);
                         if (!k)
                                 return no_memory(b);

@@ -1,6 +1,7 @@
 /* The same work on many things at once, and progress that many threads report. */
 #include "builder/image/move_priv.h"
 
+#include <signal.h>
 #include <string.h>
 
 #include "base/err.h"
@@ -50,13 +51,18 @@ int bd_par_run(size_t n, size_t max, bd_par_fn fn, void *user, struct bld_err *e
         struct par p = {.fn = fn, .user = user, .n = n, .err = BLD_ERR_INIT};
         pthread_t threads[PAR_THREADS_MAX];
         size_t nthreads = 0;
+        sigset_t all, old;
         int code;
 
         pthread_mutex_init(&p.lock, NULL);
         max = MIN(MIN(max, n), PAR_THREADS_MAX);
+        /* Signals belong to the program's own threads. */
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &old);
         /* A thread that cannot be made is only a thread less. */
         while (nthreads + 1 < max && pthread_create(&threads[nthreads], NULL, par_work, &p) == 0)
                 nthreads++;
+        pthread_sigmask(SIG_SETMASK, &old, NULL);
         (void)par_work(&p);
         for (size_t i = 0; i < nthreads; i++)
                 pthread_join(threads[i], NULL);

@@ -204,12 +204,50 @@ static void test_resolve(void **state)
         ly_toc_free(t);
 }
 
+/* A path may name thousands of folders that no entry makes; layers full of such paths are refused
+ * before they fill the memory. */
+static void test_implied(void **state)
+{
+        enum { PATHS = 500, DEPTH = 2040 };
+        static char paths[PATHS][8 + 2 * DEPTH];
+        static struct ly_entry v[PATHS];
+        struct bld_err err = BLD_ERR_INIT;
+        struct sb tar = SB_INIT(LF_MAX);
+        struct ly_view *view = NULL;
+        struct ly_flat *flat = NULL;
+        const struct ly_toc *t;
+        struct ly_toc *own;
+
+        (void)state;
+        for (size_t i = 0; i < PATHS; i++) {
+                int n = snprintf(paths[i], 8, "%03zu", i);
+
+                for (size_t k = 0; k < DEPTH; k++)
+                        memcpy(paths[i] + (size_t)n + 2 * k, "/a", 3);
+                v[i] = (struct ly_entry){.path = paths[i], .type = LY_FILE};
+        }
+        lf_tar(v, PATHS, &tar);
+        t = own = lf_toc(tar.buf, tar.len);
+        assert_int_equal(ly_view_new(&t, 1, &view, &err), BLD_E_LIMIT);
+        assert_null(view);
+        ly_toc_free(own);
+        sb_reset(&tar);
+        lf_tar(v, PATHS / 4, &tar);
+        t = own = lf_toc(tar.buf, tar.len);
+        assert_int_equal(ly_view_new(&t, 1, &view, NULL), 0);
+        assert_int_equal(ly_flat_new(view, &flat, NULL), BLD_E_LIMIT);
+        ly_view_free(view);
+        ly_toc_free(own);
+        sb_done(&tar);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_merge),
                 cmocka_unit_test(test_hard_links),
                 cmocka_unit_test(test_resolve),
+                cmocka_unit_test(test_implied),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
