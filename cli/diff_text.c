@@ -441,8 +441,8 @@ static int put_packages(struct page *p, struct bld_err *err)
         return r;
 }
 
-/* The tag of a name, for "v1→v2"; NULL: it has none to show. */
-static const char *tag_of(const struct bld_image *im, const char *other)
+/* The tag of a name; NULL: it has none. */
+static const char *tag_of(const struct bld_image *im)
 {
         const char *name = bld_image_name(im);
         size_t n = cli_repository_len(name);
@@ -450,24 +450,39 @@ static const char *tag_of(const struct bld_image *im, const char *other)
         if (name[n] != ':' || strchr(name, '@') || strchr(name, '#') || strchr(name + n, '/') ||
             !name[n + 1])
                 return NULL;
-        return strcmp(name + n + 1, other) == 0 ? NULL : name + n + 1;
+        return name + n + 1;
+}
+
+/* Two tags of one repository tell the images apart: "v1→v2". */
+static bool short_names(const struct diff_result *r, const char **ret_a, const char **ret_b)
+{
+        const char *a = tag_of(r->a), *b = tag_of(r->b);
+        size_t n = cli_repository_len(bld_image_name(r->a));
+
+        if (!a || !b || strcmp(a, b) == 0 || n != cli_repository_len(bld_image_name(r->b)) ||
+            strncmp(bld_image_name(r->a), bld_image_name(r->b), n) != 0)
+                return false;
+        *ret_a = a;
+        *ret_b = b;
+        return true;
 }
 
 static void put_cost(struct page *p)
 {
         const struct bld_pull_cost *c = &p->r->cost;
-        const char *b = tag_of(p->r->b, ""), *a = tag_of(p->r->a, b ? b : "");
+        const char *a = "A", *b = "B";
         char size[24];
 
+        (void)short_names(p->r, &a, &b);
         format_size(c->bytes, size);
         tag(p, "layers");
         sb_fmt(&p->o->buf, "%zu shared, %zu changed", c->shared, c->changed);
         if (c->same_tar)
                 sb_fmt(&p->o->buf, " (%zu only compressed otherwise)", c->same_tar);
         sb_str(&p->o->buf, "; pull cost ");
-        value(p, a && b ? a : "A");
+        value(p, a);
         sb_str(&p->o->buf, arrow(p));
-        value(p, a && b ? b : "B");
+        value(p, b);
         sb_fmt(&p->o->buf, ": %s\n", size);
 }
 

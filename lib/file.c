@@ -27,7 +27,7 @@ struct fetch {
         struct bld_layer_stream *stream;
         size_t next;
         bool reading;
-        struct bld_file_read got;
+        struct bld_file_got got;
 };
 
 static void leave_layer(struct fetch *f)
@@ -286,7 +286,7 @@ static int look(struct fetch *f, struct bld_err *err)
 }
 
 int bld_file_read(struct bld_image *im, const char *path, const struct bld_file_opts *o,
-                  bld_layer_write_fn write, void *user, struct bld_file_read *ret,
+                  bld_layer_write_fn write, void *user, struct bld_file_got *ret,
                   struct bld_err *err)
 {
         AUTO(fetch_done) struct fetch f = {.im = im, .path = path, .write = write, .user = user};

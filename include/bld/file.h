@@ -19,7 +19,7 @@ struct bld_file_opts {
         const struct bld_watch *watch; /* borrowed for the call */
 };
 /* Filled by the call, whose caller sets size. */
-struct bld_file_read {
+struct bld_file_got {
         size_t size;
         size_t layer; /* of the image, where it was found */
         uint64_t bytes;
@@ -35,7 +35,7 @@ struct bld_file_read {
  * What write got is good only when 0 is returned. o and ret may be NULL. Errors: NOT_FOUND;
  * INVALID: no regular file, a loop of links; as of bld_image_stream(). */
 BLD_API int bld_file_read(struct bld_image *im, const char *path, const struct bld_file_opts *o,
-                          bld_layer_write_fn write, void *user, struct bld_file_read *ret,
+                          bld_layer_write_fn write, void *user, struct bld_file_got *ret,
                           struct bld_err *err);
 
 #ifdef __cplusplus
