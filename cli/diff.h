@@ -101,6 +101,10 @@ struct diff_group {
 int diff_group_at(const struct bld_diff *d, size_t i, struct diff_group *ret,
                   struct bld_err *err) MUST_CHECK;
 
+/* What made an entry of the history, malloc'ed; NULL: it does not say. */
+char *diff_step(const char *json);
+bool diff_same_step(const char *a, const char *b);
+
 /* ---- contents ---- */
 
 /* Contents of what was modified, added or deleted, read in one pass over each tree. */

@@ -1,6 +1,7 @@
 /* Changes one by one, and those that are one line for people. */
 #include <string.h>
 
+#include "base/json.h"
 #include "cli/diff.h"
 
 int diff_sides(const struct bld_diff *d, size_t i, struct diff_sides *ret, struct bld_err *err)
@@ -102,4 +103,21 @@ int diff_group_at(const struct bld_diff *d, size_t i, struct diff_group *ret, st
         ret->files = 0;
         ret->bytes = 0;
         return 0;
+}
+
+char *diff_step(const char *json)
+{
+        AUTO_JS struct js *j = NULL;
+        const char *step = NULL;
+
+        if (js_parse(json, strlen(json), &j, NULL) == 0)
+                step = js_get_str(j, "created_by");
+        return step ? mem_strdup(step) : NULL;
+}
+
+bool diff_same_step(const char *a, const char *b)
+{
+        AUTO_FREE char *x = diff_step(a), *y = diff_step(b);
+
+        return x && str_eq(x, y);
 }

@@ -332,6 +332,29 @@ static void put_cell(struct page *p, const char *class, const char *value)
         put_str(p, "</td>");
 }
 
+/* Of an entry of the history, the step. */
+static void put_step(struct page *p, const char *json)
+{
+        AUTO_FREE char *step = json ? diff_step(json) : NULL;
+
+        put_cell(p, "v", step ? step : json);
+}
+
+static void put_values(struct page *p, const struct bld_config_change *c)
+{
+        if (strcmp(c->field, "history") != 0) {
+                put_cell(p, "v", c->before);
+                put_cell(p, "v", c->after);
+                return;
+        }
+        put_step(p, c->before);
+        if (c->before && c->after && diff_same_step(c->before, c->after))
+                put_str(p, "<td class=\"v\"><span class=\"no\">the same step, other "
+                           "details</span></td>");
+        else
+                put_step(p, c->after);
+}
+
 static int put_config(struct page *p, struct bld_err *err)
 {
         size_t n = settings_of(p->r);
@@ -355,8 +378,7 @@ static int put_config(struct page *p, struct bld_err *err)
                         put_str(p, "</bdi>");
                 }
                 put_str(p, "</td>");
-                put_cell(p, "v", c->before);
-                put_cell(p, "v", c->after);
+                put_values(p, c);
                 put_str(p, "</tr>\n");
                 r = out_flow(p->o, err);
         }

@@ -2,7 +2,6 @@
 #include <string.h>
 
 #include "base/err.h"
-#include "base/json.h"
 #include "base/num.h"
 #include "cli/diff.h"
 #include "cli/text.h"
@@ -313,21 +312,9 @@ static int put_files(struct page *p, struct bld_err *err)
 /* Of an entry of the history, the step. */
 static void put_step(struct page *p, const char *json)
 {
-        AUTO_JS struct js *j = NULL;
-        const char *step = NULL;
+        AUTO_FREE char *step = diff_step(json);
 
-        if (js_parse(json, strlen(json), &j, NULL) == 0)
-                step = js_get_str(j, "created_by");
         value(p, step ? step : json);
-}
-
-static bool same_step(const char *a, const char *b)
-{
-        AUTO_JS struct js *x = NULL, *y = NULL;
-
-        return js_parse(a, strlen(a), &x, NULL) == 0 && js_parse(b, strlen(b), &y, NULL) == 0 &&
-               js_get_str(x, "created_by") &&
-               str_eq(js_get_str(x, "created_by"), js_get_str(y, "created_by"));
 }
 
 /* "history  #2 RUN a → RUN b" */
@@ -344,7 +331,7 @@ static void put_history_change(struct page *p, const struct bld_config_change *c
         }
         if (c->before)
                 put_step(p, c->before);
-        if (c->before && c->after && same_step(c->before, c->after)) {
+        if (c->before && c->after && diff_same_step(c->before, c->after)) {
                 sb_str(out, "  (other details)");
         } else if (c->after) {
                 if (c->before)

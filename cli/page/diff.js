@@ -155,10 +155,10 @@ function kids(n) {
 	return n.list;
 }
 
-// Folders with nothing but one folder in them are one row with it.
+// Folders with nothing but one thing in them are one row with it.
 function row(n, depth, at, of) {
 	let label = n.rest ? count(n.hidden) + ' smaller changes' : n.name;
-	for (let k = kids(n); !n.kind && k.length === 1 && kids(k[0]).length; k = kids(n)) {
+	for (let k = kids(n); !n.kind && k.length === 1 && !k[0].rest; k = kids(n)) {
 		n = k[0];
 		label += '/' + n.name;
 	}
@@ -223,9 +223,11 @@ function rowElement(r, i) {
 	let text = detail(n);
 	if (folder)
 		text = (text ? text + ', ' : '') + count(n.n - (n.kind ? 1 : 0)) + (n.n - (n.kind ? 1 : 0) === 1 ? ' change' : ' changes');
+	const sized = folder || (n.types || '').includes('f');
+	if (narrow.matches && sized && !folder)
+		text = (n.was === n.is ? size(n.is) : (n.was ? size(n.was) : '') + ' → ' + (n.is ? size(n.is) : '')) + (text ? ', ' : '') + text;
 	what.append(make('span', 'dt', text));
 	e.append(what);
-	const sized = folder || (n.types || '').includes('f');
 	e.append(make('span', 'n a', sized && (n.was || n.types[0] === 'f') ? size(n.was) : ''));
 	e.append(make('span', 'n b', sized && (n.is || n.types[1] === 'f') ? size(n.is) : ''));
 	const delta = n.is - n.was;

@@ -15,10 +15,10 @@ images() {
 	[ ! -e "$T/v.html" ] || return 0
 	cd "$T"
 	for r in a b; do
-		for i in $(seq 8); do file $r/usr/lib/lib$i.so $((i * 150000)); done
-		for i in $(seq 40); do file $r/usr/bin/tool-$i 5000; done
-		for i in $(seq 300); do file $r/usr/share/data/d$((i % 9))/f$i $((i * 7)); done
-		for i in $(seq 9); do file $r/etc/conf.d/$i.conf 100; done
+		for i in $(seq 8); do file "$r/usr/lib/lib$i.so" $((i * 150000)); done
+		for i in $(seq 40); do file "$r/usr/bin/tool-$i" 5000; done
+		for i in $(seq 300); do file "$r/usr/share/data/d$((i % 9))/f$i" $((i * 7)); done
+		for i in $(seq 9); do file "$r/etc/conf.d/$i.conf" 100; done
 	done
 	file a/etc/app.conf 1200
 	file b/etc/app.conf 1300

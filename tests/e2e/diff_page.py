@@ -86,11 +86,20 @@ def head(b):
         total, n = sums(folder)
         same(total, number(b, f"#bytes-{side}"), "bytes of " + side)
         same(n, number(b, f"#files-{side}"), "files of " + side)
-    same([[c.get("before"), c.get("after")] for c in doc["config"]],
+    same([settings(c) for c in doc["config"]],
          [[None if x == "–" else x for x in r] for r in b.js(
              "return [...document.querySelectorAll('#config tbody tr')].map(r => "
              "[r.cells[2].innerText, r.cells[3].innerText])")], "settings")
     same(doc["a"]["digest"], b.js("return document.querySelector('.images code').textContent"), "digest of A")
+
+
+def settings(c):
+    """What the page has of a setting: of the history, steps."""
+    a, z = c.get("before"), c.get("after")
+    if c["field"] == "history":
+        a, z = (x and json.loads(x)["created_by"] for x in (a, z))
+        z = "the same step, other details" if a == z else z
+    return [a, z]
 
 
 def sums(folder):
