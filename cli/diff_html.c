@@ -467,6 +467,15 @@ static const struct bld_layer_info *find_layer(const struct bld_image *im,
         return NULL;
 }
 
+static size_t count_blobs(const struct diff_result *r)
+{
+        size_t n = bld_image_layers(r->b);
+
+        for (size_t i = 0; i < bld_image_layers(r->a); i++)
+                n += !find_layer(r->b, bld_image_layer(r->a, i));
+        return n;
+}
+
 /* By digests alone, when their entries were not compared. */
 static void put_blobs(struct page *p)
 {
@@ -492,7 +501,7 @@ static void put_blobs(struct page *p)
 static int put_layers(struct page *p, struct bld_err *err)
 {
         const struct diff_layers *v = &p->r->layers;
-        size_t n = v->n ? v->n : bld_image_layers(p->r->b);
+        size_t n = v->n ? v->n : count_blobs(p->r);
 
         if (!v->n && !p->r->has_cost)
                 return 0;

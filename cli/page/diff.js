@@ -683,6 +683,7 @@ function tell(n, x, y) {
 	}
 	tip.replaceChildren(...lines);
 	tip.hidden = false;
+	tip.style.left = tip.style.top = '0';
 	const r = tip.getBoundingClientRect();
 	tip.style.left = Math.max(8, Math.min(x + 14, innerWidth - r.width - 8)) + 'px';
 	tip.style.top = (y + 18 + r.height > innerHeight ? Math.max(8, y - r.height - 12) : y + 18) + 'px';
