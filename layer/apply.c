@@ -144,26 +144,24 @@ static int set_xattrs_at(struct applier *a, const struct adir *d, const char *na
 
 /* ---- making way ---- */
 
-/* What stands where an entry goes is removed, links not followed. Kept handles may be of folders
- * that were below it, or reached through it: then *d is looked up anew. */
-static int replace(struct applier *a, const struct ly_entry *e, struct adir **d, const char **name,
-                   struct bld_err *err)
+/* What stands where an entry goes is removed, links not followed. Cached handles may be of folders
+ * that were below it, or reached through it, as even *d may be: that one stays what it is. */
+static int replace(struct applier *a, struct adir **d, const char *name, struct bld_err *err)
 {
         struct stat st;
         int r;
 
-        if (fstatat((*d)->fd, *name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        if (fstatat((*d)->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
                 return err_sys(err, errno, "stat");
         if (S_ISREG(st.st_mode) || apply_is_whiteout(&st)) {
-                if (sys_unlinkat((*d)->fd, *name, 0) < 0)
+                if (sys_unlinkat((*d)->fd, name, 0) < 0)
                         return err_sys(err, errno, "remove what is in the way");
                 return 0;
         }
-        r = path_remove_tree((*d)->fd, *name, err);
-        if (r < 0)
-                return r;
-        apply_dirs_flush(a);
-        return apply_parent(a, e->path, true, d, name, err);
+        r = path_remove_tree((*d)->fd, name, err);
+        if (!r)
+                *d = apply_keep(a, *d);
+        return r;
 }
 
 /* ---- files ---- */
@@ -250,7 +248,7 @@ static int make_file(struct applier *a, const struct ly_entry *e, struct bld_err
                 return r;
         fd = sys_openat(d->fd, name, flags, e->mode & 0777);
         if (fd < 0 && errno == EEXIST) {
-                r = replace(a, e, &d, &name, err);
+                r = replace(a, &d, name, err);
                 if (r < 0)
                         return r;
                 fd = sys_openat(d->fd, name, flags, e->mode & 0777);
@@ -271,14 +269,22 @@ static int make_file(struct applier *a, const struct ly_entry *e, struct bld_err
 /* ---- folders ---- */
 
 /* The last entry of a name counts. */
-static int note_pending(struct applier *a, const struct ly_entry *e, bool set_mode,
-                        struct bld_err *err)
+static int note_pending(struct applier *a, const struct adir *d, const char *name,
+                        const struct ly_entry *e, bool set_mode, struct bld_err *err)
 {
-        struct apending *p = mem_alloc(sizeof(*p));
+        struct apending *p;
+        struct stat st;
 
+        if (fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return err_sys(err, errno, "stat");
+        p = mem_alloc(sizeof(*p));
         if (!p)
                 return err_nomem(err, "list of folders");
-        *p = (struct apending){.mtime_ns = e->mtime_ns, .mode = e->mode, .set_mode = set_mode};
+        *p = (struct apending){.dev = st.st_dev,
+                               .ino = st.st_ino,
+                               .mtime_ns = e->mtime_ns,
+                               .mode = e->mode,
+                               .set_mode = set_mode};
         if (map_set(&a->pending, e->path, p) < 0) {
                 free(p);
                 return err_nomem(err, "list of folders");
@@ -288,27 +294,27 @@ static int note_pending(struct applier *a, const struct ly_entry *e, bool set_mo
 
 /* 1: it was there already. */
 static int mkdir_over(struct applier *a, const struct ly_entry *e, struct adir **d,
-                      const char **name, struct bld_err *err)
+                      const char *name, struct bld_err *err)
 {
         mode_t mode = (e->mode & 0777) | 0700;
         struct stat st;
         bool wh;
         int r;
 
-        if (!sys_mkdirat((*d)->fd, *name, mode))
+        if (!sys_mkdirat((*d)->fd, name, mode))
                 return 0;
-        if (errno != EEXIST || fstatat((*d)->fd, *name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        if (errno != EEXIST || fstatat((*d)->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
                 return err_sys(err, errno, "create folder");
         if (S_ISDIR(st.st_mode))
                 return 1;
         wh = apply_is_whiteout(&st) && a->o->form != LY_TREE_PLAIN;
-        r = replace(a, e, d, name, err);
+        r = replace(a, d, name, err);
         if (r < 0)
                 return r;
-        if (sys_mkdirat((*d)->fd, *name, mode) < 0)
+        if (sys_mkdirat((*d)->fd, name, mode) < 0)
                 return err_sys(err, errno, "create folder");
         /* The whiteout said that the lower folder goes; a folder in its place would merge. */
-        return wh ? apply_set_opaque(a, *d, *name, err) : 0;
+        return wh ? apply_set_opaque(a, *d, name, err) : 0;
 }
 
 static bool has_xattr(const struct ly_entry *e, const char *name)
@@ -371,7 +377,7 @@ static int make_dir(struct applier *a, const struct ly_entry *e, struct bld_err 
         if (r < 0)
                 return r;
         if (*e->path)
-                existed = mkdir_over(a, e, &d, &name, err);
+                existed = mkdir_over(a, e, &d, name, err);
         if (existed < 0)
                 return existed;
         r = 0;
@@ -384,7 +390,7 @@ static int make_dir(struct applier *a, const struct ly_entry *e, struct bld_err 
                 return err_sys(err, errno, "set the mode");
         r = dir_xattrs(a, d, name, existed, e, err);
         if (!r)
-                r = note_pending(a, e, late, err);
+                r = note_pending(a, d, name, e, late, err);
         if (!r && *e->path)
                 r = apply_note_created(a, d, name, err);
         return r;
@@ -406,8 +412,9 @@ static int finish_dir(struct applier *a, const char *path, const struct apending
                 r = apply_dir(a, "", 0, false, &d, err);
         if (r <= 0)
                 return r;
-        /* A later entry may have put something else in its place. */
-        if (fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode))
+        /* A later entry may have put something else in its place, or a link on the way to it. */
+        if (fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_dev != p->dev ||
+            st.st_ino != p->ino)
                 return 0;
         a->st.disk_bytes += (uint64_t)st.st_blocks * 512;
         if (p->set_mode && fchmodat(d->fd, name, p->mode, 0) < 0)
@@ -458,7 +465,7 @@ static int make_other(struct applier *a, const struct ly_entry *e, struct bld_er
                 return r;
         r = create_other(a, d, name, e);
         if (r < 0 && errno == EEXIST) {
-                r = replace(a, e, &d, &name, err);
+                r = replace(a, &d, name, err);
                 if (r < 0)
                         return r;
                 r = create_other(a, d, name, e);
@@ -506,7 +513,7 @@ static int make_link(struct applier *a, const struct ly_entry *e, struct bld_err
                 return r;
         r = sys_linkat(from_dir, from, d->fd, name, 0);
         if (r < 0 && errno == EEXIST) {
-                r = replace(a, e, &d, &name, err);
+                r = replace(a, &d, name, err);
                 if (r < 0)
                         return r;
                 r = sys_linkat(from_dir, from, d->fd, name, 0);
@@ -603,7 +610,7 @@ static int run(struct applier *a, struct bld_err *err)
 
 static void tear_down(struct applier *a)
 {
-        apply_dirs_flush(a);
+        apply_dirs_done(a);
         map_done(&a->pending);
         map_done(&a->created);
         ly_reader_free(a->r);

@@ -29,6 +29,23 @@ void apply_dirs_flush(struct applier *a)
                 drop(&a->dirs[i]);
 }
 
+void apply_dirs_done(struct applier *a)
+{
+        apply_dirs_flush(a);
+        drop(&a->kept);
+}
+
+struct adir *apply_keep(struct applier *a, struct adir *d)
+{
+        if (d != &a->kept) {
+                drop(&a->kept);
+                a->kept = *d;
+                *d = (struct adir){0};
+        }
+        apply_dirs_flush(a);
+        return &a->kept;
+}
+
 static struct adir *cached(struct applier *a, const char *path, size_t len)
 {
         for (size_t i = 0; i < DIR_CACHE; i++) {
@@ -73,55 +90,106 @@ static int remember(struct applier *a, const char *path, size_t len, int fd, str
         return 0;
 }
 
-/* Where the kernel or a seccomp filter lacks openat2: one component at a time, no link followed by
- * the kernel; links are read and resolved here, ".." by name. */
-static int walk_by_hand(int root, const char *path, unsigned links)
-{
-        AUTO_FD int at = fcntl(root, F_DUPFD_CLOEXEC, 0);
-        const char *p = path;
+/* ---- links ---- */
 
-        while (at >= 0 && *p) {
-                size_t n = strcspn(p, "/");
-                char name[LY_NAME_MAX + 1], target[LY_LINK_MAX];
-                AUTO_FREE char *joined = NULL, *clean = NULL;
+/* Takes the first component off *p; its length. */
+static size_t next_name(const char **p, const char **ret)
+{
+        size_t n;
+
+        *p += strspn(*p, "/");
+        n = strcspn(*p, "/");
+        *ret = *p;
+        *p += n;
+        return n;
+}
+
+static void path_pop(struct sb *path)
+{
+        const char *slash = strrchr(sb_text(path), '/');
+
+        sb_cut(path, slash ? (size_t)(slash - sb_text(path)) : 0);
+}
+
+/* The link *path was just found to be one: its target, then the rest. */
+static int splice_link(struct sb *path, const char *target, const char *rest, char **ret)
+{
+        struct sb b = SB_INIT((size_t)4 * LY_PATH_MAX);
+
+        if (*target == '/')
+                sb_reset(path);
+        else
+                path_pop(path);
+        sb_fmt(&b, "%s%s", target, rest);
+        *ret = sb_take(&b);
+        return *ret ? 0 : -ENAMETOOLONG;
+}
+
+/* Where a path leads when all links in it are followed inside the root; what is not there counts as
+ * a folder. 0 or a negative errno. What it finds is a text: whoever opens it follows no link. */
+static int real_path(int root, const char *path, struct sb *ret)
+{
+        AUTO_FREE char *own = mem_strdup(path);
+        const char *p = own, *name;
+        unsigned links = 0;
+        size_t n;
+
+        while (p && (n = next_name(&p, &name)) > 0) {
+                char target[LY_LINK_MAX + 1];
+                char *more = NULL;
                 ssize_t got;
+                int r;
+
+                if (n == 1 && name[0] == '.')
+                        continue;
+                if (n == 2 && name[0] == '.' && name[1] == '.') {
+                        path_pop(ret);
+                        continue;
+                }
+                if (ret->len)
+                        sb_char(ret, '/');
+                sb_add(ret, name, n);
+                if (n > LY_NAME_MAX || ret->len >= LY_PATH_MAX)
+                        return -ENAMETOOLONG;
+                got = readlinkat(root, sb_text(ret), target, sizeof(target) - 1);
+                if (got < 0)
+                        continue;
+                if (++links > LINKS_MAX)
+                        return -ELOOP;
+                target[got] = 0;
+                r = splice_link(ret, target, p, &more);
+                if (r < 0)
+                        return r;
+                free(own);
+                own = more;
+                p = own;
+        }
+        return own && sb_check(ret, "path", NULL) == 0 ? 0 : -ENOMEM;
+}
+
+/* Where the kernel or a seccomp filter lacks openat2. */
+static int walk_by_hand(int root, const char *path)
+{
+        AUTO_SB struct sb real = SB_INIT((size_t)2 * LY_PATH_MAX);
+        AUTO_FD int at = fcntl(root, F_DUPFD_CLOEXEC, 0);
+        const char *p, *start;
+        size_t n;
+        int r = real_path(root, path, &real);
+
+        if (r < 0) {
+                errno = -r;
+                return -1;
+        }
+        p = sb_text(&real);
+        while (at >= 0 && (n = next_name(&p, &start)) > 0) {
+                char name[LY_NAME_MAX + 1];
                 int next;
 
-                if (n > LY_NAME_MAX) {
-                        errno = ENAMETOOLONG;
-                        return -1;
-                }
-                memcpy(name, p, n);
+                memcpy(name, start, n);
                 name[n] = 0;
-                got = readlinkat(at, name, target, sizeof(target) - 1);
-                if (got > 0 && links < LINKS_MAX) {
-                        AUTO_FREE char *before = mem_strndup(path, (size_t)(p - path));
-                        struct sb b = SB_INIT((size_t)2 * LY_PATH_MAX);
-
-                        target[got] = 0;
-                        sb_fmt(&b, "/%s/%s%s",
-                               *target == '/' ? ""
-                               : before       ? before
-                                              : "",
-                               target, p + n);
-                        joined = sb_take(&b);
-                        clean = joined ? path_clean(joined) : NULL;
-                        if (!clean) {
-                                errno = ENAMETOOLONG;
-                                return -1;
-                        }
-                        return walk_by_hand(root, clean + 1, links + 1);
-                }
-                if (got > 0) {
-                        errno = ELOOP;
-                        return -1;
-                }
                 next = sys_openat(at, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
                 fd_close(&at);
                 at = next;
-                p += n;
-                while (*p == '/')
-                        p++;
         }
         return take_fd(&at);
 }
@@ -138,31 +206,7 @@ static int open_dir(struct applier *a, const char *path)
                         return fd;
                 a->walk_by_hand = true;
         }
-        return walk_by_hand(a->root, path, 0);
-}
-
-/* Where the dangling link `name`, the last component of path, leads: from the root, malloc'ed.
- * Never inlined: its buffer would be on the stack once per level of a deep path. */
-static __attribute__((noinline)) int dangling_target(const struct adir *d, const char *path,
-                                                     const char *name, char **ret,
-                                                     struct bld_err *err)
-{
-        char target[LY_LINK_MAX];
-        struct sb b = SB_INIT((size_t)2 * LY_PATH_MAX);
-        AUTO_FREE char *joined = NULL;
-        ssize_t n = readlinkat(d->fd, name, target, sizeof(target) - 1);
-
-        if (n < 0)
-                return err_set(err, BLD_E_CORRUPT,
-                               "\"%s\" is no folder, but the layer puts files below it", path);
-        target[n] = 0;
-        if (*target == '/')
-                sb_str(&b, target);
-        else
-                sb_fmt(&b, "/%.*s%s", (int)(name - path), path, target);
-        joined = sb_take(&b);
-        *ret = joined ? path_clean(joined) : NULL;
-        return *ret ? 0 : err_nomem(err, "folder name");
+        return walk_by_hand(a->root, path);
 }
 
 /* Mode and owner of a folder that no entry describes. */
@@ -177,9 +221,8 @@ static int finish_made(struct applier *a, const struct adir *d, const char *name
         return apply_note_created(a, d, name, err);
 }
 
-/* Make path's last component in its (made) folder. A dangling link there is followed: what it names
- * is made, inside the root. 1: *ret_path, malloc'ed, is to be opened instead. */
-static int make_missing(struct applier *a, const char *path, char **ret_path, struct bld_err *err)
+/* Make path's last component in its (made) folder. */
+static int make_missing(struct applier *a, const char *path, struct bld_err *err)
 {
         const char *name;
         struct adir *d;
@@ -187,12 +230,8 @@ static int make_missing(struct applier *a, const char *path, char **ret_path, st
 
         if (r < 0)
                 return r;
-        if (sys_mkdirat(d->fd, name, 0755) < 0) {
-                if (errno != EEXIST)
-                        return err_sys(err, errno, "create folder \"%s\"", path);
-                r = dangling_target(d, path, name, ret_path, err);
-                return r < 0 ? r : 1;
-        }
+        if (sys_mkdirat(d->fd, name, 0755) < 0)
+                return err_sys(err, errno, "create folder \"%s\"", path);
         return finish_made(a, d, name, path, err);
 }
 
@@ -218,60 +257,76 @@ static int make_over_whiteout(struct applier *a, const char *path, struct bld_er
         return r < 0 ? r : finish_made(a, d, name, path, err);
 }
 
+static int unresolved(const char *path, int errnum, struct bld_err *err)
+{
+        if (errnum == ELOOP || errnum == ENAMETOOLONG)
+                return err_set(err, BLD_E_CORRUPT, "\"%s\" cannot be resolved (%s)", path,
+                               errnum == ELOOP ? "links in a circle" : "too long");
+        return err_sys(err, errnum, "open folder \"%s\"", path);
+}
+
+/* The last component of path is no link. */
 static int open_or_make(struct applier *a, const char *path, bool make, int *ret_fd,
                         struct bld_err *err)
 {
-        AUTO_FREE char *own = NULL;
-
-        for (unsigned tries = 0; tries < LINKS_MAX; tries++) {
-                char *other = NULL;
+        for (unsigned tries = 0; tries < 3; tries++) {
                 int r, fd = open_dir(a, path);
 
                 if (fd >= 0) {
                         *ret_fd = fd;
                         return 1;
                 }
-                if (!make && (errno == ENOENT || errno == ENOTDIR))
+                if (!make && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP))
                         return 0;
-                if (errno == ENOTDIR) {
-                        r = make_over_whiteout(a, path, err);
-                        if (r < 0)
-                                return r;
-                        continue;
-                }
-                if (errno == ELOOP || errno == ENAMETOOLONG)
-                        return err_set(err, BLD_E_CORRUPT, "\"%s\" cannot be resolved (%s)", path,
-                                       errno == ELOOP ? "links in a circle" : "too long");
-                if (errno != ENOENT)
-                        return err_sys(err, errno, "open folder \"%s\"", path);
-                r = make_missing(a, path, &other, err);
+                if (errno != ENOENT && errno != ENOTDIR)
+                        return unresolved(path, errno, err);
+                r = errno == ENOENT ? make_missing(a, path, err) : make_over_whiteout(a, path, err);
                 if (r < 0)
                         return r;
-                if (r == 1) {
-                        free(own);
-                        own = other;
-                        path = own + 1; /* it begins with '/' */
-                }
         }
-        return err_set(err, BLD_E_CORRUPT, "too many links on the way to \"%s\"", path);
+        return err_set(err, BLD_E_CORRUPT, "\"%s\" cannot be made", path);
+}
+
+/* Where the link at path leads is made, what is missing of it, and opened. */
+static int enter_link(struct applier *a, const char *path, int *ret_fd, struct bld_err *err)
+{
+        AUTO_SB struct sb real = SB_INIT((size_t)2 * LY_PATH_MAX);
+        struct adir *d;
+        int r = real_path(a->root, path, &real);
+
+        if (r < 0)
+                return unresolved(path, -r, err);
+        r = apply_dir(a, sb_text(&real), real.len, true, &d, err);
+        if (r < 0)
+                return r;
+        *ret_fd = fcntl(d->fd, F_DUPFD_CLOEXEC, 0);
+        return *ret_fd < 0 ? err_sys(err, errno, "duplicate a handle") : 0;
 }
 
 /* A folder of a lower layer in which this layer puts something stays when a whiteout or an opaque
  * mark hides it; only what else is in it goes. */
-static int note_entered(struct applier *a, const char *path, struct bld_err *err)
+static int enter_name(struct applier *a, const char *path, int *ret_fd, struct bld_err *err)
 {
         const char *name;
         struct adir *d;
+        struct stat st;
         int r = apply_parent(a, path, true, &d, &name, err);
 
-        return r < 0 ? r : apply_note_created(a, d, name, err);
+        if (r < 0)
+                return r;
+        if (fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return errno == ENOENT ? 0 : unresolved(path, errno, err);
+        if (S_ISLNK(st.st_mode))
+                return enter_link(a, path, ret_fd, err);
+        return S_ISDIR(st.st_mode) ? apply_note_created(a, d, name, err) : 0;
 }
 
 int apply_dir(struct applier *a, const char *path, size_t len, bool make, struct adir **ret,
               struct bld_err *err)
 {
         AUTO_FREE char *own = NULL;
-        int r, fd = -1;
+        AUTO_FD int fd = -1;
+        int r;
 
         *ret = cached(a, path, len);
         if (*ret)
@@ -279,15 +334,17 @@ int apply_dir(struct applier *a, const char *path, size_t len, bool make, struct
         own = mem_strndup(path, len);
         if (!own)
                 return err_nomem(err, "folder name");
-        if (make && len && a->o->form == LY_TREE_PLAIN) {
-                r = note_entered(a, own, err);
+        if (make && len) {
+                r = enter_name(a, own, &fd, err);
                 if (r < 0)
                         return r;
         }
-        r = open_or_make(a, own, make, &fd, err);
-        if (r <= 0)
-                return r;
-        r = remember(a, path, len, fd, ret, err);
+        if (fd < 0) {
+                r = open_or_make(a, own, make, &fd, err);
+                if (r <= 0)
+                        return r;
+        }
+        r = remember(a, path, len, take_fd(&fd), ret, err);
         return r < 0 ? r : !make;
 }
 

@@ -19,6 +19,7 @@ struct adir {
 
 /* A folder's last attributes, set when nothing changes in it any more. */
 struct apending {
+        uint64_t dev, ino; /* its path may lead elsewhere in the end */
         int64_t mtime_ns;
         unsigned mode;
         bool set_mode;
@@ -30,6 +31,7 @@ struct applier {
         struct ly_apply_stats st;
         struct ly_reader *r;
         struct adir dirs[DIR_CACHE];
+        struct adir kept; /* see apply_keep() */
         uint64_t clock;
         struct map pending; /* path -> struct apending, parents before children */
         /* LY_TREE_PLAIN: what this layer made, (device, inode of the folder, name) -> non-NULL:
@@ -49,6 +51,9 @@ struct applier {
 int apply_dir(struct applier *a, const char *path, size_t len, bool make, struct adir **ret,
               struct bld_err *err) MUST_CHECK;
 void apply_dirs_flush(struct applier *a); /* after something that may have been a folder went */
+void apply_dirs_done(struct applier *a);
+/* The same, of a folder that stays: it has no name any more, and lives until the next such call. */
+struct adir *apply_keep(struct applier *a, struct adir *d);
 /* Folder of an entry and its last component. */
 int apply_parent(struct applier *a, const char *path, bool make, struct adir **ret,
                  const char **ret_name, struct bld_err *err) MUST_CHECK;

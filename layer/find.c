@@ -25,6 +25,8 @@ struct frec {
         bool gone;   /* removed from the layers below */
         bool opaque; /* what it holds is */
         bool loose;
+        bool used; /* something came that is in it */
+        bool late; /* a folder named after that */
 };
 VEC_DEFINE(frecs, const struct frec *);
 
@@ -127,6 +129,7 @@ static bool imply(struct ly_find *f, struct flayer *l, const char *path, size_t 
 
                 if (!k)
                         return false;
+                k->used = true;
                 if (k->kind == F_NOTHING)
                         k->kind = kind;
                 n = parent_len(path, n);
@@ -179,6 +182,7 @@ static bool take_entry(struct ly_find *f, struct flayer *l, const struct ly_entr
         } else if (e->type == LY_OPAQUE) {
                 k->opaque = true;
         } else {
+                k->late = e->type == LY_DIR && k->kind < F_DIR && k->used;
                 k->kind = kind_of(e->type);
                 k->index = l->n;
                 k->link = e->link ? arena_strndup(&f->mem, e->link, strlen(e->link)) : NULL;
@@ -277,7 +281,7 @@ static enum look judge_loose(struct ly_find *f, size_t layer, const struct frec 
                 struct look_at below;
                 enum look got;
 
-                if (dir->kind == F_DIR && !dir->loose)
+                if (dir->kind == F_DIR && !dir->loose && !dir->late)
                         break;
                 if (dir->kind > F_DIR)
                         return LOOK_UNSURE;

@@ -13,6 +13,7 @@ struct vnode {
         struct vnode **kids;
         size_t nkids, cap;
         uint64_t hash;
+        unsigned touched; /* number + 1 of the layer that last made it or put something in it */
         bool dir, sorted, dead;
 };
 
@@ -105,7 +106,7 @@ static bool kids_push(struct vnode *dir, struct vnode *k)
         return true;
 }
 
-/* A new child; name is borrowed from a TOC (its end is at n). */
+/* A new child; name is borrowed where its end is at n: then it is a TOC's. */
 static struct vnode *add(struct ly_view *v, struct vnode *dir, const char *name, size_t n)
 {
         struct vnode *k;
@@ -312,8 +313,47 @@ static int no_memory(struct build *b)
         return err_nomem(b->err, "merged view of layers");
 }
 
-/* The folder path[0..len), made where it is missing; a symlink on the way is followed, anything
- * else that is no folder is replaced: what unpacking does. */
+static int not_resolved(struct build *b, const char *path, int r)
+{
+        if (r != BLD_E_INVALID)
+                return r;
+        err_clear(b->err);
+        return err_set(b->err, BLD_E_CORRUPT, "\"%.400s\" cannot be resolved (links in a circle)",
+                       path);
+}
+
+static int enter(struct build *b, const char *path, size_t len, struct vnode **ret);
+
+/* The folder that a link leads to, path[0..len); made where it is missing. */
+static int enter_link(struct build *b, const char *path, size_t len, struct vnode **ret)
+{
+        AUTO_FREE char *lead = mem_strndup(path, len);
+        AUTO_FREE char *real = NULL;
+        AUTO_FREE char *open_end = NULL;
+        size_t n;
+        int r;
+
+        if (!lead)
+                return no_memory(b);
+        r = ly_view_resolve(b->v, lead, true, NULL, &real, b->err);
+        if (r < 0)
+                return not_resolved(b, lead, r);
+        n = strlen(real);
+        if (n >= LY_PATH_MAX)
+                return err_set(b->err, BLD_E_CORRUPT, "\"%.400s\" cannot be resolved (too long)",
+                               lead);
+        /* A name that ends its string would be borrowed by a folder made here. */
+        open_end = mem_alloc(n + 2);
+        if (!open_end)
+                return no_memory(b);
+        memcpy(open_end, real, n);
+        open_end[n] = '/';
+        open_end[n + 1] = 0;
+        return enter(b, open_end, n, ret);
+}
+
+/* The folder path[0..len), made where it is missing; a symlink on the way is followed: what
+ * unpacking does. */
 static int enter(struct build *b, const char *path, size_t len, struct vnode **ret)
 {
         struct ly_view *v = b->v;
@@ -330,29 +370,14 @@ static int enter(struct build *b, const char *path, size_t len, struct vnode **r
                 struct vnode *k = find(v, at, p, n);
 
                 if (k && k->n.t && k->n.t->e.type == LY_SYMLINK) {
-                        AUTO_FREE char *lead = mem_strndup(path, (size_t)(p + n - path));
-                        AUTO_FREE char *real = NULL;
-                        AUTO_FREE char *open_end = NULL;
-                        struct vnode *to = NULL;
-                        int r;
+                        int r = enter_link(b, path, (size_t)(p + n - path), &k);
 
-                        if (!lead)
-                                return no_memory(b);
-                        r = ly_view_resolve(v, lead, true, NULL, &real, b->err);
                         if (r < 0)
                                 return r;
-                        /* A name that ends its string would be borrowed by a folder made here. */
-                        if (asprintf(&open_end, "%s/", real) < 0) {
-                                open_end = NULL;
-                                return no_memory(b);
-                        }
-                        r = enter(b, open_end, strlen(real), &to);
-                        if (r < 0)
-                                return r;
-                        k = to;
                 } else if (k && !k->dir) {
-                        remove_node(v, k);
-                        k = NULL;
+                        return err_set(b->err, BLD_E_CORRUPT,
+                                       "\"%.*s\" is no folder, but the layer puts files below it",
+                                       (int)MIN((size_t)(p + n - path), 400), path);
                 }
                 if (!k) {
                         if (++v->implied > IMPLIED_MAX)
@@ -366,6 +391,7 @@ static int enter(struct build *b, const char *path, size_t len, struct vnode **r
                         k->dir = true;
                         k->n.layer = k->n.name_layer = b->layer;
                 }
+                k->touched = b->layer + 1;
                 at = k;
                 p += n + (slash != NULL);
         }
@@ -373,7 +399,28 @@ static int enter(struct build *b, const char *path, size_t len, struct vnode **r
         return 0;
 }
 
-/* Whiteouts touch what is below only, wherever they stand in the stream. */
+/* What this layer did not make goes. */
+static void prune(struct build *b, struct vnode *dir)
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < dir->nkids; i++) {
+                struct vnode *k = dir->kids[i];
+
+                if (k->dead)
+                        continue;
+                if (k->touched == b->layer + 1) {
+                        prune(b, k);
+                        dir->kids[n++] = k;
+                } else {
+                        remove_node(b->v, k);
+                }
+        }
+        dir->nkids = n;
+}
+
+/* Whiteouts touch what is below only, wherever they stand in the stream. A link on the way is
+ * followed as it is at that moment. */
 static int apply_whiteout(struct build *b, const struct ly_entry *e)
 {
         const char *slash = strrchr(e->path, '/');
@@ -389,34 +436,41 @@ static int apply_whiteout(struct build *b, const struct ly_entry *e)
         dir = mem_strndup(e->path, n);
         if (!dir)
                 return no_memory(b);
-        r = ly_view_resolve(b->v, dir, true, &node, NULL, b->err);
-        if (r < 0 || !node)
-                return r;
-        if (e->type == LY_OPAQUE) {
-                remove_kids(b->v, to_v(node));
-        } else {
-                k = find(b->v, to_v(node), name, strlen(name));
-                if (k)
-                        remove_node(b->v, k);
-        }
+        r = ly_view_resolve(b->v, dir, true, &node, NULL, NULL);
+        if (r < 0 && r != BLD_E_INVALID) /* what no path leads to is not there */
+                return no_memory(b);
+        k = node ? to_v(node) : NULL;
+        if (k && e->type == LY_WHITEOUT)
+                k = find(b->v, k, name, strlen(name));
+        if (!k)
+                return 0;
+        if (e->type == LY_OPAQUE || k->touched == b->layer + 1)
+                prune(b, k);
+        else
+                remove_node(b->v, k);
         return 0;
 }
 
-static int set_hardlink(struct build *b, struct vnode *k, const struct ly_toc_entry *te)
+/* What a hard link names, before anything makes way for it; NULL: nothing. */
+static int link_target(struct build *b, const char *path, struct vnode **ret)
 {
-        const struct vnode *to = lookup_exact(b->v, te->e.link, strlen(te->e.link));
         const struct ly_node *node = NULL;
-        int r;
+        int r = 0;
 
-        if (!to) { /* through a symlinked folder, perhaps */
-                r = ly_view_resolve(b->v, te->e.link, false, &node, NULL, b->err);
-                if (r < 0)
-                        return r;
-                to = node ? to_v(node) : NULL;
+        *ret = lookup_exact(b->v, path, strlen(path));
+        if (!*ret) { /* through a symlinked folder, perhaps */
+                r = ly_view_resolve(b->v, path, false, &node, NULL, b->err);
+                *ret = !r && node ? to_v(node) : NULL;
         }
+        return r < 0 ? not_resolved(b, path, r) : 0;
+}
+
+static int set_hardlink(struct build *b, struct vnode *k, const struct ly_toc_entry *te,
+                        const struct vnode *to)
+{
         if (!to && b->v->upper)
                 return 0;
-        if (!to || to->dir || !to->n.t || to == k)
+        if (!to || to->dir || !to->n.t || to->dead || to == k)
                 return err_set(b->err, BLD_E_CORRUPT,
                                "hard link \"%.400s\" to \"%.400s\", which is %s", te->e.path,
                                te->e.link, to && to->dir ? "a folder" : "not there");
@@ -425,50 +479,55 @@ static int set_hardlink(struct build *b, struct vnode *k, const struct ly_toc_en
         return 0;
 }
 
-static int add_entry(struct build *b, const struct ly_toc_entry *te)
+/* The node of an entry, without what was in its place. */
+static int make_way(struct build *b, const struct ly_entry *e, struct vnode **ret)
 {
-        const char *path = te->e.path, *slash = strrchr(path, '/');
+        const char *path = e->path, *slash = strrchr(path, '/');
         size_t dir_len = slash ? (size_t)(slash - path) : 0;
         const char *name = slash ? slash + 1 : path;
         struct vnode *dir, *k;
-        int r;
+        int r = enter(b, path, dir_len, &dir);
 
-        if (!*path) {
-                k = b->v->root;
-        } else {
-                r = enter(b, path, dir_len, &dir);
-                if (r < 0)
-                        return r;
-                b->v->last_path = path;
-                b->v->last_len = dir_len;
-                k = find(b->v, dir, name, strlen(name));
-                if (k && !(k->dir && te->e.type == LY_DIR)) {
-                        remove_node(b->v, k);
-                        k = NULL;
-                }
-                if (!k)
-                        k = add(b->v, dir, name, strlen(name));
-                if (!k)
-                        return no_memory(b);
-                b->v->last_dir = dir;
+        if (r < 0)
+                return r;
+        k = find(b->v, dir, name, strlen(name));
+        b->v->last_path = path;
+        b->v->last_len = dir_len;
+        b->v->last_dir = dir;
+        if (k && !(k->dir && e->type == LY_DIR)) {
+                remove_node(b->v, k); /* it may have been the way to its own folder */
+                k = NULL;
         }
+        *ret = k ? k : add(b->v, dir, name, strlen(name));
+        return *ret ? 0 : no_memory(b);
+}
+
+static int add_entry(struct build *b, const struct ly_toc_entry *te)
+{
+        struct vnode *k = b->v->root, *to = NULL;
+        int r = te->e.type == LY_HARDLINK ? link_target(b, te->e.link, &to) : 0;
+
+        if (!r && *te->e.path)
+                r = make_way(b, &te->e, &k);
+        if (r < 0)
+                return r;
         k->dir = te->e.type == LY_DIR;
         k->n.e = &te->e;
         k->n.t = te;
         k->n.layer = k->n.name_layer = b->layer;
-        return te->e.type == LY_HARDLINK ? set_hardlink(b, k, te) : 0;
+        k->touched = b->layer + 1;
+        return te->e.type == LY_HARDLINK ? set_hardlink(b, k, te, to) : 0;
 }
 
 static int add_layer(struct build *b, const struct ly_toc *t)
 {
         int r = 0;
 
-        for (size_t i = 0; !r && i < t->n; i++)
-                if (t->v[i].e.type == LY_WHITEOUT || t->v[i].e.type == LY_OPAQUE)
-                        r = apply_whiteout(b, &t->v[i].e);
-        for (size_t i = 0; !r && i < t->n; i++)
-                if (t->v[i].e.type != LY_WHITEOUT && t->v[i].e.type != LY_OPAQUE)
-                        r = add_entry(b, &t->v[i]);
+        for (size_t i = 0; !r && i < t->n; i++) {
+                bool removes = t->v[i].e.type == LY_WHITEOUT || t->v[i].e.type == LY_OPAQUE;
+
+                r = removes ? apply_whiteout(b, &t->v[i].e) : add_entry(b, &t->v[i]);
+        }
         b->v->last_dir = NULL; /* its path is the layer's */
         return r;
 }

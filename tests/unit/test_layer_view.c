@@ -83,7 +83,6 @@ static const struct {
         {"file over folder", {"d a\nf a/x", "f a"}, "a:1 "},
         {"folder over file", {"f a", "d a\nf a/x"}, "a:1 a/x:1 "},
         {"missing parents", {"f a/b/c"}, "a?0 a/b?0 a/b/c:0 "},
-        {"parent was a file", {"f a", "f a/b"}, "a?1 a/b:1 "},
         {"through a symlink",
          {"d usr\nd usr/bin\ns bin usr/bin", "f bin/sh"},
          "bin:0 usr:0 usr/bin:0 usr/bin/sh:1 "},
@@ -122,6 +121,20 @@ static void test_merge(void **state)
                         ly_toc_free(t[k]);
                 sb_done(&out);
         }
+}
+
+/* What unpacking refuses. */
+static void test_below_a_file(void **state)
+{
+        struct ly_toc *t[2] = {toc_of("f a"), toc_of("f a/b")};
+        struct bld_err err = BLD_ERR_INIT;
+        struct ly_view *v = NULL;
+
+        (void)state;
+        assert_int_equal(ly_view_new((const struct ly_toc *const *)t, 2, &v, &err), BLD_E_CORRUPT);
+        assert_non_null(strstr(err.msg, "\"a\" is no folder"));
+        ly_toc_free(t[0]);
+        ly_toc_free(t[1]);
 }
 
 static void test_hard_links(void **state)
@@ -245,6 +258,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_merge),
+                cmocka_unit_test(test_below_a_file),
                 cmocka_unit_test(test_hard_links),
                 cmocka_unit_test(test_resolve),
                 cmocka_unit_test(test_implied),
