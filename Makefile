@@ -143,7 +143,7 @@ $(BUILD)/tests/unit/test_cli_%: $(BUILD)/tests/unit/test_cli_%.o $(BUILD)/libcli
 	$(Q)$(CC) $(BLD_LDFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(STATIC_LIBS)
 
 # A program of a user's: public headers, and the archive that shows public names only.
-$(BUILD)/tests/e2e/oracle_driver: tests/e2e/oracle_driver.c $(PUBLIC_HEADERS) $(BUILD)/libbld.a
+$(BUILD)/tests/e2e/%_driver: tests/e2e/%_driver.c $(PUBLIC_HEADERS) $(BUILD)/libbld.a
 	$(Q)mkdir -p $(@D)
 	$(if $(Q),@echo "  LINK  $@")
 	$(Q)$(CC) -D_GNU_SOURCE -Iinclude -Wall -Wextra -Wshadow $(CFLAGS) $(SAN) $(BLD_LDFLAGS) $(LDFLAGS) -o $@ $< \
@@ -168,7 +168,7 @@ check: deps ## install what tests need, then run every test
 check-unit: $(UNIT_TESTS:%=$(BUILD)/tests/unit/%) ## unit tests (cmocka)
 	$(Q)tools/run-unit $(BUILD)/tests/unit $(UNIT_TESTS)
 
-check-e2e: all $(BUILD)/tests/e2e/oracle_driver ## end-to-end tests: the real binary against real parts
+check-e2e: all $(BUILD)/tests/e2e/oracle_driver $(BUILD)/tests/e2e/hostile_driver ## end-to-end tests: the real binary against real parts
 	$(Q)BLD=$(abspath $(BUILD)/bld) tests/e2e/run $(E2E)
 
 check-cases: $(BUILD)/bld ## reference cases, where the folder ../shared/cases is present

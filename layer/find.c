@@ -52,6 +52,7 @@ struct ly_find {
         enum ly_find_state state;
         struct ly_found found;
         bool settled; /* found says so */
+        bool loop;    /* or the links go in a circle */
 };
 
 void ly_find_free(struct ly_find *f)
@@ -351,9 +352,10 @@ static int follow(struct ly_find *f, const char *target, struct bld_err *err)
 {
         AUTO_SB struct sb rest = SB_INIT(1u << 20);
 
-        if (++f->links > LINKS_MAX)
-                return err_set(err, BLD_E_INVALID, "too many symbolic links at \"%.500s\"",
-                               sb_text(&f->next));
+        if (++f->links > LINKS_MAX) {
+                f->loop = true;
+                return settle(f, LY_FIND_NONE, sb_text(&f->next), NULL);
+        }
         sb_fmt(&rest, "%s/%s", target, sb_text(&f->rest));
         if (*target == '/')
                 sb_reset(&f->at);
@@ -425,7 +427,7 @@ static int arrive(struct ly_find *f, enum look got, struct look_at *at, struct b
         }
         if (got == LOOK_THERE && at->k->kind == F_LINK && (!last || f->follow)) {
                 r = follow(f, at->k->link, err);
-                return r < 0 ? r : 1;
+                return r < 0 || f->settled ? r : 1;
         }
         if (got == LOOK_DIR || at->k->kind == F_DIR) {
                 sb_reset(&f->at);
@@ -497,6 +499,9 @@ int ly_find_state(struct ly_find *f, struct ly_found *ret, struct bld_err *err)
                 if (loose == LOOK_UNSURE)
                         f->state = LY_FIND_UNSURE;
         }
+        if (f->loop && f->state != LY_FIND_UNSURE)
+                return err_set(err, BLD_E_INVALID, "too many symbolic links at \"%.500s\"",
+                               sb_text(&f->next));
         *ret = f->found;
         return (int)f->state;
 }

@@ -257,10 +257,8 @@ static void test_implied(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_merge),
-                cmocka_unit_test(test_below_a_file),
-                cmocka_unit_test(test_hard_links),
-                cmocka_unit_test(test_resolve),
+                cmocka_unit_test(test_merge),      cmocka_unit_test(test_below_a_file),
+                cmocka_unit_test(test_hard_links), cmocka_unit_test(test_resolve),
                 cmocka_unit_test(test_implied),
         };
 
