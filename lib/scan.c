@@ -91,7 +91,15 @@ static int other_diff_id(const struct lib_layer_ref *l, const struct digest *hav
                        "its content hashes to %s, the config has %s", got, want);
 }
 
-/* One pass over the blob. */
+/* Does a table that the store keeps say already that this blob has this diff ID? */
+static bool is_bound(const struct lib_scan *s)
+{
+        const struct lib_layer_ref *l = lib_image_layer(s->im, s->i);
+
+        return s->toc.v && digest_eq(&s->toc.blob, &l->digest);
+}
+
+/* One pass over the blob. stored: the store keeps what comes of it. */
 static int read_blob(struct lib_scan *s, bool stored, const struct bld_watch *watch,
                      struct ly_toc **ret, struct bld_err *err)
 {
@@ -103,21 +111,22 @@ static int read_blob(struct lib_scan *s, bool stored, const struct bld_watch *wa
         struct lib_watched w = {.watch = watch};
         struct ly_source in;
         struct digest diff_id;
+        bool verify = stored && !is_bound(s);
         int r = lib_blob_open(s->im, s->i, &b, err);
 
         if (r < 0)
                 return r;
         w.in = lib_blob_source(b);
         in = lib_watched_source(&w);
-        r = ly_scan(&in, &o, &t, stored ? &diff_id : NULL, err);
+        r = ly_scan(&in, &o, &t, verify ? &diff_id : NULL, err);
         if (r < 0)
                 return err_wrap(err, r, "layer %zu of %s", l->info.number, bld_image_name(s->im));
         if (l->has_digest)
                 t->blob = l->digest;
-        if (stored && !digest_eq(&diff_id, &l->diff_id))
+        if (verify && !digest_eq(&diff_id, &l->diff_id))
                 return other_diff_id(l, &diff_id, err);
         if (stored)
-                r = bd_scan_put(&lib_image_session(s->im)->ctx, &diff_id, t, err);
+                r = bd_scan_put(&lib_image_session(s->im)->ctx, &l->diff_id, t, err);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(&t);

@@ -608,6 +608,20 @@ interrupted() {
 }
 layers_of() { BLD_ROOT=$T/store layers slow:1; }
 
+# What one comparison learns of a stored layer the next one needs no bytes for.
+learnt() {
+	images
+	differ --mode files app:v1 app:v2
+	cp out first
+	ls "$BLD_ROOT"/index/sum-* >/dev/null
+	local l
+	for l in $(layers app:v1) $(layers app:v2); do
+		chmod u+w "$(blob "$l")"
+		head -c "$(stat -c %s "$(blob "$l")")" /dev/zero >"$(blob "$l")"
+	done
+	differ --mode files app:v1 app:v2
+	cmp first out
+}
 
 t "a line for each thing" text
 t "the same as an independent look" oracle
@@ -626,4 +640,5 @@ t "packages" packages
 t "images from anywhere" places
 t "shared layers stay where they are" remote
 t "interrupted" interrupted
+t "stored layers are read once" learnt
 t_end
