@@ -71,9 +71,9 @@ static size_t escape_len(const unsigned char *u, size_t n, bool *sgr)
 /* Characters that show nothing but change how others appear. */
 static bool deceives(uint32_t c)
 {
-        return (c >= 0x80 && c < 0xa0) || (c >= 0x202a && c <= 0x202e) ||
-               (c >= 0x2066 && c <= 0x2069) || c == 0x200e || c == 0x200f || c == 0x2028 ||
-               c == 0x2029 || c == 0xfeff || (c >= 0xe0000 && c <= 0xe007f);
+        return (c >= 0x80 && c < 0xa0) || c == 0x061c || c == 0x200b || c == 0x200e ||
+               c == 0x200f || (c >= 0x2028 && c <= 0x202e) || (c >= 0x2060 && c <= 0x2064) ||
+               (c >= 0x2066 && c <= 0x2069) || c == 0xfeff || (c >= 0xe0000 && c <= 0xe007f);
 }
 
 struct glyph {

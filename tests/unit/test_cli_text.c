@@ -248,6 +248,7 @@ static void names(void **state)
                 {"bad byte", "a\377", "\"a\\377\"", "\"p\":\"a\xef\xbf\xbd\",\"pBase64\":\"Yf8=\""},
                 {"a replacement character is no bad byte", "\xef\xbf\xbd", "\"\\357\\277\\275\"",
                  "\"p\":\"\xef\xbf\xbd\""},
+                {"zero width", "a\xe2\x80\x8b", "\"a\\342\\200\\213\"", "\"p\":\"a\xe2\x80\x8b\""},
                 {"bidi override", "a\xe2\x80\xae", "\"a\\342\\200\\256\"",
                  "\"p\":\"a\xe2\x80\xae\""},
                 {"delete", "\177", "\"\\177\"", "\"p\":\"\177\""},
