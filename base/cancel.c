@@ -10,6 +10,8 @@
 int cancel_init(struct cancel *c, struct bld_err *err)
 {
         atomic_init(&c->fired, 0);
+        c->ask = NULL;
+        c->user = NULL;
         c->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (c->event_fd < 0)
                 return err_sys(err, errno, "eventfd");
@@ -34,7 +36,11 @@ void cancel_fire(struct cancel *c, int level)
 
 int cancel_level(const struct cancel *c)
 {
-        return c ? atomic_load(&c->fired) : 0;
+        if (!c)
+                return 0;
+        if (c->ask && !atomic_load(&c->fired))
+                c->ask(c->user);
+        return atomic_load(&c->fired);
 }
 
 int cancel_check(const struct cancel *c, struct bld_err *err)

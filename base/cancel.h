@@ -1,5 +1,5 @@
 /* Cancellation token: fired once, from any thread or from a signal-reading loop; checked at every
- * blocking point. Threads: MT-Safe. */
+ * blocking point, under no lock. Threads: MT-Safe. */
 #ifndef BASE_CANCEL_H
 #define BASE_CANCEL_H
 
@@ -10,6 +10,10 @@
 struct cancel {
         atomic_int fired; /* 0, 1 = ask steps to end, 2 = at once */
         int event_fd;     /* readable once fired */
+        /* Called by every look at it until it is fired, from any thread; may fire it. Set before
+         * the first look; NULL: nobody is asked. */
+        void (*ask)(void *user);
+        void *user;
 };
 
 int cancel_init(struct cancel *c, struct bld_err *err) MUST_CHECK;

@@ -5,6 +5,7 @@
 
 #include "base/err.h"
 #include "builder/transport.h"
+#include "lib/call_priv.h"
 #include "lib/image_priv.h"
 #include "lib/session_priv.h"
 
@@ -127,6 +128,8 @@ static int tell(struct bld *b, const struct bd_edited *e, char **ret, struct bld
 /* What the options of a call lead to. */
 struct call {
         struct bd_edit e;
+        struct bld_watch watch;
+        struct lib_call call;
         struct img_place src, dst;
         struct img_platform platform, set_platform;
         struct lib_progress progress;
@@ -136,6 +139,7 @@ struct call {
 
 static void call_done(struct call *k)
 {
+        lib_call_end(&k->call);
         img_place_done(&k->src);
         img_place_done(&k->dst);
 }
@@ -144,11 +148,10 @@ static int begin(struct bld *b, const char *src, const struct bld_edit_opts *the
                  struct bld_err *err)
 {
         struct bld_edit_opts o;
-        struct bld_watch watch;
         int r = lib_opts_copy(&o, sizeof(o), theirs, "edit", err);
 
         if (r == 0)
-                r = lib_opts_copy(&watch, sizeof(watch), o.watch, "watch", err);
+                r = lib_opts_copy(&k->watch, sizeof(k->watch), o.watch, "watch", err);
         if (r == 0)
                 r = lib_codec(o.codec, err);
         if (r == 0 && src && strcmp(src, "scratch") != 0) {
@@ -165,7 +168,7 @@ static int begin(struct bld *b, const char *src, const struct bld_edit_opts *the
         }
         if (r < 0)
                 return r;
-        k->progress = (struct lib_progress){.fn = watch.progress, .user = watch.user};
+        k->progress = (struct lib_progress){.fn = k->watch.progress, .user = k->watch.user};
         k->e.untagged = o.untagged;
         k->e.offline = b->o.offline;
         k->e.codec = o.codec;
@@ -180,8 +183,10 @@ static int begin(struct bld *b, const char *src, const struct bld_edit_opts *the
 static int finish(struct bld *b, struct call *k, char **ret_json, struct bld_err *err)
 {
         AUTO(bd_edited_done) struct bd_edited done = {.name = NULL};
-        int r = bd_edit(&b->ctx, &k->e, &done, err);
+        int r = lib_call_begin(b, &k->watch, &k->call, err);
 
+        if (r == 0)
+                r = bd_edit(k->call.ctx, &k->e, &done, err);
         return r == 0 ? tell(b, &done, ret_json, err) : r;
 }
 

@@ -20,6 +20,7 @@ struct bld_layer {
 
 /* w may be NULL, as everywhere. CANCELLED when it says stop. */
 int lib_watch_check(const struct bld_watch *w, struct bld_err *err) MUST_CHECK;
+bool lib_watch_asks(const struct bld_watch *w); /* whether there is something to ask */
 bool lib_watch_stop(const struct bld_watch *w);
 void lib_watch_step(const struct bld_watch *w, const char *what, uint64_t done, uint64_t total);
 

@@ -70,7 +70,7 @@ void lib_progress_step(void *user, const char *what, uint64_t done, uint64_t tot
 
 /* ---- what builder/ asks of a session ---- */
 
-static void session_note(void *user, const char *text)
+void lib_session_note(void *user, const char *text)
 {
         struct bld *b = user;
 
@@ -85,8 +85,8 @@ static void session_note(void *user, const char *text)
 #define CACHE_RETRIES 1u
 #define CACHE_RETRY_MAX_MS 15000
 
-static int client_new(struct bld *b, const char *creds, bool for_cache, struct reg_client **ret,
-                      struct bld_err *err)
+static int client_new(struct bld *b, const char *creds, const struct cancel *cancel, bool for_cache,
+                      struct reg_client **ret, struct bld_err *err)
 {
         struct reg_opts o = {
                 .authfile = b->authfile,
@@ -105,8 +105,8 @@ static int client_new(struct bld *b, const char *creds, bool for_cache, struct r
                 .mirrors = &b->mirrors,
                 .mirror_only = b->o.mirror_only,
                 .limit_rate = b->o.limit_rate,
-                .cancel = &b->cancel,
-                .note = session_note,
+                .cancel = cancel,
+                .note = lib_session_note,
                 .user = b,
         };
 
@@ -120,42 +120,48 @@ static int client_new(struct bld *b, const char *creds, bool for_cache, struct r
 
 int lib_client_new(struct bld *b, const char *creds, struct reg_client **ret, struct bld_err *err)
 {
-        return client_new(b, creds, false, ret, err);
+        return client_new(b, creds, &b->cancel, false, ret, err);
 }
 
-static int session_client(struct bld *b, bool for_cache, struct reg_client **at,
-                          struct reg_client **ret, struct bld_err *err)
+static int client_once(struct bld *b, const struct cancel *cancel, bool for_cache,
+                       struct reg_client **at, struct reg_client **ret, struct bld_err *err)
 {
         int r = 0;
 
         pthread_mutex_lock(&b->reg_lock);
         if (!*at)
-                r = client_new(b, NULL, for_cache, at, err);
+                r = client_new(b, NULL, cancel, for_cache, at, err);
         if (r == 0)
                 *ret = *at;
         pthread_mutex_unlock(&b->reg_lock);
         return r;
 }
 
+int lib_client_once(struct bld *b, const struct cancel *cancel, struct reg_client **at,
+                    struct reg_client **ret, struct bld_err *err)
+{
+        return client_once(b, cancel, false, at, ret, err);
+}
+
 static int session_registry(void *user, struct reg_client **ret, struct bld_err *err)
 {
         struct bld *b = user;
 
-        return session_client(b, false, &b->reg, ret, err);
+        return lib_client_once(b, &b->cancel, &b->reg, ret, err);
 }
 
 static int session_registry_src(void *user, struct reg_client **ret, struct bld_err *err)
 {
         struct bld *b = user;
 
-        return session_client(b, false, &b->reg_src, ret, err);
+        return lib_client_once(b, &b->cancel, &b->reg_src, ret, err);
 }
 
 static int session_cache_registry(void *user, struct reg_client **ret, struct bld_err *err)
 {
         struct bld *b = user;
 
-        return session_client(b, true, &b->cache_reg, ret, err);
+        return client_once(b, &b->cancel, true, &b->cache_reg, ret, err);
 }
 
 /* ---- opening ---- */
@@ -253,7 +259,7 @@ static int session_init(struct bld *b, struct bld_err *err)
                 .registry = session_registry,
                 .cache_registry = session_cache_registry,
                 .registry_src = session_registry_src,
-                .note = session_note,
+                .note = lib_session_note,
                 .user = b,
         };
         /* the caller's memory is not ours to keep */

@@ -42,6 +42,11 @@ void lib_session_tmp_done(struct bld *b);
  */
 int lib_client_new(struct bld *b, const char *creds, struct reg_client **ret,
                    struct bld_err *err) MUST_CHECK;
+/* The client at *at, made when it is first asked for; it ends when the token is fired. */
+int lib_client_once(struct bld *b, const struct cancel *cancel, struct reg_client **at,
+                    struct reg_client **ret, struct bld_err *err) MUST_CHECK;
+/* user: the session. */
+void lib_session_note(void *user, const char *text);
 /* A document as the text a call returns. */
 int lib_json_text(const struct js *j, char **ret, struct bld_err *err) MUST_CHECK;
 /* NULL or "": this machine's. */

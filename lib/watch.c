@@ -8,6 +8,11 @@
                  ? (w)->member                                                        \
                  : NULL)
 
+bool lib_watch_asks(const struct bld_watch *w)
+{
+        return WATCH_GET(w, stop) != NULL;
+}
+
 bool lib_watch_stop(const struct bld_watch *w)
 {
         bool (*stop)(void *) = WATCH_GET(w, stop);

@@ -569,7 +569,8 @@ static int run(struct edit *x, struct bd_edited *ret, struct bld_err *err)
         ret->changed = !x->src || !digest_eq(&ret->desc.digest, &x->root.digest);
         ret->made = x->made;
         x->made = (struct img_descs){.v = NULL};
-        return publish(x, &dst, &own, ret, err);
+        r = cancel_check(x->c->cancel, err); /* the last moment at which nothing was done */
+        return r < 0 ? r : publish(x, &dst, &own, ret, err);
 }
 
 void bd_edited_done(struct bd_edited *e)
