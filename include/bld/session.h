@@ -47,7 +47,8 @@ typedef void (*bld_progress_fn)(void *user, const char *what, uint64_t done, uin
 struct bld_watch {
         size_t size;
         bld_progress_fn progress; /* what: a digest or a name; bytes, total 0 when not known */
-        /* Asked often, from any thread: true ends the call with CANCELLED. */
+        /* Asked often, from any thread, perhaps several at once: true ends the call with CANCELLED.
+         */
         bool (*stop)(void *user);
         void *user;
 };
