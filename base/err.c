@@ -11,7 +11,6 @@ int err_vset(struct bld_err *err, int code, const char *fmt, va_list ap)
         assert(code < 0);
         if (!err)
                 return code;
-        assert(err->code == 0);
         err->code = code;
         err->sys = 0;
         (void)vsnprintf(err->msg, sizeof(err->msg), fmt, ap);

@@ -8,7 +8,8 @@
 
 #include "base/base.h"
 
-/* Set code and message. Filling an already filled record is a bug (assert). */
+/* Set code and message. What the record held before does not matter: it may be what an earlier call
+ * of a library user left in it, or was never set. */
 int err_set(struct bld_err *err, int code, const char *fmt, ...) PRINTF(3, 4);
 int err_vset(struct bld_err *err, int code, const char *fmt, va_list ap) PRINTF(3, 0);
 

@@ -276,6 +276,8 @@ static int open_or_make(struct applier *a, const char *path, bool make, int *ret
                         *ret_fd = fd;
                         return 1;
                 }
+                if (!*path) /* there is nothing above to make it in */
+                        return err_sys(err, errno, "open the folder to unpack into");
                 if (!make && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP))
                         return 0;
                 if (errno != ENOENT && errno != ENOTDIR)

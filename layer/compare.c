@@ -15,9 +15,12 @@ const struct ly_sum *ly_side_sum(const struct ly_side *s, uint32_t node)
 struct compare {
         const struct ly_side *a, *b;
         const struct ly_compare_opts *o;
-        /* The two groups of names that were compared last. */
-        uint32_t group_a, group_b;
-        bool same_names;
+        /* By group of A: what was compared with it last. Names of many files may alternate. */
+        struct compared *groups;
+};
+struct compared {
+        uint32_t with; /* group of B */
+        bool known, same;
 };
 
 /* ---- attributes ---- */
@@ -102,16 +105,19 @@ static bool same_paths(const struct compare *c, const struct ly_group *g, const 
         return true;
 }
 
-static bool same_names(struct compare *c, uint32_t g, uint32_t h)
+static bool same_names(const struct compare *c, uint32_t g, uint32_t h)
 {
+        struct compared *x;
+
         if (g == LY_NONE || h == LY_NONE)
                 return g == h;
-        if (g != c->group_a || h != c->group_b) {
-                c->same_names = same_paths(c, &c->a->flat->groups[g], &c->b->flat->groups[h]);
-                c->group_a = g;
-                c->group_b = h;
-        }
-        return c->same_names;
+        x = &c->groups[g];
+        if (!x->known || x->with != h)
+                *x = (struct compared){
+                        .with = h,
+                        .known = true,
+                        .same = same_paths(c, &c->a->flat->groups[g], &c->b->flat->groups[h])};
+        return x->same;
 }
 
 /* ---- one path ---- */
@@ -128,7 +134,7 @@ static int same_content(const struct compare *c, uint32_t i, uint32_t k)
         return x && y ? !memcmp(x, y, sizeof(*x)) : -1;
 }
 
-static void judge(struct compare *c, uint32_t i, uint32_t k, struct ly_change *ret)
+static void judge(const struct compare *c, uint32_t i, uint32_t k, struct ly_change *ret)
 {
         const struct ly_flat_node *x = &c->a->flat->v[i], *y = &c->b->flat->v[k];
         const struct ly_toc_entry *s = x->n->t, *t = y->n->t;
@@ -173,9 +179,10 @@ static int add(struct ly_changes *v, const struct ly_change *ch, struct bld_err 
 int ly_compare(const struct ly_side *a, const struct ly_side *b, const struct ly_compare_opts *o,
                struct ly_changes *ret, struct bld_err *err)
 {
-        struct compare c = {.a = a, .b = b, .o = o, .group_a = LY_NONE, .group_b = LY_NONE};
+        AUTO_FREE struct compared *groups = mem_zalloc(MAX(a->flat->ngroups, 1), sizeof(*groups));
+        const struct compare c = {.a = a, .b = b, .o = o, .groups = groups};
         uint32_t i = 0, k = 0;
-        int r = 0;
+        int r = groups ? 0 : err_nomem(err, "list of changes");
 
         while (!r && (i < a->flat->n || k < b->flat->n)) {
                 struct ly_change ch = {.a = LY_NONE, .b = LY_NONE, .renamed = LY_NONE};

@@ -269,15 +269,13 @@ int diff_gone(struct differ *d, struct dlevel *l, const struct dnames *upper, st
 
                         if (map_get(&seen, n->name))
                                 continue;
-                        r = map_set(&seen, n->name, wh ? &hidden : &there);
-                        if (!r && !wh)
-                                r = strv_add(ret, n->name);
+                        if (map_set(&seen, n->name, wh ? &hidden : &there) < 0 ||
+                            (!wh && strv_add(ret, n->name) < 0))
+                                r = err_nomem(err, "list of a folder");
                 }
                 diff_names_done(&names);
         }
         map_done(&seen);
-        if (r == BLD_E_NOMEM && err && !err->code)
-                (void)err_nomem(err, "list of a folder");
         strv_sort(ret);
         return r;
 }

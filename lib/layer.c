@@ -108,11 +108,12 @@ int bld_layer_open(int fd, const struct bld_layer_open_opts *o, struct bld_layer
         struct ly_limits lim;
         int r = lib_opts_copy(&own, sizeof(own), o, "bld_layer_open", err);
 
+        if (!l)
+                return err_nomem(err, "layer");
+        l->fd = -1;
         if (r < 0)
                 return r;
         lim = (struct ly_limits){.bytes = own.max_bytes, .entries = own.max_entries};
-        if (!l)
-                return err_nomem(err, "layer");
         l->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
         if (l->fd < 0)
                 return err_sys(err, errno, "duplicate a descriptor");

@@ -2,7 +2,8 @@
  *
  * Convention, everywhere: a function that can fail returns int, 0 for success and a negative
  * enum bld_code for failure, and takes a last `struct bld_err *err` (which may be NULL) that it
- * fills on failure only. Look-ups with a third answer return 1 (found), 0 (not) or negative. */
+ * fills on failure only; what was in it before does not matter. Look-ups with a third answer
+ * return 1 (found), 0 (not) or negative. */
 #ifndef BLD_ERR_H
 #define BLD_ERR_H
 

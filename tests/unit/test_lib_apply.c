@@ -240,12 +240,33 @@ static void stopped(void **state)
         lf_rmdir(dir);
 }
 
+/* A descriptor that is no folder's. */
+static void no_folder(void **state)
+{
+        struct bld_layer *l = layer_of(below, ARRAY_LEN(below));
+        AUTO_FD int fd = memfd_create("no folder", MFD_CLOEXEC);
+        const int fds[] = {fd, -1};
+        struct bld_image *im;
+
+        (void)state;
+        assert_int_equal(bld_image_of_layers(&l, 1, &im, NULL), 0);
+        for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+                struct bld_err err = BLD_ERR_INIT;
+
+                assert_int_equal(bld_image_apply(im, fds[i], NULL, NULL, &err), BLD_E_SYS);
+                assert_int_equal(err.sys, i == 0 ? ENOTDIR : EBADF);
+        }
+        bld_image_close(im);
+        bld_layer_close(l);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(recorded),
                 cmocka_unit_test(foreign_record),
                 cmocka_unit_test(stopped),
+                cmocka_unit_test(no_folder),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

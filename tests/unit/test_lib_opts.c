@@ -6,7 +6,9 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/base.h"
@@ -121,12 +123,38 @@ static void calls(void **state)
         close(dir);
 }
 
+/* A program has one record for all its calls, and may never have set it; and what is refused before
+ * anything was opened closes nothing. */
+static void refused(void **state)
+{
+        const struct bld_layer_open_opts unset = {.size = 0};
+        struct bld_layer *l;
+        struct bld_err err;
+        int in = dup(0);
+
+        (void)state;
+        assert_true(in >= 0);
+        assert_int_equal(dup2(in, 0), 0);
+        memset(&err, 0x5a, sizeof(err));
+        for (unsigned i = 0; i < 2; i++) {
+                assert_int_equal(bld_layer_open(in, &unset, &l, &err), BLD_E_USAGE);
+                assert_int_equal(err.code, BLD_E_USAGE);
+                assert_int_equal(err.sys, 0);
+                assert_int_equal(bld_layer_open(-1, NULL, &l, &err), BLD_E_SYS);
+                assert_int_equal(err.code, BLD_E_SYS);
+                assert_int_equal(err.sys, EBADF);
+        }
+        assert_true(fcntl(0, F_GETFD) >= 0);
+        close(in);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(options),
                 cmocka_unit_test(results),
                 cmocka_unit_test(calls),
+                cmocka_unit_test(refused),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
