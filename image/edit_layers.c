@@ -118,7 +118,7 @@ static int lists_set(const struct lists *l, struct js *manifest, struct js *conf
 
 int img_edit_cut(struct js *manifest, struct js *config, size_t n, size_t keep, struct bld_err *err)
 {
-        AUTO(lists_done) struct lists l = {NULL};
+        AUTO(lists_done) struct lists l = {.layers = NULL};
         AUTO_JS struct js *history = js_arr();
         int r = lists_new(&l);
 
@@ -147,7 +147,7 @@ static int push_step(struct js *history, const struct img_step *s)
 int img_edit_top(struct js *manifest, struct js *config, size_t n, const struct img_desc *layer,
                  const struct digest *diff_id, const struct img_step *step, struct bld_err *err)
 {
-        AUTO(lists_done) struct lists l = {NULL};
+        AUTO(lists_done) struct lists l = {.layers = NULL};
         char text[DIGEST_STR_MAX];
         int r = lists_new(&l);
 
@@ -326,7 +326,7 @@ static size_t inherited(const struct img_bases *b, const struct js *history)
 static int merge_lists(struct js *manifest, struct js *config, const struct img_bases *b,
                        struct bld_err *err)
 {
-        AUTO(lists_done) struct lists l = {NULL};
+        AUTO(lists_done) struct lists l = {.layers = NULL};
         AUTO_JS struct js *history = js_arr();
         int r = lists_new(&l);
 
