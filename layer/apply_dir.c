@@ -194,7 +194,7 @@ static int walk_by_hand(int root, const char *path)
         return take_fd(&at);
 }
 
-static int open_dir(struct applier *a, const char *path)
+static int open_plain(struct applier *a, const char *path)
 {
         struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
                                .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
@@ -263,6 +263,20 @@ static int unresolved(const char *path, int errnum, struct bld_err *err)
                 return err_set(err, BLD_E_CORRUPT, "\"%s\" cannot be resolved (%s)", path,
                                errnum == ELOOP ? "links in a circle" : "too long");
         return err_sys(err, errnum, "open folder \"%s\"", path);
+}
+
+/* The kernel wants what comes before ".." in a link's target to be there. */
+static int open_dir(struct applier *a, const char *path)
+{
+        AUTO_SB struct sb real = SB_INIT((size_t)2 * LY_PATH_MAX);
+        int fd = open_plain(a, path);
+
+        if (fd >= 0 || errno != ENOENT)
+                return fd;
+        if (real_path(a->root, path, &real) == 0 && !str_eq(sb_text(&real), path))
+                return open_plain(a, sb_text(&real));
+        errno = ENOENT;
+        return -1;
 }
 
 /* The last component of path is no link. */
