@@ -86,6 +86,9 @@ int cli_help(const struct cli_cmd *cmd, bool all, struct bld_err *err) MUST_CHEC
 /* Data on stdout. A reader that went away is no error: what it did not want is dropped. */
 int cli_write_out(const void *p, size_t n, struct bld_err *err) MUST_CHECK;
 int cli_puts(const char *s, struct bld_err *err) MUST_CHECK;
+/* r of what the library wrote to the file `path`, or to stdout when that is NULL or "-": 0 where
+ * the reader went away. */
+int cli_written(int r, const char *path, struct bld_err *err) MUST_CHECK;
 
 /* Whole lines for people on stderr: what was done. */
 void cli_say(struct cli *c, const char *text);

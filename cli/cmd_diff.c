@@ -59,8 +59,19 @@ struct word {
         unsigned bits;
 };
 
-/* Words of comma-separated lists to bits; those of `sorts` tell what they are when one is unknown.
- */
+static int unknown_word(const char *flag, const char *s, size_t len, const struct word *table,
+                        size_t n, struct bld_err *err)
+{
+        AUTO_SB struct sb all = SB_INIT(4096);
+        int r = err_set(err, BLD_E_USAGE, "--%s does not know \"%.*s\"", flag, (int)MIN(len, 50u),
+                        s);
+
+        for (size_t i = 0; i < n; i++)
+                sb_fmt(&all, "%s%s", i ? ", " : "", table[i].name);
+        return err_why(err, r, "it knows %s", sb_text(&all));
+}
+
+/* Words of comma-separated lists to bits. */
 static int words(const char *flag, const struct strv *lists, const struct word *table, size_t n,
                  unsigned *ret, struct bld_err *err)
 {
@@ -72,8 +83,7 @@ static int words(const char *flag, const struct strv *lists, const struct word *
                                          strncmp(table[k].name, s, len) != 0))
                                 k++;
                         if (k == n)
-                                return err_set(err, BLD_E_USAGE, "--%s does not know \"%.*s\"",
-                                               flag, (int)MIN(len, 50u), s);
+                                return unknown_word(flag, s, len, table, n, err);
                         *ret |= table[k].bits;
                         s += len + (s[len] == ',');
                 }
@@ -234,6 +244,8 @@ static int make_plan(const struct diff_args *a, struct plan *p, struct bld_err *
         uint64_t kib = CONTENT_KIB;
         int r = take_modes(a, &p->ask, err);
 
+        if (!a->mode.n && (a->name_only || a->name_status))
+                p->ask.modes = DIFF_FILES; /* a status that no line explains helps nobody */
         r = r < 0 ? r : take_ignores(a, &p->ask, &p->ignored, err);
         r = r < 0 ? r : one_of("format", a->format, formats, ARRAY_LEN(formats), &format, err);
         r = r < 0 ? r : one_of("shared", a->shared, shared, ARRAY_LEN(shared), &how, err);
@@ -278,7 +290,7 @@ int diff_write_patch(const struct diff_result *res, enum bld_layer_codec codec, 
                                                .watch = res->ask->watch};
         struct bld_output to = {.size = sizeof(to), .fd = o->path ? o->fd : 1};
 
-        return bld_diff_patch(res->files, &to, &create, NULL, err);
+        return cli_written(bld_diff_patch(res->files, &to, &create, NULL, err), o->path, err);
 }
 
 static int write_form(struct cli *c, const struct diff_args *a, const struct plan *p,

@@ -26,7 +26,9 @@ static int run(struct cli *c, void *args, const struct strv *pos, struct bld_err
                 return err_set(err, BLD_E_USAGE, "an archive is not for a terminal\ntry: -o FILE");
         r = cli_check_target("output", path, err);
         r = r < 0 ? r : cli_open(c, err);
-        return r < 0 ? r : bld_export(c->b, pos->v[0], a->platform, path, 1, err);
+        if (r < 0)
+                return r;
+        return cli_written(bld_export(c->b, pos->v[0], a->platform, path, 1, err), path, err);
 }
 
 const struct cli_cmd cmd_export = {

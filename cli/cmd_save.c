@@ -37,7 +37,7 @@ static int run(struct cli *c, void *args, const struct strv *pos, struct bld_err
         if (strcmp(path, "-") == 0 && strcmp(format, "oci-dir") == 0)
                 return err_set(err, BLD_E_USAGE, "--format oci-dir needs -o FOLDER");
         r = cli_open(c, err);
-        return r < 0 ? r : bld_save(c->b, &refs, format, path, 1, err);
+        return r < 0 ? r : cli_written(bld_save(c->b, &refs, format, path, 1, err), path, err);
 }
 
 const struct cli_cmd cmd_save = {

@@ -362,6 +362,14 @@ int cli_write_out(const void *p, size_t n, struct bld_err *err)
         return err_sys(err, errno, "write to standard output");
 }
 
+int cli_written(int r, const char *path, struct bld_err *err)
+{
+        if (r != BLD_E_SYS || err->sys != EPIPE || (path && strcmp(path, "-") != 0))
+                return r;
+        err_clear(err);
+        return 0;
+}
+
 void cli_say(struct cli *c, const char *text)
 {
         if (!c->quiet)

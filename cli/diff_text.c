@@ -39,13 +39,17 @@ static void tag(struct page *p, const char *text)
         sb_fmt(&p->o->buf, "%*s", (int)(NAME_COLUMN - 1 - strlen(text)), "");
 }
 
-/* A value in one line, without what could deceive. */
+/* A value in one line; quoted as names are where something in it would not be seen. */
 static void value(struct page *p, const char *s)
 {
         AUTO_SB struct sb flat = SB_INIT((size_t)1 << 26);
         unsigned flags = term_text_flags(&p->o->term) & ~(unsigned)TEXT_SGR;
         size_t width = p->o->term.tty ? MAX(p->o->term.cols, 40u) / 2 : TEXT_WIDE;
 
+        if (text_hides(s, strlen(s))) {
+                text_name(&flat, s, strlen(s));
+                s = "";
+        }
         for (; *s; s++)
                 if (*s == '\n')
                         sb_str(&flat, "\\n");

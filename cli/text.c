@@ -298,6 +298,19 @@ void text_name(struct sb *out, const char *s, size_t n)
         sb_char(out, '"');
 }
 
+bool text_hides(const char *s, size_t n)
+{
+        const unsigned char *u = (const unsigned char *)s;
+        uint32_t c;
+
+        for (size_t i = 0; i < n;) {
+                i += decode(u + i, n - i, &c);
+                if (c != '\n' && c != '\t' && c != '"' && c != '\\' && !plain(c))
+                        return true;
+        }
+        return false;
+}
+
 void text_json_name(struct sb *out, const char *key, const char *s, size_t n)
 {
         const unsigned char *u = (const unsigned char *)s;

@@ -37,6 +37,8 @@ void text_base64(struct sb *out, const void *p, size_t n);
  * backslashes, what text_add() drops and bad UTF-8, as C writes them (\n, \303), which git and
  * patch(1) read, too: nothing of it is lost. */
 void text_name(struct sb *out, const char *s, size_t n);
+/* Would text_add() drop or replace any of it? Line ends and tabs do not count. */
+bool text_hides(const char *s, size_t n);
 /* Members of a JSON object: "KEY":"name", and "KEYBase64" with its exact bytes when it is not
  * UTF-8. */
 void text_json_name(struct sb *out, const char *key, const char *s, size_t n);

@@ -223,7 +223,7 @@ static int follow(struct walk *w, const struct vnode *k, struct bld_err *err)
 
         if (++w->links > LINKS_MAX)
                 return err_set(err, BLD_E_INVALID, "too many symbolic links at \"%.500s\"",
-                               w->path);
+                               k->n.t->e.path);
         if (*target == '/') {
                 w->at = w->v->root;
                 w->len = 0;

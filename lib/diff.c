@@ -51,15 +51,32 @@ static void diffing_done(struct diffing *x)
 
 /* ---- which paths ---- */
 
+/* A slash in front is the root's, as it is in what is printed. */
+static int add_pattern(struct strv *v, const char *s, struct bld_err *err)
+{
+        AUTO_FREE char *own = NULL;
+        bool except = *s == '!';
+
+        s += except;
+        while (s[0] == '/' && s[1])
+                s++;
+        if (asprintf(&own, "%s%s", except ? "!" : "", strcmp(s, "/") == 0 ? "**" : s) < 0)
+                own = NULL;
+        return own && strv_add(v, own) == 0 ? 0 : err_nomem(err, "list of patterns");
+}
+
 static int patterns(const struct bld_list *l, struct ignore **ret, struct bld_err *err)
 {
         AUTO_STRV struct strv v = {NULL, 0, 0};
 
         if (!l->n)
                 return 0;
-        for (size_t i = 0; i < l->n; i++)
-                if (strv_add(&v, l->v[i]) < 0)
-                        return err_nomem(err, "list of patterns");
+        for (size_t i = 0; i < l->n; i++) {
+                int r = add_pattern(&v, l->v[i], err);
+
+                if (r < 0)
+                        return r;
+        }
         return ignore_from_patterns(&v, ret, err);
 }
 
@@ -73,12 +90,17 @@ static bool is_wanted(void *user, const char *path)
 
 /* ---- layers ---- */
 
-static bool same_layer(const struct lib_layer_ref *x, const struct lib_layer_ref *y)
+/* A diff ID is the config's word, as it is for every engine; who asks to read all does not take it.
+ */
+static bool same_layer(const struct diffing *d, const struct lib_layer_ref *x,
+                       const struct lib_layer_ref *y)
 {
         if (x->layer && x->layer == y->layer)
                 return true;
         if (x->has_digest && y->has_digest && digest_eq(&x->digest, &y->digest))
                 return true;
+        if (d->o.shared == BLD_DIFF_SHARED_READ && x->has_digest && y->has_digest)
+                return false;
         return x->has_diff_id && y->has_diff_id && digest_eq(&x->diff_id, &y->diff_id);
 }
 
@@ -88,7 +110,7 @@ static size_t shared_layers(const struct diffing *x)
         size_t na = lib_image_layers(x->im[0]), nb = lib_image_layers(x->im[1]), i = 0;
 
         while (i < na && i < nb &&
-               same_layer(lib_image_layer(x->im[0], i), lib_image_layer(x->im[1], i)))
+               same_layer(x, lib_image_layer(x->im[0], i), lib_image_layer(x->im[1], i)))
                 i++;
         return i;
 }
@@ -96,7 +118,7 @@ static size_t shared_layers(const struct diffing *x)
 static struct lib_scan *find_same(const struct diffing *x, const struct lib_layer_ref *l)
 {
         for (size_t i = 0; i < x->n[0]; i++)
-                if (same_layer(lib_image_layer(x->im[0], i + x->below), l))
+                if (same_layer(x, lib_image_layer(x->im[0], i + x->below), l))
                         return x->scans[0][i];
         return NULL;
 }

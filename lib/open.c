@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/fd.h"
@@ -227,8 +228,8 @@ static int keep_layer(struct bld_image *im, const char *ref, int64_t n, struct b
         size_t i = n < 0 ? im->n - (size_t)-n : (size_t)n;
 
         if (n < 0 ? (uint64_t)-n > im->n : (uint64_t)n >= im->n)
-                return err_set(err, BLD_E_NOT_FOUND, "\"%.200s\": the image has %zu layers", ref,
-                               im->n);
+                return err_set(err, BLD_E_NOT_FOUND, "\"%.200s\": the image has %zu layer%s", ref,
+                               im->n, im->n == 1 ? "" : "s");
         im->v[0] = im->v[i];
         im->texts[0] = im->texts[i];
         im->n = 1;
@@ -284,8 +285,12 @@ static int open_whole(struct bld *b, const char *ref, const struct bld_image_ope
 
         if (r != 0)
                 return MIN(r, 0);
-        return lib_is_path(ref) ? lib_open_path(b, ref, o, ret, err)
-                                : lib_open_place(b, ref, o, ret, err);
+        if (lib_is_path(ref))
+                return lib_open_path(b, ref, o, ret, err);
+        r = lib_open_place(b, ref, o, ret, err);
+        if (r == BLD_E_NOT_FOUND && access(ref, F_OK) == 0)
+                return err_try(err, r, "./%s is what has that name here", ref);
+        return r;
 }
 
 int bld_image_open(struct bld *b, const char *ref, const struct bld_image_open_opts *o,

@@ -56,7 +56,8 @@ int lib_blob_open(struct bld_image *im, size_t i, struct lib_blob **ret, struct 
         int r;
 
         if (i >= im->n)
-                return err_set(err, BLD_E_NOT_FOUND, "the image has %zu layers", im->n);
+                return err_set(err, BLD_E_NOT_FOUND, "the image has %zu layer%s", im->n,
+                               im->n == 1 ? "" : "s");
         b = mem_zalloc(1, sizeof(*b));
         if (!b)
                 return err_nomem(err, "layer");

@@ -187,6 +187,20 @@ static int open_named(struct bld *b, const char *path, const struct bld_image_op
         return lib_open_place(b, text, o, ret, err);
 }
 
+/* What another program writes, as a shell's <(...) has it: an archive that is read once. */
+static int open_pipe(struct bld *b, const char *path, int fd, const struct bld_image_open_opts *o,
+                     struct bld_image **ret, struct bld_err *err)
+{
+        struct bld_image_open_opts own = *o;
+        int flags = fcntl(fd, F_GETFL), r;
+
+        if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
+                return err_sys(err, errno, "open %s", path);
+        own.in_fd = fd;
+        r = lib_open_place(b, "oci-archive:-", &own, ret, err);
+        return r < 0 ? err_wrap(err, r, "%s", path) : r;
+}
+
 int lib_open_path(struct bld *b, const char *path, const struct bld_image_open_opts *o,
                   struct bld_image **ret, struct bld_err *err)
 {
@@ -205,6 +219,8 @@ int lib_open_path(struct bld *b, const char *path, const struct bld_image_open_o
                 return open_folder(b, path, take_fd(&fd), as_tree, o, ret, err);
         if (as_tree)
                 return err_set(err, BLD_E_INVALID, "%s is not a folder", path);
+        if (S_ISFIFO(st.st_mode))
+                return open_pipe(b, path, fd, o, ret, err);
         if (!S_ISREG(st.st_mode))
                 return err_set(err, BLD_E_INVALID, "%s is neither a folder nor a file", path);
         return open_file(b, path, take_fd(&fd), &st, o, ret, err);

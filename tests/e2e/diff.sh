@@ -162,6 +162,12 @@ exit_codes() {
 		one_error
 		empty out
 	done
+	want 2 "$BLD" diff --ignore time dir:a dir:b
+	has err 'why:  it knows mtime, order'
+	# A reader that has seen enough is no trouble.
+	head -c 3000000 /dev/urandom >b/large
+	want 1 bash -c '"$0" diff --format patch dir:a dir:b | head -c 1 >part; exit ${PIPESTATUS[0]}' "$BLD"
+	empty err
 	# What status 1 would be elsewhere is trouble here.
 	head -c 1000 /dev/urandom >damaged.tar
 	local got=0
@@ -371,7 +377,22 @@ which_paths() {
 	worlds
 	differ --path etc --path 'm*' --exclude '*/2' --name-only dir:a dir:b
 	printf '%s\n' /etc/app.conf /many /many/1 /many/3 /mode | diff - out
+	differ --path /etc --path '/m*' --exclude '/*/2' --name-only dir:a dir:b
+	printf '%s\n' /etc/app.conf /many /many/1 /many/3 /mode | diff - out
+	differ --path / --path '!/etc' --name-only dir:a dir:b
+	has out '^/mode$'
+	hasnt out '^/etc'
+	cp out but_etc
+	differ --exclude /etc/ --name-only dir:a dir:b
+	diff but_etc out
 	equal --path nothing dir:a dir:b
+	# Names are of files: a configuration alone gives none, and no difference.
+	printf 'FROM scratch\nCOPY a /\nENV X=1\n' >x.Dockerfile
+	printf 'FROM scratch\nCOPY a /\nENV X=2\n' >y.Dockerfile
+	build -q -t t:x -f x.Dockerfile .
+	build -q -t t:y -f y.Dockerfile .
+	equal --name-only t:x t:y
+	differ t:x t:y
 }
 
 # as FROM PATCH: an image of both layers.
@@ -536,8 +557,35 @@ places() {
 	equal --mode files dir:rootfs app:v2
 	equal --mode files ./rootfs.tar app:v2
 	want 0 "$BLD" diff --mode files oci-archive:- app:v2 <v2.oci.tar
+	equal --mode files <(cat v2.oci.tar) <(cat v2.docker.tar)
+	want 6 "$BLD" diff rootfs.tar app:v2
+	has err '\./rootfs\.tar is what has that name here'
 	want 0 "$BLD" diff --mode config dir:rootfs app:v2
 	has err 'has no configuration'
+}
+
+# A config that claims another image's diff IDs: who reads all takes no word for it.
+false_diff_ids() {
+	images
+	bld copy -q store:app:v1 oci:layout:v1
+	bld copy -q store:app:v2 oci:layout:v2
+	python3 - <<-'P'
+	import hashlib, json
+	index = json.load(open("layout/index.json"))
+	def blob(d):
+	    return "layout/blobs/sha256/" + d["digest"][7:]
+	v1, v2 = (json.load(open(blob(m))) for m in index["manifests"])
+	v1["layers"] = v2["layers"]
+	text = json.dumps(v1).encode()
+	d = dict(index["manifests"][0], digest="sha256:" + hashlib.sha256(text).hexdigest(), size=len(text))
+	d["annotations"] = {"org.opencontainers.image.ref.name": "liar"}
+	open(blob(d), "wb").write(text)
+	index["manifests"].append(d)
+	json.dump(index, open("layout/index.json", "w"))
+	P
+	export BLD_ROOT=$D/empty
+	differ --shared=read oci:layout:v1 oci:layout:liar
+	has out '/etc/app.conf'
 }
 
 # No byte of a layer that both have is fetched; with --shared=read it is, and the answers are sure.
@@ -638,6 +686,7 @@ t "hostile names and contents" hostile
 t "colours" colours
 t "packages" packages
 t "images from anywhere" places
+t "false diff IDs" false_diff_ids
 t "shared layers stay where they are" remote
 t "interrupted" interrupted
 t "stored layers are read once" learnt

@@ -246,6 +246,11 @@ streams() {
 	printf 'FROM base:latest\nRUN echo twice\n' >ctx/Dockerfile
 	want 0 sh -c '"$0" build ctx 2>&-' "$BLD"
 	want 0 bash -c '"$0" images | head -c 1; exit ${PIPESTATUS[0]}' "$BLD"
+	local args
+	for args in "export base" "save base"; do
+		want 0 bash -c '"$0" $1 | head -c 1 >part; exit ${PIPESTATUS[0]}' "$BLD" "$args"
+		empty "$D/err"
+	done
 }
 
 # A pipe in the context is never waited for.

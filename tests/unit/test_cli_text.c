@@ -239,19 +239,23 @@ static void names(void **state)
 {
         static const struct {
                 const char *name, *in, *shown, *json;
+                bool hides;
         } rows[] = {
                 {"plain", "usr/bin/a b", "usr/bin/a b", "\"p\":\"usr/bin/a b\""},
                 {"UTF-8", "\xc3\xa4", "\xc3\xa4", "\"p\":\"\xc3\xa4\""},
                 {"newline and escape", "a\n\033[2Jb", "\"a\\n\\033[2Jb\"",
-                 "\"p\":\"a\\n\\u001b[2Jb\""},
+                 "\"p\":\"a\\n\\u001b[2Jb\"", true},
+                {"newline and tab", "a\n\tb", "\"a\\n\\tb\"", "\"p\":\"a\\n\\u0009b\""},
                 {"quote", "a\"\\", "\"a\\\"\\\\\"", "\"p\":\"a\\\"\\\\\""},
-                {"bad byte", "a\377", "\"a\\377\"", "\"p\":\"a\xef\xbf\xbd\",\"pBase64\":\"Yf8=\""},
+                {"bad byte", "a\377", "\"a\\377\"", "\"p\":\"a\xef\xbf\xbd\",\"pBase64\":\"Yf8=\"",
+                 true},
                 {"a replacement character is no bad byte", "\xef\xbf\xbd", "\"\\357\\277\\275\"",
-                 "\"p\":\"\xef\xbf\xbd\""},
-                {"zero width", "a\xe2\x80\x8b", "\"a\\342\\200\\213\"", "\"p\":\"a\xe2\x80\x8b\""},
+                 "\"p\":\"\xef\xbf\xbd\"", true},
+                {"zero width", "a\xe2\x80\x8b", "\"a\\342\\200\\213\"", "\"p\":\"a\xe2\x80\x8b\"",
+                 true},
                 {"bidi override", "a\xe2\x80\xae", "\"a\\342\\200\\256\"",
-                 "\"p\":\"a\xe2\x80\xae\""},
-                {"delete", "\177", "\"\\177\"", "\"p\":\"\177\""},
+                 "\"p\":\"a\xe2\x80\xae\"", true},
+                {"delete", "\177", "\"\\177\"", "\"p\":\"\177\"", true},
         };
 
         (void)state;
@@ -261,6 +265,7 @@ static void names(void **state)
                 print_message("%s\n", rows[i].name);
                 text_name(&shown, rows[i].in, strlen(rows[i].in));
                 assert_string_equal(sb_text(&shown), rows[i].shown);
+                assert_int_equal(text_hides(rows[i].in, strlen(rows[i].in)), rows[i].hides);
                 text_json_name(&json, "p", rows[i].in, strlen(rows[i].in));
                 assert_string_equal(sb_text(&json), rows[i].json);
         }
