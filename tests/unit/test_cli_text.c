@@ -241,12 +241,12 @@ static void names(void **state)
                 const char *name, *in, *shown, *json;
                 bool hides;
         } rows[] = {
-                {"plain", "usr/bin/a b", "usr/bin/a b", "\"p\":\"usr/bin/a b\""},
-                {"UTF-8", "\xc3\xa4", "\xc3\xa4", "\"p\":\"\xc3\xa4\""},
+                {"plain", "usr/bin/a b", "usr/bin/a b", "\"p\":\"usr/bin/a b\"", false},
+                {"UTF-8", "\xc3\xa4", "\xc3\xa4", "\"p\":\"\xc3\xa4\"", false},
                 {"newline and escape", "a\n\033[2Jb", "\"a\\n\\033[2Jb\"",
                  "\"p\":\"a\\n\\u001b[2Jb\"", true},
-                {"newline and tab", "a\n\tb", "\"a\\n\\tb\"", "\"p\":\"a\\n\\u0009b\""},
-                {"quote", "a\"\\", "\"a\\\"\\\\\"", "\"p\":\"a\\\"\\\\\""},
+                {"newline and tab", "a\n\tb", "\"a\\n\\tb\"", "\"p\":\"a\\n\\u0009b\"", false},
+                {"quote", "a\"\\", "\"a\\\"\\\\\"", "\"p\":\"a\\\"\\\\\"", false},
                 {"bad byte", "a\377", "\"a\\377\"", "\"p\":\"a\xef\xbf\xbd\",\"pBase64\":\"Yf8=\"",
                  true},
                 {"a replacement character is no bad byte", "\xef\xbf\xbd", "\"\\357\\277\\275\"",
