@@ -129,7 +129,12 @@ $(BUILD)/libbld.a: $(OBJS)
 	$(Q)rm -f $@ && $(AR) qcs $@ $(BUILD)/libbld.o
 
 # ---- tests ----
-$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(UNIT_HELPERS:%.c=$(BUILD)/%.o) $(BUILD)/libinternal.a
+# An archive: a test takes only the helpers it asks for, and what those bring.
+$(BUILD)/tests/unit/libhelpers.a: $(UNIT_HELPERS:%.c=$(BUILD)/%.o)
+	$(if $(Q),@echo "  AR    $@")
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/tests/unit/libhelpers.a $(BUILD)/libinternal.a
 	$(if $(Q),@echo "  LINK  $@")
 	$(Q)$(CC) $(BLD_LDFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(STATIC_LIBS)
 
