@@ -90,8 +90,8 @@ static bool is_wanted(void *user, const char *path)
 
 /* ---- layers ---- */
 
-/* A diff ID is the config's word, as it is for every engine; who asks to read all does not take it.
- */
+/* A diff ID is the config's word, as it is for every engine, but for layers that were read when
+ * they were opened. Who asks to read all does not take it. */
 static bool same_layer(const struct diffing *d, const struct lib_layer_ref *x,
                        const struct lib_layer_ref *y)
 {
@@ -99,9 +99,24 @@ static bool same_layer(const struct diffing *d, const struct lib_layer_ref *x,
                 return true;
         if (x->has_digest && y->has_digest && digest_eq(&x->digest, &y->digest))
                 return true;
-        if (d->o.shared == BLD_DIFF_SHARED_READ && x->has_digest && y->has_digest)
+        if (d->o.shared == BLD_DIFF_SHARED_READ && !(x->layer && y->layer))
                 return false;
         return x->has_diff_id && y->has_diff_id && digest_eq(&x->diff_id, &y->diff_id);
+}
+
+/* Are both at hand, in different bytes of which only configs say that they hold the same? Then that
+ * is seen, not believed. */
+static int is_mere_claim(const struct diffing *d, size_t i, size_t k, struct bld_err *err)
+{
+        const struct lib_layer_ref *x = lib_image_layer(d->im[0], i);
+        const struct lib_layer_ref *y = lib_image_layer(d->im[1], k);
+        int r;
+
+        if (d->o.shared == BLD_DIFF_SHARED_SKIP || (x->layer && y->layer) ||
+            (x->has_digest && y->has_digest && digest_eq(&x->digest, &y->digest)))
+                return 0;
+        r = lib_scan_has_blob(d->im[0], i, err);
+        return r == 1 ? lib_scan_has_blob(d->im[1], k, err) : r;
 }
 
 /* Layers both begin with. */
@@ -115,12 +130,23 @@ static size_t shared_layers(const struct diffing *x)
         return i;
 }
 
-static struct lib_scan *find_same(const struct diffing *x, const struct lib_layer_ref *l)
+/* The first image's scan of what is layer k of the second; *ret NULL where it has none. */
+static int find_same(const struct diffing *x, size_t k, struct lib_scan **ret, struct bld_err *err)
 {
-        for (size_t i = 0; i < x->n[0]; i++)
-                if (same_layer(x, lib_image_layer(x->im[0], i + x->below), l))
-                        return x->scans[0][i];
-        return NULL;
+        const struct lib_layer_ref *l = lib_image_layer(x->im[1], k);
+
+        for (size_t i = 0; i < x->n[0]; i++) {
+                int r;
+
+                if (!same_layer(x, lib_image_layer(x->im[0], i + x->below), l))
+                        continue;
+                r = is_mere_claim(x, i + x->below, k, err);
+                if (r == 0)
+                        *ret = x->scans[0][i];
+                if (r <= 0)
+                        return r;
+        }
+        return 0;
 }
 
 /* The other image has it, too: where are its bytes at hand? */
@@ -143,9 +169,11 @@ static int choose_place(struct lib_scan *s, struct bld_image *im, size_t i, stru
 static int make_scan(struct diffing *x, unsigned k, size_t i, struct lib_scan **ret,
                      struct bld_err *err)
 {
-        struct lib_scan *s = k ? find_same(x, lib_image_layer(x->im[1], i)) : NULL;
-        int r;
+        struct lib_scan *s = NULL;
+        int r = k ? find_same(x, i, &s, err) : 0;
 
+        if (r < 0)
+                return r;
         if (s) {
                 /* Read once, and hashed only where its files meet others. */
                 s->want_sums = false;

@@ -71,7 +71,12 @@ struct bld_diff_opts {
 /* Threads: one at a time. */
 struct bld_diff;
 /* Compares the merged trees of two images; both must outlive the result. Every file both have under
- * one path is compared by content: equal means equal bytes. o may be NULL. */
+ * one path is compared by content: equal means equal bytes. o may be NULL.
+ * What is trusted: equal digests of blobs, always. A diff ID, which is the word of an image's
+ * config: where it names a layer of both images and not both blobs are at hand, or SHARED_SKIP
+ * leaves them out, the layer is one and read once at most; and where it names a layer whose entries
+ * the store knows, and whose bytes would be a download that is not asked for. Of what is read, the
+ * bytes count: CORRUPT where they come after the config's word was taken, and break it. */
 BLD_API int bld_diff(struct bld_image *a, struct bld_image *b, const struct bld_diff_opts *o,
                      struct bld_diff **ret, struct bld_err *err);
 BLD_API void bld_diff_free(struct bld_diff *d); /* NULL is fine */
