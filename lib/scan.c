@@ -91,15 +91,35 @@ static int other_diff_id(const struct lib_layer_ref *l, const struct digest *hav
                        "its content hashes to %s, the config has %s", got, want);
 }
 
-/* Does a table that the store keeps say already that this blob has this diff ID? */
-static bool is_bound(const struct lib_scan *s)
+/* The bytes are this table's: the store keeps it of this very blob (or a tar, whose digest is its
+ * diff ID), or the layer was read when it was opened. */
+static bool is_bound(const struct lib_layer_ref *l, const struct ly_toc *t)
 {
-        const struct lib_layer_ref *l = lib_image_layer(s->im, s->i);
-
-        return s->toc.v && digest_eq(&s->toc.blob, &l->digest);
+        return l->layer ||
+               (l->has_digest && (digest_eq(&t->blob, &l->digest) ||
+                                  (l->has_diff_id && digest_eq(&l->diff_id, &l->digest))));
 }
 
-/* One pass over the blob. stored: the store keeps what comes of it. */
+/* What the image knows of the layer; by the mere word of its config only where the bytes would have
+ * to be downloaded, and nothing else needs them. */
+static int known(struct lib_scan *s, struct bld_err *err)
+{
+        const struct ly_toc *t;
+        int r = lib_image_toc(s->im, s->i, &t, err);
+
+        if (r == 1 && !is_bound(lib_image_layer(s->im, s->i), t)) {
+                r = s->want_sums ? 1 : lib_scan_has_blob(s->im, s->i, err);
+                r = r < 0 ? r : !r;
+        }
+        if (r == 1) {
+                s->toc = *t;
+                s->toc.sums = NULL;
+        }
+        return MIN(r, 0);
+}
+
+/* One pass over the blob. stored: the store keeps what comes of it. What is kept, or joins a table
+ * that was found by diff ID, has that diff ID. */
 static int read_blob(struct lib_scan *s, bool stored, const struct bld_watch *watch,
                      struct ly_toc **ret, struct bld_err *err)
 {
@@ -111,7 +131,7 @@ static int read_blob(struct lib_scan *s, bool stored, const struct bld_watch *wa
         struct lib_watched w = {.watch = watch};
         struct ly_source in;
         struct digest diff_id;
-        bool verify = stored && !is_bound(s);
+        bool verify = l->has_diff_id && (stored || s->toc.v) && !(s->toc.v && is_bound(l, &s->toc));
         int r = lib_blob_open(s->im, s->i, &b, err);
 
         if (r < 0)
@@ -135,6 +155,7 @@ static int read_blob(struct lib_scan *s, bool stored, const struct bld_watch *wa
 
 static void adopt(struct lib_scan *s, struct ly_toc *t)
 {
+        ly_toc_free(s->own); /* a layer without entries is read each time */
         s->own = t;
         s->toc = *t;
         t->sums = NULL;
@@ -156,25 +177,16 @@ static int adopt_sums(struct lib_scan *s, struct ly_toc *t, struct bld_err *err)
 
 static int scan(struct lib_scan *s, const struct bld_watch *watch, struct bld_err *err)
 {
-        bool have = s->toc.v != NULL;
-        const struct ly_toc *known;
         struct ly_toc *t = NULL;
         int r, stored;
 
-        if (have && (!s->want_sums || s->toc.sums))
+        if (s->toc.v && (!s->want_sums || s->toc.sums))
                 return 0;
-        r = have ? 0 : lib_image_toc(s->im, s->i, &known, err);
-        if (r < 0)
+        r = s->toc.v ? 0 : known(s, err);
+        if (r < 0 || (s->toc.v && !s->want_sums))
                 return r;
-        if (r) {
-                s->toc = *known;
-                s->toc.sums = NULL;
-                have = true;
-        }
-        if (have && !s->want_sums)
-                return 0;
         stored = s->key ? 0 : lib_scan_is_stored(s, err);
-        if (stored > 0 && have) {
+        if (stored > 0 && s->toc.v) {
                 r = bd_sums_find(&lib_image_session(s->im)->ctx,
                                  &lib_image_layer(s->im, s->i)->diff_id, &s->toc, err);
                 if (r)
@@ -183,7 +195,7 @@ static int scan(struct lib_scan *s, const struct bld_watch *watch, struct bld_er
         r = stored < 0 ? stored : read_blob(s, stored, watch, &t, err);
         if (r < 0)
                 return r;
-        if (have)
+        if (s->toc.v)
                 return adopt_sums(s, t, err);
         adopt(s, t);
         return 0;

@@ -107,6 +107,7 @@ static int pass(struct reading *x, struct ly_reader *r, const struct want *w, si
                 struct bld_err *err)
 {
         AUTO_FREE unsigned char *buf = mem_alloc(READ_BUF);
+        const struct ly_toc *toc = &x->t->scans[w->layer]->toc;
         const struct ly_entry *e;
         size_t at = 0;
         int res;
@@ -118,7 +119,7 @@ static int pass(struct reading *x, struct ly_reader *r, const struct want *w, si
                         return res;
                 if (at++ != w->index)
                         continue;
-                if (e->type != LY_FILE)
+                if (e->type != LY_FILE || !str_eq(e->path, toc->v[w->index].e.path))
                         break;
                 x->node = w->node;
                 res = pass_data(x, r, buf, err);

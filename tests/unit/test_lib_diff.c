@@ -138,6 +138,7 @@ static const struct {
         const char *want;
 } chains[] = {
         {"both empty", {NULL}, {NULL}, {0}, ""},
+        {"an empty layer", {"", "f a x"}, {"", "f b x"}, {0}, "D a =b\nA b =a\n"},
         {"from nothing", {NULL}, {"d a\nf a/b x"}, {0}, "A a\nA a/b\n"},
         {"whiteouts",
          {"d d\nf d/f x"},

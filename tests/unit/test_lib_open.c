@@ -329,6 +329,76 @@ static void registry(void **state)
         bld_close(b);
 }
 
+/* ---- what a config only claims ---- */
+
+/* The layers the other way around, but not in the config; as they are, or compressed anew. */
+static void lie(const struct layout *l, const char *pack)
+{
+        struct sb script = SB_INIT(4000);
+
+        sb_fmt(&script,
+               "set -e; cd $1/blobs/sha256; a=%s b=%s m=%s\n"
+               "hash() { sha256sum <$1 | cut -c 1-64; }\n"
+               "entry() { (%s) <$1 >$1.x; n=$(hash $1.x); mv $1.x $n; }\n"
+               "entry $a; x=$n,$(wc -c <$n); entry $b; y=$n,$(wc -c <$n)\n"
+               "sed -E "
+               "\"s/$a(\\\",\\\"size\\\":)[0-9]+/A\\1A/;s/$b(\\\",\\\"size\\\":)[0-9]+/B\\1B/;"
+               "s/A(.*:)A/${y%%,*}\\1${y#*,}/;s/B(.*:)B/${x%%,*}\\1${x#*,}/\" $m >m\n"
+               "n=$(hash m); mv m $n; sed -i s/$m/$n/ $1/index.json",
+               l->layer[0].digest + 7, l->layer[1].digest + 7, l->manifest.digest + 7, pack);
+        lf_sh(sb_text(&script), l->dir, NULL, 0, NULL);
+        sb_done(&script);
+}
+
+/* The layer d/upper comes from. */
+static int upper_layer(struct bld *b, const char *ref, bool content)
+{
+        const struct bld_tree_opts o = {.size = sizeof(o), .content = content};
+        struct bld_tree_node n = {.size = sizeof(n)};
+        struct bld_image *im = opened(b, ref);
+        struct bld_tree *t = NULL;
+        size_t i;
+        int r = bld_tree_open(im, &o, &t, NULL);
+
+        if (r == 0) {
+                assert_int_equal(bld_tree_find(t, "d/upper", false, &i, NULL), 1);
+                assert_int_equal(bld_tree_node(t, i, &n, NULL), 0);
+                r = (int)n.layer;
+        }
+        bld_tree_close(t);
+        bld_image_close(im);
+        return r;
+}
+
+/* Whatever the store knows of the diff IDs: what is here is read, and what is the store's verified.
+ */
+static void claims(void **state)
+{
+        static const struct {
+                const char *pack;
+                int want;
+        } rows[] = {{"gzip -dc | gzip -1n", 0}, {"cat", BLD_E_CORRUPT}};
+        struct bld_copy_opts co = {.size = sizeof(co), .in_fd = -1, .out_fd = -1};
+        struct bld *b = session();
+        char ref[300], *json = NULL;
+        struct layout l;
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                lay_up(&l);
+                (void)snprintf(ref, sizeof(ref), "oci:%s", l.dir);
+                assert_int_equal(bld_copy(b, ref, "store:app:v1", &co, &json, NULL), 0);
+                bld_free(json);
+                assert_int_equal(upper_layer(b, "app:v1", true), 1);
+                lie(&l, rows[i].pack);
+                assert_int_equal(upper_layer(b, ref, false), rows[i].want);
+                assert_int_equal(upper_layer(b, ref, true), rows[i].want);
+                assert_int_equal(upper_layer(b, "app:v1", true), 1);
+                lay_down(&l);
+        }
+        bld_close(b);
+}
+
 /* ---- temporary sessions ---- */
 
 static size_t count_sessions(const char *tmp)
@@ -375,7 +445,8 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(places),       cmocka_unit_test(numbers),
                 cmocka_unit_test(layers_alone), cmocka_unit_test(damaged),
-                cmocka_unit_test(registry),     cmocka_unit_test(temporary),
+                cmocka_unit_test(registry),     cmocka_unit_test(claims),
+                cmocka_unit_test(temporary),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
