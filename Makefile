@@ -32,6 +32,7 @@ CLI_OBJS := $(CLI_SRCS:%.c=$(BUILD)/%.o)
 UNIT_TESTS := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 UNIT_HELPERS := $(filter-out $(wildcard tests/unit/test_*.c),$(wildcard tests/unit/*.c))
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_HELPERS := $(filter-out tests/fuzz/replay.c $(wildcard tests/fuzz/fuzz_*.c),$(wildcard tests/fuzz/*.c))
 HEADERS := $(wildcard $(foreach m,$(MODULES) cli,$(m)/*.h $(m)/*/*.h))
 PUBLIC_HEADERS := $(wildcard include/bld/*.h)
 MAN_PAGES := $(patsubst docs/man/%.scd,%,$(wildcard docs/man/*.scd))
@@ -87,7 +88,8 @@ SHARED_LIBS := -larchive -lcrypto -ljansson -lzstd -lseccomp -ldeflate -lz -llzm
 all: $(BUILD)/bld $(BUILD)/libbld.a $(BUILD)/libbld.so
 
 -include $(OBJS:.o=.d) $(CLI_OBJS:.o=.d) $(UNIT_TESTS:%=$(BUILD)/tests/unit/%.d) \
-	$(UNIT_HELPERS:%.c=$(BUILD)/%.d) $(FUZZ_TARGETS:%=$(BUILD)/tests/fuzz/%.d)
+	$(UNIT_HELPERS:%.c=$(BUILD)/%.d) $(FUZZ_TARGETS:%=$(BUILD)/tests/fuzz/%.d) \
+	$(FUZZ_HELPERS:%.c=$(BUILD)/%.d)
 
 # A changed flag set rebuilds: the stamp's content is the flags.
 FLAGS_STAMP := $(BUILD)/.flags
@@ -154,7 +156,7 @@ $(BUILD)/tests/e2e/%_driver: tests/e2e/%_driver.c $(PUBLIC_HEADERS) $(BUILD)/lib
 	$(Q)$(CC) -D_GNU_SOURCE -Iinclude -Wall -Wextra -Wshadow $(CFLAGS) $(SAN) $(BLD_LDFLAGS) $(LDFLAGS) -o $@ $< \
 		$(BUILD)/libbld.a $(STATIC_LIBS)
 
-$(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(BUILD)/libinternal.a
+$(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(FUZZ_HELPERS:%.c=$(BUILD)/%.o) $(BUILD)/libinternal.a
 	$(if $(Q),@echo "  LINK  $@")
 	$(Q)$(CC) $(BLD_LDFLAGS) $(LDFLAGS) -o $@ $^ $(STATIC_LIBS)
 
@@ -163,7 +165,7 @@ $(BUILD)/tests/bench/floor_scan: $(BUILD)/tests/bench/floor_scan.o $(BUILD)/libi
 	$(if $(Q),@echo "  LINK  $@")
 	$(Q)$(CC) $(BLD_LDFLAGS) $(LDFLAGS) -o $@ $^ $(STATIC_LIBS)
 
-$(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libinternal.a
+$(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(FUZZ_HELPERS:%.c=$(BUILD)/%.o) $(BUILD)/libinternal.a
 	$(Q)$(CC) $(BLD_LDFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(STATIC_LIBS)
 
 check: deps ## install what tests need, then run every test

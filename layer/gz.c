@@ -218,11 +218,82 @@ int gz_dec_member(struct gz_dec *d, const unsigned char *p, size_t n, unsigned c
 
 /* ---- any stream ---- */
 
+#if LY_HAVE_ISAL
+/* A member's header. ISA-L's own reader loses its place where reads cut optional fields, and takes
+ * reserved flags for nothing. */
+enum gz_part { GZ_FIXED, GZ_XLEN, GZ_EXTRA, GZ_NAME, GZ_COMMENT, GZ_HCRC, GZ_BODY };
+enum gz_flag { GZ_F_HCRC = 2, GZ_F_EXTRA = 4, GZ_F_NAME = 8, GZ_F_COMMENT = 16, GZ_F_NONE = 0xe0 };
+struct gz_head {
+        enum gz_part part;
+        unsigned at; /* bytes of the part seen */
+        unsigned flags, xlen, hcrc;
+        uint32_t crc;
+};
+
+/* On to the next part that is there. */
+static void head_next(struct gz_head *h)
+{
+        static const unsigned needs[] = {[GZ_XLEN] = GZ_F_EXTRA,
+                                         [GZ_EXTRA] = GZ_F_EXTRA,
+                                         [GZ_NAME] = GZ_F_NAME,
+                                         [GZ_COMMENT] = GZ_F_COMMENT,
+                                         [GZ_HCRC] = GZ_F_HCRC};
+
+        h->at = 0;
+        do
+                h->part++;
+        while (h->part < GZ_BODY &&
+               (!(h->flags & needs[h->part]) || (h->part == GZ_EXTRA && !h->xlen)));
+}
+
+static bool head_byte(struct gz_head *h, unsigned char c)
+{
+        static const unsigned char magic[] = {0x1f, 0x8b, 8};
+        unsigned at = h->at++;
+
+        if (h->part != GZ_HCRC)
+                h->crc = libdeflate_crc32(h->crc, &c, 1);
+        switch (h->part) {
+        case GZ_FIXED:
+                if (at == 3)
+                        h->flags = c;
+                if ((at < 3 && c != magic[at]) || h->flags & GZ_F_NONE)
+                        return false;
+                if (at == 9)
+                        head_next(h);
+                return true;
+        case GZ_XLEN:
+                h->xlen |= (unsigned)c << 8 * at;
+                if (at == 1)
+                        head_next(h);
+                return true;
+        case GZ_EXTRA:
+                if (h->at == h->xlen)
+                        head_next(h);
+                return true;
+        case GZ_NAME:
+        case GZ_COMMENT:
+                if (!c)
+                        head_next(h);
+                return true;
+        case GZ_HCRC:
+                h->hcrc |= (unsigned)c << 8 * at;
+                if (at == 1)
+                        head_next(h);
+                return at == 0 || h->hcrc == (h->crc & 0xffff);
+        case GZ_BODY:
+                break;
+        }
+        return false;
+}
+#endif
+
 struct gz_stream {
         bool fresh; /* at the beginning of a member */
         bool isal;
         z_stream z;
 #if LY_HAVE_ISAL
+        struct gz_head head;
         struct inflate_state st;
 #endif
 };
@@ -259,9 +330,15 @@ static int run_isal(struct gz_stream *s, const unsigned char **in, size_t *n_in,
 
         if (s->fresh) {
                 isal_get()->inflate_init(st);
-                st->crc_flag = ISAL_GZIP;
+                st->crc_flag = ISAL_GZIP_NO_HDR_VER;
+                s->head = (struct gz_head){.part = GZ_FIXED};
                 s->fresh = false;
         }
+        for (; s->head.part != GZ_BODY && *n_in; ++*in, --*n_in)
+                if (!head_byte(&s->head, **in))
+                        return err_set(err, BLD_E_CORRUPT, "damaged gzip header");
+        if (s->head.part != GZ_BODY)
+                return 0;
         st->next_in = (uint8_t *)(uintptr_t)*in; /* only read */
         st->avail_in = (uint32_t)MIN(*n_in, 1u << 30);
         st->next_out = *out;

@@ -161,6 +161,8 @@ int tar_clean(const char *name, enum tar_flavour flavour, char **ret, struct bld
         AUTO_FREE char *out = NULL;
         size_t total = strlen(name), len = 0;
 
+        while (total && name[total - 1] == '/')
+                total--; /* a folder's, which is no part of its name */
         if (total > LY_PATH_MAX)
                 return err_set(err, BLD_E_LIMIT, "name of %zu bytes in a tar (limit %u)", total,
                                LY_PATH_MAX);

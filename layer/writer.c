@@ -269,6 +269,9 @@ static int tar_name(const struct ly_entry *e, struct sb *out, struct bld_err *er
         } else {
                 sb_fmt(out, "%s%s", *e->path ? e->path : ".", e->type == LY_DIR ? "/" : "");
         }
+        if (out->len > LY_PATH_MAX + (e->type == LY_DIR)) /* no reader of ours would take it */
+                return err_set(err, BLD_E_LIMIT, "name of %zu bytes for a tar (limit %u): %.500s",
+                               out->len, LY_PATH_MAX, e->path);
         return sb_check(out, "tar name", err);
 }
 
