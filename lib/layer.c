@@ -100,6 +100,26 @@ static void layer_close_p(struct bld_layer **l)
         bld_layer_close(*l);
 }
 
+int lib_layer_made(int *fd, const struct ly_packed *p, struct ly_toc **toc, struct bld_layer **ret,
+                   struct bld_err *err)
+{
+        AUTO(layer_close_p) struct bld_layer *l = mem_zalloc(1, sizeof(*l));
+        int r;
+
+        if (!l)
+                return err_nomem(err, "layer");
+        l->fd = take_fd(fd);
+        l->toc = TAKE_PTR(toc);
+        l->file_size = p->size;
+        digest_format(&p->diff_id, l->diff_id);
+        digest_format(&p->digest, l->digest);
+        r = fill_entries(l, err);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(&l);
+        return 0;
+}
+
 int bld_layer_open(int fd, const struct bld_layer_open_opts *o, struct bld_layer **ret,
                    struct bld_err *err)
 {

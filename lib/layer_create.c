@@ -55,7 +55,8 @@ static int pass(void *user, const void *p, size_t n, struct bld_err *err)
 }
 
 static int pack(int dir_fd, int out_fd, const struct bld_layer_create_opts *o,
-                const struct ly_diff_opts *d, struct ly_packed *ret, struct bld_err *err)
+                const struct ly_diff_opts *d, struct ly_packed *ret, struct ly_toc **ret_toc,
+                struct bld_err *err)
 {
         const struct ly_pack_opts po = {.codec = lib_codec_of(o->codec),
                                         .level = o->level,
@@ -70,11 +71,11 @@ static int pack(int dir_fd, int out_fd, const struct bld_layer_create_opts *o,
                 return r;
         x.to = ly_pack_sink(p);
         r = ly_diff_upper(dir_fd, d, &tar, err);
-        return r < 0 ? r : ly_pack_end(p, ret, NULL, err);
+        return r < 0 ? r : ly_pack_end(p, ret, ret_toc, err);
 }
 
 int lib_tree_layer(int dir_fd, int out_fd, const struct bld_layer_create_opts *o,
-                   struct ly_packed *ret, struct bld_err *err)
+                   struct ly_packed *ret, struct ly_toc **ret_toc, struct bld_err *err)
 {
         AUTO_OWNERS struct lib_owners owners = {.there = false};
         struct ly_stub record = {.path = LIB_OWNERS, .filled = true};
@@ -93,7 +94,7 @@ int lib_tree_layer(int dir_fd, int out_fd, const struct bld_layer_create_opts *o
                 d.stubs = &record;
                 d.nstubs = 1;
         }
-        return pack(dir_fd, out_fd, o, &d, ret, err);
+        return pack(dir_fd, out_fd, o, &d, ret, ret_toc, err);
 }
 
 int bld_layer_create(int dir_fd, int out_fd, const struct bld_layer_create_opts *o,
@@ -108,7 +109,7 @@ int bld_layer_create(int dir_fd, int out_fd, const struct bld_layer_create_opts 
         if (r == 0)
                 r = lib_ret_check(own.watch, "bld_watch", err);
         if (r == 0)
-                r = lib_tree_layer(dir_fd, out_fd, &own, &p, err);
+                r = lib_tree_layer(dir_fd, out_fd, &own, &p, NULL, err);
         if (r == 0)
                 lib_created_put(&p, ret);
         return r;
@@ -140,12 +141,13 @@ int bld_layer_open_dir(int dir_fd, struct bld_layer **ret, struct bld_err *err)
 {
         const struct bld_layer_create_opts o = {
                 .size = sizeof(o), .codec = BLD_LAYER_TAR, .all_xattrs = true};
+        AUTO(ly_toc_free_p) struct ly_toc *toc = NULL;
         struct ly_packed p;
         AUTO_FD int fd = unlinked_file();
         int r;
 
         if (fd < 0)
                 return err_sys(err, errno, "make a temporary file");
-        r = lib_tree_layer(dir_fd, fd, &o, &p, err);
-        return r < 0 ? r : bld_layer_open(fd, NULL, ret, err);
+        r = lib_tree_layer(dir_fd, fd, &o, &p, &toc, err);
+        return r < 0 ? r : lib_layer_made(&fd, &p, &toc, ret, err);
 }

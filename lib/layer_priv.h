@@ -56,9 +56,12 @@ struct ly_source lib_pread_source(struct lib_pread *p);
 
 /* ---- layer_create.c ---- */
 
-/* The tree below dir_fd into a file. */
+/* The tree below dir_fd into a file. ret_toc may be NULL. */
 int lib_tree_layer(int dir_fd, int out_fd, const struct bld_layer_create_opts *o,
-                   struct ly_packed *ret, struct bld_err *err) MUST_CHECK;
+                   struct ly_packed *ret, struct ly_toc **ret_toc, struct bld_err *err) MUST_CHECK;
+/* What was just made is open as a layer; takes both. */
+int lib_layer_made(int *fd, const struct ly_packed *p, struct ly_toc **toc, struct bld_layer **ret,
+                   struct bld_err *err) MUST_CHECK;
 
 /* ---- layer_owners.c: owners recorded beside a tree ---- */
 
