@@ -28,12 +28,16 @@ static bool is_gone(const struct complete *c, const char *path)
 
 static int write_parent(struct complete *c, char *path, struct bld_err *err)
 {
-        const struct ly_node *low = is_gone(c, path) ? NULL : ly_view_get(c->lower, path);
+        const struct ly_node *low;
         struct ly_entry e = {.type = LY_DIR, .mode = 0755};
 
         if (map_get(&c->dirs, path))
                 return 0;
-        if (low && low->e && low->e->type == LY_DIR)
+        low = is_gone(c, path) ? NULL : ly_view_get(c->lower, path);
+        if (low && low->e && low->e->type != LY_DIR)
+                return err_set(err, BLD_E_CORRUPT,
+                               "\"%.400s\" is no folder, but the layer puts files below it", path);
+        if (low && low->e)
                 e = *low->e;
         e.path = path;
         if (map_set(&c->dirs, path, &yes) < 0)

@@ -2,6 +2,11 @@
 
 #include "base/err.h"
 
+/* Stored bytes are bounded (LY_LAYER_BYTES_MAX) and somebody had to send them; holes are free to
+ * claim and must be hashed as zeros. */
+#define HOLES_FREE ((uint64_t)1 << 30)
+#define HOLES_RATIO 1000
+
 VEC_DEFINE(sum_list, struct ly_sum);
 
 struct sums {
@@ -12,6 +17,7 @@ struct sums {
          * up to there. */
         size_t extent;
         uint64_t in_extent, logical;
+        uint64_t holes; /* of all files so far */
 };
 
 int sums_new(const struct fpr_key *key, struct sums **ret, struct bld_err *err)
@@ -98,10 +104,25 @@ static int end(struct sums *s, const struct tar_parser *t, struct bld_err *err)
         return 0;
 }
 
+/* The parser has checked that what is stored fits, and that all sizes together do. */
+static int check_holes(struct sums *s, const struct tar_parser *t, struct bld_err *err)
+{
+        s->holes += t->e.size - t->left;
+        if (s->holes <= HOLES_FREE || s->holes / HOLES_RATIO <= t->off + t->left)
+                return 0;
+        return err_set(
+                err, BLD_E_LIMIT,
+                "the layer's sparse files expand more than %d-fold (\"%.400s\"); their content "
+                "is not read",
+                HOLES_RATIO, t->e.path);
+}
+
 int sums_begin(struct sums *s, const struct tar_parser *t, struct bld_err *err)
 {
-        if (t->e.type != LY_FILE || !t->e.size)
-                return 0;
+        int r = t->e.type == LY_FILE && t->sparse ? check_holes(s, t, err) : 0;
+
+        if (r < 0 || t->e.type != LY_FILE || !t->e.size)
+                return r;
         if (!s->fpr)
                 hasher_init(&s->h, DIGEST_SHA256);
         s->extent = 0;

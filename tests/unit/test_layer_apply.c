@@ -381,6 +381,51 @@ static void test_complete(void **state)
         sb_done(&text);
 }
 
+/* A path whose folder is something else below is an error, as in the merged view; not so where the
+ * layer first removes or replaces it. */
+static void test_complete_below_file(void **state)
+{
+        static char f[] = "d/f", d[] = "d", fx[] = "d/f/x", fxy[] = "d/f/x/y";
+        const struct ly_entry low[] = {{.path = d, .type = LY_DIR, .mode = 0755}, F(f)};
+        const struct {
+                struct ly_entry up[3];
+                size_t n;
+                int r;
+        } rows[] = {
+                {{F(fx)}, 1, BLD_E_CORRUPT},
+                {{F(fxy)}, 1, BLD_E_CORRUPT},
+                {{{.path = f, .type = LY_WHITEOUT}, F(fx)}, 2, 0},
+                {{{.path = d, .type = LY_WHITEOUT}, F(fxy)}, 2, 0},
+                {{{.path = f, .type = LY_DIR, .mode = 0700}, F(fxy)}, 2, 0},
+        };
+        struct sb lt = SB_INIT(LF_MAX);
+        struct bld_err err = BLD_ERR_INIT;
+        struct ly_view *v = NULL;
+        struct ly_toc *toc;
+
+        (void)state;
+        lf_tar(low, ARRAY_LEN(low), &lt);
+        toc = lf_toc(lt.buf, lt.len);
+        assert_int_equal(ly_view_new((const struct ly_toc *const *)&toc, 1, &v, &err), 0);
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                struct sb ut = SB_INIT(LF_MAX), whole = SB_INIT(LF_MAX);
+                struct ly_sink sink = lf_sink(&whole);
+                struct ly_source in;
+                struct lf_mem m;
+
+                lf_tar(rows[i].up, rows[i].n, &ut);
+                m = (struct lf_mem){.p = (unsigned char *)ut.buf, .n = ut.len};
+                in = lf_source(&m);
+                err_clear(&err);
+                assert_int_equal(ly_complete(&in, v, &sink, &err), rows[i].r);
+                sb_done(&ut);
+                sb_done(&whole);
+        }
+        ly_view_free(v);
+        ly_toc_free(toc);
+        sb_done(&lt);
+}
+
 /* From here on openat2 fails as an old container runtime's filter makes it fail. */
 static bool deny_openat2(void)
 {
@@ -473,10 +518,15 @@ static void test_without_openat2(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_like_tar),        cmocka_unit_test(test_hostile),
-                cmocka_unit_test(test_whiteouts_plain), cmocka_unit_test(test_whiteouts_overlay),
-                cmocka_unit_test(test_folder_times),    cmocka_unit_test(test_complete),
-                cmocka_unit_test(test_folders_again),   cmocka_unit_test(test_without_openat2),
+                cmocka_unit_test(test_like_tar),
+                cmocka_unit_test(test_hostile),
+                cmocka_unit_test(test_whiteouts_plain),
+                cmocka_unit_test(test_whiteouts_overlay),
+                cmocka_unit_test(test_folder_times),
+                cmocka_unit_test(test_complete),
+                cmocka_unit_test(test_complete_below_file),
+                cmocka_unit_test(test_folders_again),
+                cmocka_unit_test(test_without_openat2),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
