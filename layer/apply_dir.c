@@ -111,87 +111,145 @@ static void path_pop(struct sb *path)
         sb_cut(path, slash ? (size_t)(slash - sb_text(path)) : 0);
 }
 
-/* The link *path was just found to be one: its target, then the rest. */
-static int splice_link(struct sb *path, const char *target, const char *rest, char **ret)
+/* A link's target, then the rest of the path it was met in. */
+static char *splice_link(const char *target, const char *rest)
 {
         struct sb b = SB_INIT((size_t)4 * LY_PATH_MAX);
 
-        if (*target == '/')
-                sb_reset(path);
-        else
-                path_pop(path);
         sb_fmt(&b, "%s%s", target, rest);
-        *ret = sb_take(&b);
-        return *ret ? 0 : -ENAMETOOLONG;
+        return sb_take(&b);
 }
 
-/* Where a path leads when all links in it are followed inside the root; what is not there counts as
- * a folder. 0 or a negative errno. What it finds is a text: whoever opens it follows no link. */
-static int real_path(int root, const char *path, struct sb *ret)
+/* A walk that follows links inside the root by hand. */
+struct walk {
+        int root;
+        struct sb path; /* so far, without links */
+        int at;         /* the folder it is at, but for the names that are not there */
+        size_t gone;    /* how many of those */
+        int gone_errno; /* what the first of them met */
+};
+
+static int walk_to_root(struct walk *w)
+{
+        fd_close(&w->at);
+        sb_reset(&w->path);
+        w->gone = 0;
+        w->at = fcntl(w->root, F_DUPFD_CLOEXEC, 0);
+        return w->at < 0 ? -errno : 0;
+}
+
+/* ".." of a folder that was reached by its names alone: never that of the root. */
+static int walk_up(struct walk *w)
+{
+        int up;
+
+        if (!w->path.len)
+                return 0;
+        path_pop(&w->path);
+        if (w->gone) {
+                w->gone--;
+                return 0;
+        }
+        up = sys_openat(w->at, "..", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+        if (up < 0)
+                return -errno;
+        fd_close(&w->at);
+        w->at = up;
+        return 0;
+}
+
+/* 1: the name is a link, and its target is in buf; what is not there counts as a folder. */
+static int walk_down(struct walk *w, const char *name, size_t n, char buf[LY_LINK_MAX + 1])
+{
+        char own[LY_NAME_MAX + 1];
+        ssize_t got;
+        int fd;
+
+        if (n > LY_NAME_MAX || w->path.len + 1 + n >= LY_PATH_MAX)
+                return -ENAMETOOLONG;
+        memcpy(own, name, n);
+        own[n] = 0;
+        if (!w->gone) {
+                fd = sys_openat(w->at, own, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+                if (fd >= 0) {
+                        fd_close(&w->at);
+                        w->at = fd;
+                } else {
+                        w->gone_errno = errno;
+                        got = readlinkat(w->at, own, buf, LY_LINK_MAX);
+                        if (got >= 0) {
+                                buf[got] = 0;
+                                return 1;
+                        }
+                        w->gone = 1;
+                }
+        } else {
+                w->gone++;
+        }
+        if (w->path.len)
+                sb_char(&w->path, '/');
+        sb_add(&w->path, name, n);
+        return sb_check(&w->path, "path", NULL) < 0 ? -ENOMEM : 0;
+}
+
+/* Where a path leads when all links in it are followed inside the root, in time linear in its
+ * length. 0 or a negative errno. */
+static int walk(struct walk *w, const char *path)
 {
         AUTO_FREE char *own = mem_strdup(path);
         const char *p = own, *name;
         unsigned links = 0;
         size_t n;
+        int r = own ? walk_to_root(w) : -ENOMEM;
 
-        while (p && (n = next_name(&p, &name)) > 0) {
+        while (!r && (n = next_name(&p, &name)) > 0) {
                 char target[LY_LINK_MAX + 1];
-                char *more = NULL;
-                ssize_t got;
-                int r;
+                char *more;
 
                 if (n == 1 && name[0] == '.')
                         continue;
                 if (n == 2 && name[0] == '.' && name[1] == '.') {
-                        path_pop(ret);
+                        r = walk_up(w);
                         continue;
                 }
-                if (ret->len)
-                        sb_char(ret, '/');
-                sb_add(ret, name, n);
-                if (n > LY_NAME_MAX || ret->len >= LY_PATH_MAX)
-                        return -ENAMETOOLONG;
-                got = readlinkat(root, sb_text(ret), target, sizeof(target) - 1);
-                if (got < 0)
+                r = walk_down(w, name, n, target);
+                if (r <= 0)
                         continue;
                 if (++links > LINKS_MAX)
                         return -ELOOP;
-                target[got] = 0;
-                r = splice_link(ret, target, p, &more);
-                if (r < 0)
-                        return r;
+                r = *target == '/' ? walk_to_root(w) : 0;
+                more = r ? NULL : splice_link(target, p);
+                if (!r && !more)
+                        r = -ENAMETOOLONG;
                 free(own);
                 own = more;
                 p = own;
         }
-        return own && sb_check(ret, "path", NULL) == 0 ? 0 : -ENOMEM;
+        return r;
 }
 
-/* Where the kernel or a seccomp filter lacks openat2. */
-static int walk_by_hand(int root, const char *path)
+static void walk_done(struct walk *w)
 {
-        AUTO_SB struct sb real = SB_INIT((size_t)2 * LY_PATH_MAX);
-        AUTO_FD int at = fcntl(root, F_DUPFD_CLOEXEC, 0);
-        const char *p, *start;
-        size_t n;
-        int r = real_path(root, path, &real);
+        fd_close(&w->at);
+        sb_done(&w->path);
+}
 
-        if (r < 0) {
-                errno = -r;
-                return -1;
+#define WALK_INIT(r)                                                            \
+        {                                                                       \
+                .root = (r), .path = SB_INIT((size_t)2 * LY_PATH_MAX), .at = -1 \
         }
-        p = sb_text(&real);
-        while (at >= 0 && (n = next_name(&p, &start)) > 0) {
-                char name[LY_NAME_MAX + 1];
-                int next;
 
-                memcpy(name, start, n);
-                name[n] = 0;
-                next = sys_openat(at, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
-                fd_close(&at);
-                at = next;
-        }
-        return take_fd(&at);
+/* The folder a path leads to; its links' targets may go through what is not there. */
+static int open_by_hand(int root, const char *path)
+{
+        struct walk w = WALK_INIT(root);
+        int r = walk(&w, path);
+        int fd = r || w.gone ? -1 : take_fd(&w.at);
+
+        walk_done(&w);
+        if (r || w.gone)
+                errno = r ? -r : w.gone_errno;
+        return fd;
 }
 
 static int open_plain(struct applier *a, const char *path)
@@ -206,7 +264,7 @@ static int open_plain(struct applier *a, const char *path)
                         return fd;
                 a->walk_by_hand = true;
         }
-        return walk_by_hand(a->root, path);
+        return open_by_hand(a->root, path);
 }
 
 /* Mode and owner of a folder that no entry describes. */
@@ -221,15 +279,10 @@ static int finish_made(struct applier *a, const struct adir *d, const char *name
         return apply_note_created(a, d, name, err);
 }
 
-/* Make path's last component in its (made) folder. */
-static int make_missing(struct applier *a, const char *path, struct bld_err *err)
+/* A folder that is missing. */
+static int make_missing(struct applier *a, const struct adir *d, const char *name, const char *path,
+                        struct bld_err *err)
 {
-        const char *name;
-        struct adir *d;
-        int r = apply_parent(a, path, true, &d, &name, err);
-
-        if (r < 0)
-                return r;
         if (sys_mkdirat(d->fd, name, 0755) < 0)
                 return err_sys(err, errno, "create folder \"%s\"", path);
         return finish_made(a, d, name, path, err);
@@ -237,18 +290,12 @@ static int make_missing(struct applier *a, const char *path, struct bld_err *err
 
 /* A folder that this layer removes and then puts something in: it is a new one, in which nothing of
  * the old one shows. */
-static int make_over_whiteout(struct applier *a, const char *path, struct bld_err *err)
+static int make_over_whiteout(struct applier *a, const struct adir *d, const char *name,
+                              const struct stat *st, const char *path, struct bld_err *err)
 {
-        const char *name;
-        struct adir *d;
-        struct stat st = {0};
-        int r = apply_parent(a, path, true, &d, &name, err);
+        int r;
 
-        if (r < 0)
-                return r;
-        if (fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
-                return 0; /* it was the folder above, which is there now */
-        if (a->o->form == LY_TREE_PLAIN || !apply_is_whiteout(&st))
+        if (a->o->form == LY_TREE_PLAIN || !apply_is_whiteout(st))
                 return err_set(err, BLD_E_CORRUPT,
                                "\"%s\" is no folder, but the layer puts files below it", path);
         if (sys_unlinkat(d->fd, name, 0) < 0 || sys_mkdirat(d->fd, name, 0755) < 0)
@@ -265,62 +312,42 @@ static int unresolved(const char *path, int errnum, struct bld_err *err)
         return err_sys(err, errnum, "open folder \"%s\"", path);
 }
 
-/* The kernel wants what comes before ".." in a link's target to be there. */
-static int open_dir(struct applier *a, const char *path)
+/* A folder that is there; 0: it is not. */
+static int open_there(struct applier *a, const char *path, int *ret_fd, struct bld_err *err)
 {
-        AUTO_SB struct sb real = SB_INIT((size_t)2 * LY_PATH_MAX);
         int fd = open_plain(a, path);
 
-        if (fd >= 0 || errno != ENOENT)
-                return fd;
-        if (real_path(a->root, path, &real) == 0 && !str_eq(sb_text(&real), path))
-                return open_plain(a, sb_text(&real));
-        errno = ENOENT;
-        return -1;
-}
-
-/* The last component of path is no link. */
-static int open_or_make(struct applier *a, const char *path, bool make, int *ret_fd,
-                        struct bld_err *err)
-{
-        for (unsigned tries = 0; tries < 3; tries++) {
-                int r, fd = open_dir(a, path);
-
-                if (fd >= 0) {
-                        *ret_fd = fd;
-                        return 1;
-                }
-                if (!*path) /* there is nothing above to make it in */
-                        return err_sys(err, errno, "open the folder to unpack into");
-                if (!make && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP))
-                        return 0;
-                if (errno != ENOENT && errno != ENOTDIR)
-                        return unresolved(path, errno, err);
-                r = errno == ENOENT ? make_missing(a, path, err) : make_over_whiteout(a, path, err);
-                if (r < 0)
-                        return r;
-        }
-        return err_set(err, BLD_E_CORRUPT, "\"%s\" cannot be made", path);
+        /* The kernel wants what comes before ".." in a link's target to be there. */
+        if (fd < 0 && errno == ENOENT && !a->walk_by_hand)
+                fd = open_by_hand(a->root, path);
+        *ret_fd = fd;
+        if (fd >= 0)
+                return 1;
+        if (!*path)
+                return err_sys(err, errno, "open the folder to unpack into");
+        if (errno == ENOENT || errno == ENOTDIR || errno == ELOOP)
+                return 0;
+        return unresolved(path, errno, err);
 }
 
 /* Where the link at path leads is made, what is missing of it, and opened. */
 static int enter_link(struct applier *a, const char *path, int *ret_fd, struct bld_err *err)
 {
-        AUTO_SB struct sb real = SB_INIT((size_t)2 * LY_PATH_MAX);
+        struct walk w = WALK_INIT(a->root);
         struct adir *d;
-        int r = real_path(a->root, path, &real);
+        int r = walk(&w, path);
 
-        if (r < 0)
-                return unresolved(path, -r, err);
-        r = apply_dir(a, sb_text(&real), real.len, true, &d, err);
+        r = r < 0 ? unresolved(path, -r, err)
+                  : apply_dir(a, sb_text(&w.path), w.path.len, true, &d, err);
+        walk_done(&w);
         if (r < 0)
                 return r;
         *ret_fd = fcntl(d->fd, F_DUPFD_CLOEXEC, 0);
         return *ret_fd < 0 ? err_sys(err, errno, "duplicate a handle") : 0;
 }
 
-/* A folder of a lower layer in which this layer puts something stays when a whiteout or an opaque
- * mark hides it; only what else is in it goes. */
+/* The folder path, made where it is missing. One of a lower layer in which this layer puts
+ * something stays when a whiteout or an opaque mark hides it; only what else is in it goes. */
 static int enter_name(struct applier *a, const char *path, int *ret_fd, struct bld_err *err)
 {
         const char *name;
@@ -331,10 +358,18 @@ static int enter_name(struct applier *a, const char *path, int *ret_fd, struct b
         if (r < 0)
                 return r;
         if (fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-                return errno == ENOENT ? 0 : unresolved(path, errno, err);
-        if (S_ISLNK(st.st_mode))
+                r = errno == ENOENT ? make_missing(a, d, name, path, err)
+                                    : unresolved(path, errno, err);
+        else if (S_ISLNK(st.st_mode))
                 return enter_link(a, path, ret_fd, err);
-        return S_ISDIR(st.st_mode) ? apply_note_created(a, d, name, err) : 0;
+        else if (S_ISDIR(st.st_mode))
+                r = apply_note_created(a, d, name, err);
+        else
+                r = make_over_whiteout(a, d, name, &st, path, err);
+        if (r < 0)
+                return r;
+        *ret_fd = sys_openat(d->fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+        return *ret_fd < 0 ? unresolved(path, errno, err) : 0;
 }
 
 int apply_dir(struct applier *a, const char *path, size_t len, bool make, struct adir **ret,
@@ -354,9 +389,8 @@ int apply_dir(struct applier *a, const char *path, size_t len, bool make, struct
                 r = enter_name(a, own, &fd, err);
                 if (r < 0)
                         return r;
-        }
-        if (fd < 0) {
-                r = open_or_make(a, own, make, &fd, err);
+        } else {
+                r = open_there(a, own, &fd, err);
                 if (r <= 0)
                         return r;
         }
