@@ -412,9 +412,10 @@ static int finish_dir(struct applier *a, const char *path, const struct apending
                 r = apply_dir(a, "", 0, false, &d, err);
         if (r <= 0)
                 return r;
-        /* A later entry may have put something else in its place, or a link on the way to it. */
-        if (fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_dev != p->dev ||
-            st.st_ino != p->ino)
+        /* A later entry may have put something else in its place, or a link on the way to it. A
+         * link in its place may even have its inode's number, and must not be followed. */
+        if (fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode) ||
+            st.st_dev != p->dev || st.st_ino != p->ino)
                 return 0;
         a->st.disk_bytes += (uint64_t)st.st_blocks * 512;
         if (p->set_mode && fchmodat(d->fd, name, p->mode, 0) < 0)

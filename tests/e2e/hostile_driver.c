@@ -1,11 +1,13 @@
 /* What hostile_library.sh asks of the library, through its public headers alone: everything that
- * reads an image, on the image REF: hostile_driver REF BENIGN FOLDER [record]. FOLDER gets what is
- * unpacked; with "record" owners are only noted, and nothing else is done. One line per call:
- * its name, its code, its error's first line. Memory is bounded by who calls. */
+ * reads an image, on each image REF: hostile_driver all|record BENIGN FOLDER REF... What is
+ * unpacked goes into a folder of its own in FOLDER; with "record" owners are only noted, and
+ * nothing else is done. Per image "== REF", then one line per call: its name, its code, its error's
+ * first line. Memory is bounded by who calls. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "bld/bld.h"
@@ -132,38 +134,57 @@ static void read_file(struct bld_image *im, const char *path)
         told(path, bld_file_read(im, path, NULL, drop, &n, NULL, &err), &err);
 }
 
-int main(int argc, char **argv)
+static void attempt(struct bld *b, struct bld_image *benign, const char *ref, const char *folder,
+                    bool record)
 {
         static const char *const paths[] = {"f", "out/hit", "own", "lib/x", "a/b/c", "s/own", "h"};
+        struct bld_err err = BLD_ERR_INIT;
+        struct bld_image *im = NULL;
+
+        printf("== %s\n", ref);
+        if (told("open", bld_image_open(b, ref, NULL, &im, &err), &err) < 0)
+                return;
+        apply(im, folder, record);
+        for (size_t i = 0; !record && i < bld_image_layers(im); i++)
+                stream(im, i);
+        if (!record) {
+                tree(im);
+                diff("diff", benign, im);
+                diff("diff-back", im, benign);
+                analyze(im);
+                for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++)
+                        read_file(im, paths[i]);
+        }
+        bld_image_close(im);
+}
+
+int main(int argc, char **argv)
+{
         const struct bld_opts o = {.size = sizeof(o), .temporary = true, .offline = true};
         struct bld_err err = BLD_ERR_INIT;
-        struct bld_image *im = NULL, *benign = NULL;
+        struct bld_image *benign = NULL;
         struct bld *b = NULL;
         struct rusage use;
 
         bld_child_main(argc, argv);
         setvbuf(stdout, NULL, _IOLBF, 0);
-        if (argc < 4 || bld_open(&o, &b, &err) < 0 ||
+        if (argc < 5 || bld_open(&o, &b, &err) < 0 ||
             bld_image_open(b, argv[2], NULL, &benign, &err) < 0) {
-                fprintf(stderr, "hostile_driver: %s\n", argc < 4 ? "usage" : err.msg);
+                fprintf(stderr, "hostile_driver: %s\n", argc < 5 ? "usage" : err.msg);
                 return 2;
         }
-        if (told("open", bld_image_open(b, argv[1], NULL, &im, &err), &err) == 0) {
-                apply(im, argv[3], argc > 4);
-                if (argc == 4) {
-                        for (size_t i = 0; i < bld_image_layers(im); i++)
-                                stream(im, i);
-                        tree(im);
-                        diff("diff", benign, im);
-                        diff("diff-back", im, benign);
-                        analyze(im);
-                        for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++)
-                                read_file(im, paths[i]);
+        for (int i = 4; i < argc; i++) {
+                char folder[4096];
+
+                (void)snprintf(folder, sizeof(folder), "%s/%d", argv[3], i);
+                if (mkdir(folder, 0755) < 0) {
+                        perror(folder);
+                        return 2;
                 }
+                attempt(b, benign, argv[i], folder, !strcmp(argv[1], "record"));
         }
         getrusage(RUSAGE_SELF, &use);
         printf("memory %ld\n", use.ru_maxrss);
-        bld_image_close(im);
         bld_image_close(benign);
         bld_close(b);
         return bad;

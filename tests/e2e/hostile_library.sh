@@ -30,56 +30,83 @@ corpus() {
 	tar -C "$T/benign" -cf "$T/small.tar" .
 	python3 "$TOP/testdata/hostile/make" "$T/small.tar" "$T/canary" "$T/hostile" >"$T/hostile.list"
 	python3 "$TOP/testdata/hostile/make" "$T/small.tar" "$T/canary" "$T/hostile" more >>"$T/hostile.list"
+	# As deep as a path may be: what refuses it is an overlay. Reading does not hold a layer against its diff ID.
+	sed -i 's/^deep refused/deep contained/; s/^diff-id refused/diff-id unpacked/' "$T/hostile.list"
 	# HOSTILE_ONLY=REGEX: some of them.
 	grep -E "${HOSTILE_ONLY:-.}" "$T/hostile.list" >"$T/list"
 	mv "$T/list" "$T/hostile.list"
 	chmod -R a+rX "$T/hostile" "$T/benign"
 }
 
-# drive FOLDER REF [record]: in bounded time, and bounded memory where no sanitizer adds its own.
+# drive all|record NAME...: in one process, in bounded time, and bounded memory where no sanitizer adds its own.
 drive() {
-	local folder=$1 ref=$2 status=0 as=()
-	shift 2
-	mkdir -p "$folder"
-	if [ "$(id -u)" = 0 ] && [ $# -gt 0 ]; then
-		chown 65534:65534 "$folder"
-		as=(setpriv --reuid 65534 --regid 65534 --clear-groups env "TMPDIR=$folder.tmp")
-		mkdir -p "$folder.tmp"
-		chown 65534:65534 "$folder.tmp"
+	local how=$1 status=0 as=() n refs=()
+	shift
+	for n in "$@"; do refs+=("oci:$T/hostile/$n:$n:v1"); done
+	mkdir -p "$D/$how" "$D/tmp"
+	if [ "$(id -u)" = 0 ] && [ "$how" = record ]; then
+		chown 65534:65534 "$D/$how" "$D/tmp"
+		as=(setpriv --reuid 65534 --regid 65534 --clear-groups)
 	fi
-	timeout 120 "${as[@]}" "$driver" "$ref" "dir:$T/benign" "$folder" "$@" >"$D/said" 2>"$D/err" || status=$?
-	[ "$status" = 0 ] && empty "$D/err" && hasnt "$D/said" '^BAD' || {
-		cat "$D/said"
-		fail "$ref: exit status $status"
+	timeout $((60 + 2 * $#)) "${as[@]}" env "TMPDIR=$D/tmp" "$driver" "$how" "dir:$T/benign" "$D/$how" "${refs[@]}" \
+		>"$D/said" 2>"$D/err" || status=$?
+	[ "$status" = 0 ] && [ ! -s "$D/err" ] && ! grep -q '^BAD' "$D/said" || {
+		tail -n 30 "$D/said" "$D/err"
+		fail "exit status $status"
 	}
-	if ! nm -D "$driver" 2>/dev/null | grep -q '__[at]san_init'; then
-		[ "$(sed -n 's/^memory //p' "$D/said")" -lt "$MEMORY_KIB" ] || fail "$ref: $(tail -n 1 "$D/said") KiB"
+	same $# "$(grep -c '^== ' "$D/said")" "images looked at"
+	if [ -z "$sanitized" ]; then
+		[ "$(sed -n 's/^memory //p' "$D/said")" -lt "$MEMORY_KIB" ] || fail "$(tail -n 1 "$D/said") KiB: $*"
 	fi
 	canary_lives
 }
 
-# outcome CALL: contained or refused
+# outcome CALL LINES: contained or refused
 outcome() {
-	if grep -q "^$1 -" "$D/said"; then echo refused; else echo contained; fi
+	if grep -q "^$1 -" <<<"$2"; then echo refused; else echo contained; fi
 }
 
-attempt() {
-	local name=$1 how=$2 ref=oci:$T/hostile/$1:$1:v1 got
-	drive "$D/tree" "$ref"
-	got=$(outcome apply)
-	# What the file system refuses is no matter of reading.
-	if ! grep -q '^apply -1 ' "$D/said" && grep -q '^tree ' "$D/said"; then
-		same "$got" "$(outcome tree)" "unpacking and reading"
-	fi
-	case $how in either) ;; *) same "$how" "$got" "$name" ;; esac
-	drive "$D/noted" "$ref" record
+# judge NAME HOW: what drive() said of it.
+judge() {
+	local name=$1 how=$2 said got
+	said=$(awk -v n="== oci:$T/hostile/$name:$name:v1" '/^== / {on = $0 == n} on' "$D/said")
+	got=$(outcome '\(open\|apply\)' "$said")
+	case $how in
+	either) how=$got ;;
+	unpacked) how=refused ;;
+	unread) # unpacked, but its content is not looked through
+		same refused "$(outcome tree "$said")" "$name, reading"
+		how=contained
+		;;
+	*)
+		# -1: what the file system refuses is no matter of reading.
+		if ! grep -q '^apply -1 ' <<<"$said" && grep -q '^tree ' <<<"$said"; then
+			same "$got" "$(outcome tree "$said")" "$name, unpacking and reading"
+		fi
+		;;
+	esac
+	same "$how" "$got" "$name"
 }
 
+# All through few processes; a crash shows in which image.
 all() {
-	local name how bad=0
-	while read -r name how; do
-		(D=$D/$name && mkdir "$D" && chmod 755 "$D" && cd "$D" && attempt "$name" "$how") || { echo "== $name"; bad=1; }
-		rm -rf "${D:?}/$name"
+	local names name how bad=0
+	sanitized=$(nm -D "$driver" 2>/dev/null | grep -m 1 '__[at]san_init' || true)
+	while mapfile -t -n 16 names && [ ${#names[@]} -gt 0 ]; do
+		D=$D/batch
+		mkdir "$D"
+		chmod 755 "$D"
+		# shellcheck disable=SC2046,SC2048,SC2086 # words
+		(drive all $(printf '%s\n' "${names[@]}" | cut -d' ' -f1)) || bad=1
+		for name in "${names[@]}"; do
+			how=${name##* }
+			(judge "${name% *}" "$how") || { bad=1 && grep -A 9 ":${name% *}:v1" "$D/said" | cut -c1-300; }
+		done
+		# shellcheck disable=SC2046 # words
+		(drive record $(printf '%s\n' "${names[@]}" | cut -d' ' -f1)) || bad=1
+		D=${D%/batch}
+		chmod -R u+rwX "$D/batch"
+		rm -rf "$D/batch"
 	done <"$T/hostile.list"
 	[ "$bad" = 0 ]
 	same 0 "$(find / -xdev -maxdepth 1 -name hit | wc -l)" "files at the root"
@@ -92,7 +119,8 @@ last_layer() {
 	echo "$1/blobs/sha256/$(jq -r '.layers[-1].digest' "$1/blobs/sha256/${m#sha256:}" | cut -d: -f2)"
 }
 
-# Every command ends with success, or with one error of a status that is documented.
+# Every command ends with success, or with one error of a status that is documented. Of the corpus a part: what a
+# command does that the library does not is few lines (HOSTILE_ALL=1: all of it).
 commands() {
 	local name how ref status
 	while read -r name how; do
@@ -114,7 +142,7 @@ commands() {
 		done
 		canary_lives
 		rm -rf "$D/flat"
-	done < <(grep -vE '^(many|bomb)' "$T/hostile.list" | awk 'NR % 3 == 0')
+	done < <(grep -vE '^(many|bomb|sparse-old-huge)' "$T/hostile.list" | awk -v all="${HOSTILE_ALL:-}" 'all || NR % 8 == 0')
 	nothing_left
 }
 
