@@ -219,16 +219,19 @@ static void same_entry(const struct ly_entry *a, const struct ly_entry *b)
         same_xattrs(a, b);
 }
 
-static void read_file(struct ly_reader *r, const struct ly_entry *e, struct sb *ret)
+/* false when the tar ends first, which is an error with a message. */
+static bool read_file(struct ly_reader *r, const struct ly_entry *e, struct sb *ret,
+                      struct bld_err *err)
 {
         char buf[1000];
         ssize_t n;
 
         sb_reset(ret);
-        while ((n = ly_reader_data(r, buf, sizeof(buf), NULL)) > 0)
+        while ((n = ly_reader_data(r, buf, sizeof(buf), err)) > 0)
                 sb_add(ret, buf, (size_t)n);
-        if (n < 0 || ret->len != e->size)
+        if (n < 0 ? ret->len > e->size || !*err->msg : ret->len != e->size)
                 fail("other data than its size says", e->path);
+        return n == 0;
 }
 
 static void check_again(const struct ly_entry *e, const struct sb *data)
@@ -256,8 +259,8 @@ static void check_again(const struct ly_entry *e, const struct sb *data)
         if (ly_reader_next(r, &e2, &err) != 1)
                 fail("not read again", err.msg);
         same_entry(e, e2);
-        read_file(r, e2, &again);
-        if (memcmp(sb_text(&again), sb_text(data), data->len) != 0)
+        if (!read_file(r, e2, &again, &err) ||
+            memcmp(sb_text(&again), sb_text(data), data->len) != 0)
                 fail("other data", e->path);
         if (ly_reader_next(r, &e2, &err) != 0)
                 fail("no end", e->path);
@@ -284,7 +287,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 if (++shown == 2)
                         check_second(e);
                 check_entry(e, size - 1);
-                read_file(r, e, &content);
+                if (!read_file(r, e, &content, &err))
+                        return 0;
                 check_again(e, &content);
         }
         if (shown > 2 || (code < 0 && !*err.msg))
