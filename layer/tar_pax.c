@@ -73,6 +73,9 @@ static int add_xattr(struct tar_parser *t, const char *name, const char *v, size
         for (size_t i = 0; i < t->ext.xattrs.n; i++)
                 if (str_eq(t->ext.xattrs.v[i].name, name))
                         x = &t->ext.xattrs.v[i];
+        if (!x && t->ext.xattrs.n >= LY_XATTRS_MAX)
+                return err_set(err, BLD_E_LIMIT, "tar entry with more than %u extended attributes",
+                               LY_XATTRS_MAX);
         if (!x)
                 x = ly_xattrs_push(&t->ext.xattrs);
         if (!x)

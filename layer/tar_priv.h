@@ -13,6 +13,7 @@
 #define LY_NAME_MAX 255u
 #define LY_PAX_MAX (1u << 20)
 #define LY_LINK_MAX 4096u
+#define LY_XATTRS_MAX 1024u /* of an entry: each is held against those before */
 #define LY_LAYER_ENTRIES_MAX 5000000u
 
 #define WH_PREFIX ".wh."

@@ -238,6 +238,10 @@ static int pax_xattrs(struct ly_writer *w, const struct ly_entry *e, struct bld_
 
         if (!e->nxattrs)
                 return 0;
+        if (e->nxattrs > LY_XATTRS_MAX)
+                return err_set(err, BLD_E_LIMIT,
+                               "%.800s has %zu extended attributes (limit of a layer: %u)", e->path,
+                               e->nxattrs, LY_XATTRS_MAX);
         sorted = mem_zalloc(e->nxattrs, sizeof(*sorted));
         if (!sorted)
                 return err_nomem(err, "extended attributes");

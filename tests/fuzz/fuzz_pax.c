@@ -131,7 +131,7 @@ static void check_xattrs(const struct ly_entry *e, size_t body)
                         if (str_eq(e->xattrs[i].name, e->xattrs[k].name))
                                 fail("an attribute twice", e->path);
         }
-        if (sum > body)
+        if (sum > body || e->nxattrs > LY_XATTRS_MAX)
                 fail("more attributes than the header holds", e->path);
 }
 
