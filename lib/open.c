@@ -306,6 +306,8 @@ int bld_image_open(struct bld *b, const char *ref, const struct bld_image_open_o
                 r = numbered = split_number(ref, &rest, &n, err);
         if (r >= 0)
                 r = open_whole(b, rest ? rest : ref, &own, &im, err);
+        if (r == 0)
+                im->b = b;
         if (r == 0 && numbered)
                 r = keep_layer(im, ref, n, err);
         if (r == 0)
@@ -374,9 +376,11 @@ struct bld *lib_image_session(const struct bld_image *im)
         return im->b;
 }
 
-const struct bld_watch *lib_image_watch(const struct bld_image *im)
+int lib_image_check(const struct bld_image *im, struct bld_err *err)
 {
-        return im->watch;
+        int r = lib_watch_check(im->watch, err);
+
+        return r == 0 && im->b ? cancel_check(&im->b->cancel, err) : r;
 }
 
 const struct ly_limits *lib_image_limits(const struct bld_image *im)

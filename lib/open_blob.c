@@ -115,7 +115,7 @@ ssize_t lib_blob_pread(void *user, void *p, size_t n, uint64_t off, struct bld_e
 {
         struct lib_blob *b = user;
         ssize_t k;
-        int r = lib_watch_check(b->im->watch, err);
+        int r = lib_image_check(b->im, err);
 
         if (r < 0)
                 return r;
@@ -189,8 +189,10 @@ static ssize_t blob_read(void *user, void *p, size_t n, struct bld_err *err)
         if (r < 0)
                 return r;
         k = read_some(b, p, n, err);
-        if (k <= 0)
-                return k;
+        if (k == 0 && b->at == 0 && !b->relay) /* a blob of no bytes */
+                r = verify(b, err);
+        if (k <= 0 || r < 0)
+                return r < 0 ? r : k;
         b->at += (uint64_t)k;
         /* what a registry sends is verified by the download */
         if (!b->relay && b->l->has_digest) {

@@ -51,6 +51,7 @@ size_t lib_image_layers(const struct bld_image *im);
 const struct lib_layer_ref *lib_image_layer(const struct bld_image *im, size_t i);
 /* The session it came from, or NULL. */
 struct bld *lib_image_session(const struct bld_image *im);
-const struct bld_watch *lib_image_watch(const struct bld_image *im);
+/* CANCELLED when the image's watch says stop, or its session does. */
+int lib_image_check(const struct bld_image *im, struct bld_err *err) MUST_CHECK;
 
 #endif

@@ -35,7 +35,7 @@ static int give(void *user, const void *p, size_t n, struct bld_err *err)
         int r = lib_watch_check(x->watch, err);
 
         if (!r)
-                r = lib_watch_check(lib_image_watch(x->t->im), err);
+                r = lib_image_check(x->t->im, err);
         if (r < 0 || !n)
                 return r;
         x->stopped = x->each(x->user, x->node, p, n) != 0;

@@ -98,7 +98,8 @@ struct bld_layer_stream_opts {
         const char *digest, *diff_id;    /* checked at the end when given */
         const struct bld_watch *watch;   /* borrowed until the stream is closed */
 };
-/* *in is copied, what it leads to must stay. o may be NULL. */
+/* *in is copied, what it leads to must stay. No bytes at all are a layer without entries, which
+ * Docker has written. o may be NULL. */
 BLD_API int bld_layer_stream_open(const struct bld_input *in, const struct bld_layer_stream_opts *o,
                                   struct bld_layer_stream **ret, struct bld_err *err);
 /* 1 and the next entry, which lives until the next call; 0 at the end. */

@@ -212,6 +212,69 @@ static void layers_alone(void **state)
         bld_close(b);
 }
 
+/* A manifest that has 0 bytes for a digest of some. */
+static void empty(void **state)
+{
+        struct bld *b = session();
+        struct sb script = SB_INIT(4000);
+        struct bld_err err = BLD_ERR_INIT;
+        struct bld_layer_stream *s;
+        struct bld_image *im;
+        struct layout l;
+
+        (void)state;
+        lay_up(&l);
+        sb_fmt(&script,
+               "set -e; cd $1/blobs/sha256; m=%s l=%s; : >$l\n"
+               "sed 's/\\('$l'\",\"size\":\\)[0-9]*/\\10/' $m >m\n"
+               "n=$(sha256sum <m | cut -c 1-64); mv m $n\n"
+               "sed -i \"s/$m/$n/;s/\\(size\\\":\\)[0-9]*/\\1$(wc -c <$n)/\" $1/index.json",
+               l.manifest.digest + 7, l.layer[1].digest + 7);
+        lf_sh(sb_text(&script), l.dir, NULL, 0, NULL);
+        im = opened(b, l.dir);
+        assert_int_equal(bld_image_layer(im, 1)->blob_size, 0);
+        assert_int_equal(bld_image_stream(im, 1, &s, NULL), 0);
+        assert_int_equal(bld_layer_stream_end(s, NULL, &err), BLD_E_CORRUPT);
+        assert_non_null(strstr(err.msg, "holds other bytes"));
+        bld_layer_stream_close(s);
+        bld_image_close(im);
+        sb_done(&script);
+        lay_down(&l);
+        bld_close(b);
+}
+
+/* The session ends what was opened through it, by a path as well. */
+static void cancelled(void **state)
+{
+        char refs[3][500];
+        struct layout l;
+
+        (void)state;
+        lay_up(&l);
+        (void)snprintf(refs[0], sizeof(refs[0]), "oci:%s", l.dir);
+        (void)snprintf(refs[1], sizeof(refs[1]), "dir:%s", l.dir);
+        (void)snprintf(refs[2], sizeof(refs[2]), "%s/blobs/sha256/%.64s", l.dir,
+                       l.layer[1].digest + 7);
+        for (size_t i = 0; i < ARRAY_LEN(refs); i++) {
+                struct bld *b = session();
+                struct bld_layer_stream *s;
+                struct bld_image *im;
+                int r;
+
+                im = opened(b, refs[i]);
+                bld_cancel(b, 1);
+                r = bld_image_stream(im, 0, &s, NULL);
+                if (r == 0) {
+                        r = bld_layer_stream_end(s, NULL, NULL);
+                        bld_layer_stream_close(s);
+                }
+                assert_int_equal(r, BLD_E_CANCELLED);
+                bld_image_close(im);
+                bld_close(b);
+        }
+        lay_down(&l);
+}
+
 /* One byte of a blob turned, or its end missing: no stream and no tree of it passes. */
 static void damaged(void **state)
 {
@@ -444,7 +507,8 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(places),       cmocka_unit_test(numbers),
-                cmocka_unit_test(layers_alone), cmocka_unit_test(damaged),
+                cmocka_unit_test(layers_alone), cmocka_unit_test(cancelled),
+                cmocka_unit_test(empty),        cmocka_unit_test(damaged),
                 cmocka_unit_test(registry),     cmocka_unit_test(claims),
                 cmocka_unit_test(temporary),
         };
