@@ -9,6 +9,7 @@
 #include "base/map.h"
 #include "base/sys.h"
 #include "bld/diff.h"
+#include "lib/layer_priv.h"
 #include "lib/opts_priv.h"
 #include "lib/tree_priv.h"
 
@@ -317,12 +318,9 @@ static int put_item(struct patcher *p, const struct item *i, struct bld_err *err
 
 static int spool_open(struct patcher *p, struct bld_err *err)
 {
-        const char *tmp = getenv("TMPDIR");
-
         if (p->spool >= 0)
                 return 0;
-        p->spool = sys_openat(AT_FDCWD, tmp && *tmp ? tmp : "/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC,
-                              0600);
+        p->spool = lib_unlinked_file();
         return p->spool < 0 ? err_sys(err, errno, "make a temporary file") : 0;
 }
 

@@ -96,9 +96,7 @@ static int hold(struct fetch *f, int fd, struct bld_err *err)
 
 static int give_verified(struct fetch *f, struct bld_err *err)
 {
-        const char *tmp = getenv("TMPDIR");
-        AUTO_FD int fd = sys_openat(AT_FDCWD, tmp && *tmp ? tmp : "/tmp",
-                                    O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        AUTO_FD int fd = lib_unlinked_file();
 
         if (fd < 0)
                 return err_sys(err, errno, "make a temporary file");

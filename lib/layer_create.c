@@ -116,7 +116,7 @@ int bld_layer_create(int dir_fd, int out_fd, const struct bld_layer_create_opts 
 }
 
 /* Not every file system has O_TMPFILE. */
-static int unlinked_file(void)
+int lib_unlinked_file(void)
 {
         const char *tmp = getenv("TMPDIR");
         AUTO_FREE char *path = NULL;
@@ -143,7 +143,7 @@ int bld_layer_open_dir(int dir_fd, struct bld_layer **ret, struct bld_err *err)
                 .size = sizeof(o), .codec = BLD_LAYER_TAR, .all_xattrs = true};
         AUTO(ly_toc_free_p) struct ly_toc *toc = NULL;
         struct ly_packed p;
-        AUTO_FD int fd = unlinked_file();
+        AUTO_FD int fd = lib_unlinked_file();
         int r;
 
         if (fd < 0)

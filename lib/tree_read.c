@@ -1,9 +1,15 @@
 /* Contents of files of a tree: at random where the blob is at hand, else with one pass over it. */
+#include <errno.h>
+#include <unistd.h>
+
 #include "base/err.h"
+#include "base/fd.h"
+#include "base/sys.h"
 #include "lib/layer_priv.h"
 #include "lib/tree_priv.h"
 
 #define READ_BUF (64u << 10)
+#define SPOOL_HEAD (128u << 10)
 
 void lib_tree_read_done(struct bld_tree *t)
 {
@@ -17,7 +23,14 @@ void lib_tree_read_done(struct bld_tree *t)
 struct want {
         size_t layer, index; /* entry of its table */
         size_t node;
-        bool done;
+};
+
+/* The content of a file with several names, for those after the first: a stream has it once. */
+struct spool {
+        unsigned char *head;
+        size_t n;
+        int fd; /* of what is beyond the head */
+        uint64_t beyond;
 };
 
 struct reading {
@@ -25,7 +38,8 @@ struct reading {
         bld_tree_read_fn each;
         void *user;
         const struct bld_watch *watch;
-        size_t node;  /* what is being given out */
+        size_t node; /* what is being given out */
+        struct spool spool;
         bool stopped; /* by the callback */
 };
 
@@ -89,18 +103,79 @@ static int read_at_random(struct reading *x, const struct want *w, size_t n, str
 
 /* ---- as a stream ---- */
 
-static int pass_data(struct reading *x, struct ly_reader *r, unsigned char *buf,
+static int spool_begin(struct spool *s, struct bld_err *err)
+{
+        s->n = 0;
+        s->beyond = 0;
+        if (!s->head)
+                s->head = mem_alloc(SPOOL_HEAD);
+        if (!s->head)
+                return err_nomem(err, "copy buffer");
+        if (s->fd >= 0 && lseek(s->fd, 0, SEEK_SET) < 0)
+                return err_sys(err, errno, "rewind a temporary file");
+        return 0;
+}
+
+static int spool_add(struct spool *s, const unsigned char *p, size_t n, struct bld_err *err)
+{
+        size_t k = MIN(n, SPOOL_HEAD - s->n);
+        int r;
+
+        memcpy(s->head + s->n, p, k);
+        s->n += k;
+        if (k == n)
+                return 0;
+        if (s->fd < 0)
+                s->fd = lib_unlinked_file();
+        if (s->fd < 0)
+                return err_sys(err, errno, "make a temporary file");
+        r = fd_write_all(s->fd, p + k, n - k, err);
+        s->beyond += n - k;
+        return r < 0 ? err_wrap(err, r, "keep the content of a file with several names") : 0;
+}
+
+static int replay(struct reading *x, unsigned char *buf, struct bld_err *err)
+{
+        const struct spool *s = &x->spool;
+        int r = give(x, s->head, s->n, err);
+
+        for (uint64_t off = 0; !r && off < s->beyond;) {
+                ssize_t k =
+                        sys_pread(s->fd, buf, (size_t)MIN(READ_BUF, s->beyond - off), (int64_t)off);
+
+                if (k <= 0)
+                        return err_sys(err, k < 0 ? errno : EIO, "read a temporary file");
+                r = give(x, buf, (size_t)k, err);
+                off += (uint64_t)k;
+        }
+        return r ? r : end_file(x, err);
+}
+
+/* keep: there are more names. */
+static int pass_data(struct reading *x, struct ly_reader *r, unsigned char *buf, bool keep,
                      struct bld_err *err)
 {
         ssize_t n;
-        int res = 0;
+        int res = keep ? spool_begin(&x->spool, err) : 0;
 
         while (!res && (n = ly_reader_data(r, buf, READ_BUF, err)) != 0) {
                 if (n < 0)
                         return (int)n;
-                res = give(x, buf, (size_t)n, err);
+                res = keep ? spool_add(&x->spool, buf, (size_t)n, err) : 0;
+                if (!res)
+                        res = give(x, buf, (size_t)n, err);
         }
         return res ? res : end_file(x, err);
+}
+
+/* How many of w, n of them of one layer, are names of the first one's file? */
+static size_t names(const struct want *w, size_t n)
+{
+        size_t k = 1;
+
+        while (k < n && w[k].index == w->index)
+                k++;
+        return k;
 }
 
 static int pass(struct reading *x, struct ly_reader *r, const struct want *w, size_t n,
@@ -109,7 +184,7 @@ static int pass(struct reading *x, struct ly_reader *r, const struct want *w, si
         AUTO_FREE unsigned char *buf = mem_alloc(READ_BUF);
         const struct ly_toc *toc = &x->t->scans[w->layer]->toc;
         const struct ly_entry *e;
-        size_t at = 0;
+        size_t at = 0, k;
         int res;
 
         if (!buf)
@@ -121,12 +196,17 @@ static int pass(struct reading *x, struct ly_reader *r, const struct want *w, si
                         continue;
                 if (e->type != LY_FILE || !str_eq(e->path, toc->v[w->index].e.path))
                         break;
+                k = names(w, n);
                 x->node = w->node;
-                res = pass_data(x, r, buf, err);
+                res = pass_data(x, r, buf, k > 1, err);
+                for (size_t i = 1; !res && i < k; i++) {
+                        x->node = w[i].node;
+                        res = replay(x, buf, err);
+                }
                 if (res < 0)
                         return res;
-                w++;
-                n--;
+                w += k;
+                n -= k;
         }
         return n ? err_set(err, BLD_E_CORRUPT, "a layer of %s changed while it was open",
                            bld_image_name(x->t->im))
@@ -175,34 +255,14 @@ static int by_place(const void *a, const void *b)
         return (x->node > y->node) - (x->node < y->node);
 }
 
-/* One of each entry that is left, from v in order; a file's second name waits for the next round.
- */
-static size_t next_round(struct want *v, size_t n, struct want *out)
+static int read_all(struct reading *x, const struct want *v, size_t n, struct bld_err *err)
 {
-        size_t k = 0;
+        int r = 0;
 
-        for (size_t i = 0; i < n; i++) {
-                if (v[i].done ||
-                    (k && v[i].layer == out[k - 1].layer && v[i].index == out[k - 1].index))
-                        continue;
-                out[k++] = v[i];
-                v[i].done = true;
-        }
-        return k;
-}
-
-static int read_all(struct reading *x, struct want *v, size_t n, struct bld_err *err)
-{
-        AUTO_FREE struct want *now = mem_alloc(n * sizeof(*now));
-        size_t k;
-        int r = now ? 0 : err_nomem(err, "list of files");
-
-        while (!r && (k = next_round(v, n, now)) > 0) {
-                for (size_t i = 0, end; !r && i < k; i = end) {
-                        for (end = i + 1; end < k && now[end].layer == now[i].layer; end++)
-                                ;
-                        r = read_layer(x, &now[i], end - i, err);
-                }
+        for (size_t i = 0, end; !r && i < n; i = end) {
+                for (end = i + 1; end < n && v[end].layer == v[i].layer; end++)
+                        ;
+                r = read_layer(x, &v[i], end - i, err);
         }
         return r;
 }
@@ -224,7 +284,8 @@ int bld_tree_read_many(struct bld_tree *t, const size_t *v, size_t n, bld_tree_r
                        void *user, const struct bld_watch *watch, struct bld_err *err)
 {
         AUTO_FREE struct want *w = mem_zalloc(n, sizeof(*w));
-        struct reading x = {.t = t, .each = each, .user = user, .watch = watch};
+        struct reading x = {
+                .t = t, .each = each, .user = user, .watch = watch, .spool = {.fd = -1}};
         struct bld_err own = BLD_ERR_INIT;
         int r = lib_ret_check(watch, "bld_watch", &own);
 
@@ -236,6 +297,8 @@ int bld_tree_read_many(struct bld_tree *t, const size_t *v, size_t n, bld_tree_r
                 qsort(w, n, sizeof(*w), by_place);
                 r = read_all(&x, w, n, &own);
         }
+        free(x.spool.head);
+        fd_close(&x.spool.fd);
         if (x.stopped)
                 return 1;
         if (r < 0 && err)

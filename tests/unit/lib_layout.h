@@ -53,6 +53,15 @@ static inline void lay_layer(struct layout *l, size_t i)
         assert_int_equal(bld_layer_writer_entry(w, &dir, NULL, NULL), 0);
         assert_int_equal(bld_layer_writer_entry(w, &file, NULL, NULL), 0);
         assert_int_equal(bld_layer_writer_data(w, noise, sizeof(noise), NULL), 0);
+        for (const char *c = i ? "xy" : ""; *c; c++) { /* two more names */
+                const char path[] = {'d', '/', *c, 0};
+                const struct bld_layer_entry link = {.size = sizeof(link),
+                                                     .path = path,
+                                                     .type = BLD_LAYER_HARDLINK,
+                                                     .link = "d/upper"};
+
+                assert_int_equal(bld_layer_writer_entry(w, &link, NULL, NULL), 0);
+        }
         assert_int_equal(bld_layer_writer_end(w, &l->made[i], NULL), 0);
         bld_layer_writer_close(w);
         l->layer[i].text = SB_INIT(LF_MAX);

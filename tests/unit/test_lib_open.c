@@ -392,6 +392,96 @@ static void registry(void **state)
         bld_close(b);
 }
 
+/* ---- files with several names ---- */
+
+struct heard {
+        size_t ends, bytes;
+        size_t last; /* the node that comes */
+        struct hasher h;
+        struct digest d[3];
+};
+
+static int hear(void *user, size_t i, const void *p, size_t n)
+{
+        struct heard *x = user;
+
+        if (x->bytes)
+                assert_int_equal(i, x->last);
+        else
+                hasher_init(&x->h, DIGEST_SHA256);
+        x->last = i;
+        x->bytes += n;
+        hasher_add(&x->h, p, n);
+        if (n)
+                return 0;
+        assert_int_equal(x->bytes, 200000);
+        x->bytes = 0;
+        assert_true(x->ends < 3);
+        hasher_end(&x->h, &x->d[x->ends++]);
+        return 0;
+}
+
+/* Two downloads: of the table, and of the content of all names. */
+static void names(void **state)
+{
+        static const char *const paths[] = {"d/x", "d/upper", "d/y"};
+        struct mock *m = mock_start();
+        struct bld *b = session();
+        struct bld_image *im;
+        struct bld_tree *t = NULL;
+        struct heard x = {.ends = 0};
+        struct bld_err err = BLD_ERR_INIT;
+        struct layout l;
+        size_t v[3];
+        char ref[200], head[400], config[200], blob[200], *wrong;
+        char content[] = "Content-Type: application/vnd.oci.image.manifest.v1+json\r\n";
+
+        (void)state;
+        lay_up(&l);
+        (void)snprintf(ref, sizeof(ref), "docker://%s/a/b:v1#1", mock_host(m));
+        (void)snprintf(head, sizeof(head), "Docker-Content-Digest: %s\r\nContent-Length: %zu\r\n%s",
+                       l.manifest.digest, l.manifest.text.len, content);
+        (void)snprintf(config, sizeof(config), "GET /v2/a/b/blobs/%s", l.config.digest);
+        (void)snprintf(blob, sizeof(blob), "GET /v2/a/b/blobs/%s", l.layer[1].digest);
+        {
+                const struct mock_step steps[] = {
+                        {.request = "HEAD /v2/a/b/manifests/v1",
+                         .status = 200,
+                         .headers = head,
+                         .no_length = true,
+                         .optional = true},
+                        {.request = "GET /v2/a/b/manifests/*",
+                         .status = 200,
+                         .headers = content,
+                         .body = sb_text(&l.manifest.text)},
+                        {.request = config, .status = 200, .body = sb_text(&l.config.text)},
+                        {.request = blob,
+                         .status = 200,
+                         .body = sb_text(&l.layer[1].text),
+                         .body_len = l.layer[1].text.len,
+                         .times = 2},
+                        {.request = NULL}};
+
+                mock_script(m, steps);
+        }
+        im = opened(b, ref);
+        if (bld_tree_open(im, NULL, &t, &err) < 0)
+                fail_msg("%s", err.msg);
+        for (size_t i = 0; i < 3; i++)
+                assert_int_equal(bld_tree_find(t, paths[i], false, &v[i], NULL), 1);
+        if (bld_tree_read_many(t, v, 3, hear, &x, NULL, &err) != 0)
+                fail_msg("%s", err.msg);
+        assert_int_equal(x.ends, 3);
+        assert_true(digest_eq(&x.d[0], &x.d[1]) && digest_eq(&x.d[0], &x.d[2]));
+        bld_tree_close(t);
+        bld_image_close(im);
+        wrong = mock_stop(m);
+        if (wrong)
+                fail_msg("%s", wrong);
+        lay_down(&l);
+        bld_close(b);
+}
+
 /* ---- what a config only claims ---- */
 
 /* The layers the other way around, but not in the config; as they are, or compressed anew. */
@@ -510,7 +600,7 @@ int main(void)
                 cmocka_unit_test(layers_alone), cmocka_unit_test(cancelled),
                 cmocka_unit_test(empty),        cmocka_unit_test(damaged),
                 cmocka_unit_test(registry),     cmocka_unit_test(claims),
-                cmocka_unit_test(temporary),
+                cmocka_unit_test(names),        cmocka_unit_test(temporary),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
