@@ -66,7 +66,9 @@ struct bld_diff_opts {
         struct bld_list only, exclude;
         enum bld_diff_shared shared;
         bool no_renames;
-        const struct bld_watch *watch; /* borrowed for the call */
+        /* Borrowed for the call, and only asked whether to stop: what is read is told to the
+         * watches of the images. */
+        const struct bld_watch *watch;
 };
 /* Threads: one at a time. */
 struct bld_diff;

@@ -18,7 +18,7 @@ struct bld_tree_opts {
         size_t size;
         /* Compute the SHA-256 of every file in the same pass (else when something asks). */
         bool content;
-        const struct bld_watch *watch; /* borrowed for the call */
+        const struct bld_watch *watch; /* borrowed for the call; asked whether to stop, as below */
 };
 /* Reads the layers of an image once, several at a time; what the store knows of a layer is not read
  * again. im must outlive the tree. o may be NULL. */
@@ -66,7 +66,9 @@ BLD_API size_t bld_tree_end(const struct bld_tree *t, size_t i);
 BLD_API int bld_tree_read(struct bld_tree *t, size_t i, bld_layer_write_fn write, void *user,
                           struct bld_err *err);
 /* The contents of several files with one pass over each layer that has some of them, in the order
- * of those layers: each file's bytes come together, n 0 ends it (an empty file has only that).
+ * of those layers: each file's bytes come together, n 0 ends it (an empty file has only that). What
+ * comes once and is wanted under several names waits in memory or an unlinked file in $TMPDIR.
+ * watch is only asked whether to stop: what is read is told to the watch of the image.
  * Anything but 0 from the callback stops: 1 is returned. */
 typedef int (*bld_tree_read_fn)(void *user, size_t i, const void *p, size_t n);
 BLD_API int bld_tree_read_many(struct bld_tree *t, const size_t *v, size_t n, bld_tree_read_fn each,
