@@ -22,6 +22,8 @@ int bld_build(struct bld *b, const struct bld_build_opts *o, struct bld_build_re
 
         if (r == 0)
                 r = lib_opts_copy(&own, sizeof(own), o, "bld_build", err);
+        if (r == 0)
+                r = lib_known(own.pull <= BLD_PULL_NEWER, own.pull, "pull", err);
         if (r < 0)
                 return r;
         if (!result)

@@ -2,6 +2,7 @@
 #include "base/err.h"
 #include "bld/diff.h"
 #include "image/image.h"
+#include "lib/opts_priv.h"
 
 struct bld_config_diff {
         struct img_config_changes all; /* owns the texts */
@@ -25,6 +26,9 @@ int bld_config_diff(struct bld_image *a, struct bld_image *b, unsigned ignore,
 
         if (!d)
                 return err_nomem(err, "comparison of configs");
+        r = lib_known(ignore < BLD_CONFIG_LAYERS * 2u, ignore, "ignored parts of configs", err);
+        if (r < 0)
+                return r;
         r = img_config_diff(ta, na, tb, nb, ignore, &d->all, err);
         if (r < 0)
                 return err_wrap(err, r, "compare the configs of %.200s and %.200s",

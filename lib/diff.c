@@ -17,6 +17,8 @@ _Static_assert((int)BLD_DIFF_TYPE == LY_WHAT_TYPE && (int)BLD_DIFF_CONTENT == LY
                        (int)BLD_DIFF_LINKS == LY_WHAT_LINKS,
                "public and internal bits");
 
+#define DIFF_BITS (BLD_DIFF_LINKS * 2u - 1)
+
 struct bld_diff {
         struct fpr_key key;
         struct bld_tree *a, *b;
@@ -387,6 +389,10 @@ int bld_diff(struct bld_image *a, struct bld_image *b, const struct bld_diff_opt
         struct diffing x = {.im = {a, b}};
         int r = lib_opts_copy(&x.o, sizeof(x.o), o, "bld_diff", err);
 
+        if (!r)
+                r = lib_known(x.o.shared <= BLD_DIFF_SHARED_SKIP, x.o.shared, "shared layers", err);
+        if (!r)
+                r = lib_known(!(x.o.ignore & ~DIFF_BITS), x.o.ignore, "ignored differences", err);
         if (r < 0)
                 return r;
         x.d = mem_zalloc(1, sizeof(*x.d));

@@ -246,6 +246,9 @@ int bld_inspect(struct bld *b, const char *ref, enum bld_inspect what, const cha
         size_t len = 0;
         int r;
 
+        r = lib_known(what <= BLD_INSPECT_CONFIG, what, "bld_inspect", err);
+        if (r < 0)
+                return r;
         /* an index is what the name stands for, unless one platform was asked for */
         if (what == BLD_INSPECT_MANIFEST)
                 return bld_manifest_get(b, ref, platform, ret_json, &len, err);

@@ -111,6 +111,8 @@ int bld_layer_apply(int fd, int dir_fd, const struct bld_layer_apply_opts *o,
 
         if (r == 0)
                 r = lib_ret_check(ret, "bld_layer_apply", err);
+        if (r == 0)
+                r = lib_known(own.form <= BLD_LAYER_OVERLAY_USER, own.form, "form of a tree", err);
         if (r == 0 && own.diff_id)
                 r = digest_parse(own.diff_id, &want, err);
         if (r == 0)

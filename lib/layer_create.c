@@ -103,6 +103,8 @@ int bld_layer_create(int dir_fd, int out_fd, const struct bld_layer_create_opts 
         struct bld_layer_create_opts own;
         struct ly_packed p;
         int r = lib_opts_copy(&own, sizeof(own), o, "bld_layer_create", err);
+        if (r == 0)
+                r = lib_known(own.codec <= BLD_LAYER_TAR, own.codec, "codec", err);
 
         if (r == 0)
                 r = lib_ret_check(ret, "bld_layer_create", err);

@@ -108,6 +108,8 @@ int bld_layer_writer_open(const struct bld_output *out, const struct bld_layer_c
         map_init(&w->paths, NULL);
         r = lib_opts_copy(&own, sizeof(own), o, "bld_layer_writer_open", err);
         if (r == 0)
+                r = lib_known(own.codec <= BLD_LAYER_TAR, own.codec, "codec", err);
+        if (r == 0)
                 r = lib_opts_copy(&w->out, sizeof(w->out), out, "bld_output", err);
         if (r == 0 && (!out || (!w->out.write && fcntl(w->out.fd, F_GETFD) < 0)))
                 r = err_set(err, BLD_E_USAGE, "there is nowhere to write a layer to");

@@ -39,6 +39,14 @@ int lib_opts_copy(void *ours, size_t n, const void *theirs, const char *what, st
         return 0;
 }
 
+int lib_known(bool known, unsigned value, const char *what, struct bld_err *err)
+{
+        return known ? 0
+                     : err_set(err, BLD_E_UNSUPPORTED,
+                               "%s: this libbld, %s, does not know the value %u", what, BLD_VERSION,
+                               value);
+}
+
 int lib_ret_check(const void *theirs, const char *what, struct bld_err *err)
 {
         size_t size;

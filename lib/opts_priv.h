@@ -2,6 +2,7 @@
 #ifndef LIB_OPTS_PRIV_H
 #define LIB_OPTS_PRIV_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/err.h"
@@ -10,6 +11,9 @@
  * NULL. USAGE when its size is not set, UNSUPPORTED when it sets what we do not know. */
 int lib_opts_copy(void *ours, size_t n, const void *theirs, const char *what,
                   struct bld_err *err) MUST_CHECK;
+
+/* A value of an enum, or bits of one, named what: UNSUPPORTED where we do not know it. */
+int lib_known(bool known, unsigned value, const char *what, struct bld_err *err) MUST_CHECK;
 
 /* A result struct, before the work: USAGE when its size is not set. theirs may be NULL. */
 int lib_ret_check(const void *theirs, const char *what, struct bld_err *err) MUST_CHECK;

@@ -4,11 +4,11 @@
  * Structs that the caller allocates, for options and for results, begin with `size`, which it sets
  * to sizeof the struct: they grow at their end. Members a caller is too old to know are zero, which
  * always means "as before"; a member set that this library is too old to know is UNSUPPORTED; a
- * size that is not set is USAGE. Options may be NULL: all zero. What the library allocates grows at
- * its end, too. struct bld_err, bld_list, bld_place and bld_layer_xattr never change.
- * Results (`ret` parameters) are set on success only, unless a call says otherwise.
- * Threads: one session may be used from several threads unless a call says otherwise.
- * The library installs no signal handler and prints nothing. */
+ * size that is not set is USAGE, a value of an enum that it does not know UNSUPPORTED. Options may
+ * be NULL: all zero. What the library allocates grows at its end, too. struct bld_err, bld_list,
+ * bld_place and bld_layer_xattr never change. Results (`ret` parameters) are set on success only,
+ * unless a call says otherwise. Threads: one session may be used from several threads unless a call
+ * says otherwise. The library installs no signal handler and prints nothing. */
 #ifndef BLD_SESSION_H
 #define BLD_SESSION_H
 
@@ -39,7 +39,8 @@ struct bld_list {
         size_t n;
 };
 
-/* Progress of a transfer; from any thread, one at a time. */
+/* Progress of a transfer; from any thread, one at a time for one call and for all that is read of
+ * one image. Calls and images that share a struct bld_watch may tell it at once. */
 typedef void (*bld_progress_fn)(void *user, const char *what, uint64_t done, uint64_t total);
 
 /* What a long call tells while it works, and how it is told to end. May be NULL wherever one is

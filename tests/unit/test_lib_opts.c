@@ -148,13 +148,45 @@ static void refused(void **state)
         close(in);
 }
 
+/* Values that no header has are not taken for the first one. */
+static void unknown_values(void **state)
+{
+        const struct bld_opts session = {.size = sizeof(session), .temporary = true};
+        const struct bld_layer_create_opts create = {.size = sizeof(create), .codec = 77};
+        const struct bld_layer_apply_opts apply = {.size = sizeof(apply), .form = 77};
+        const struct bld_diff_opts shared = {.size = sizeof(shared), .shared = 77};
+        const struct bld_diff_opts ignore = {.size = sizeof(ignore), .ignore = 1u << 30};
+        const struct bld_build_opts build = {.size = sizeof(build), .pull = 77};
+        const struct bld_output out = {.size = sizeof(out), .fd = 1};
+        struct bld_build_result built = {.size = sizeof(built)};
+        struct bld_config_diff *cd = NULL;
+        struct bld_layer_writer *w = NULL;
+        struct bld_image *im = NULL;
+        struct bld_diff *d = NULL;
+        struct bld *b = NULL;
+        char *json = NULL;
+
+        (void)state;
+        assert_int_equal(bld_open(&session, &b, NULL), 0);
+        assert_int_equal(bld_image_of_layers(NULL, 0, &im, NULL), 0);
+        assert_int_equal(bld_layer_create(-1, -1, &create, NULL, NULL), BLD_E_UNSUPPORTED);
+        assert_int_equal(bld_layer_writer_open(&out, &create, &w, NULL), BLD_E_UNSUPPORTED);
+        assert_int_equal(bld_layer_apply(-1, -1, &apply, NULL, NULL), BLD_E_UNSUPPORTED);
+        assert_int_equal(bld_diff(im, im, &shared, &d, NULL), BLD_E_UNSUPPORTED);
+        assert_int_equal(bld_diff(im, im, &ignore, &d, NULL), BLD_E_UNSUPPORTED);
+        assert_int_equal(bld_config_diff(im, im, 1u << 30, &cd, NULL), BLD_E_UNSUPPORTED);
+        assert_int_equal(bld_build(b, &build, &built, NULL), BLD_E_UNSUPPORTED);
+        assert_int_equal(bld_inspect(b, "x", 77, NULL, &json, NULL), BLD_E_UNSUPPORTED);
+        bld_image_close(im);
+        bld_close(b);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(options),
-                cmocka_unit_test(results),
-                cmocka_unit_test(calls),
-                cmocka_unit_test(refused),
+                cmocka_unit_test(options),        cmocka_unit_test(results),
+                cmocka_unit_test(calls),          cmocka_unit_test(refused),
+                cmocka_unit_test(unknown_values),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
