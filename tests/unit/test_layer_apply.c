@@ -441,6 +441,30 @@ static bool deny_openat2(void)
                !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog);
 }
 
+/* A folder whose place a link takes: file systems give the link the number of the inode that was
+ * just freed, and the folder's mode must not reach what it names. */
+static void test_folder_then_link(void **state)
+{
+        char *dir = lf_tmpdir(), *outside = lf_tmpdir();
+        static char d[] = "d";
+        const struct ly_entry v[] = {
+                {.path = d, .type = LY_DIR, .mode = 07000},
+                {.path = d, .type = LY_SYMLINK, .mode = 0777, .link = outside}};
+        struct sb tar = SB_INIT(LF_MAX);
+        struct bld_err err = BLD_ERR_INIT;
+        struct stat was, st;
+
+        (void)state;
+        assert_int_equal(stat(outside, &was), 0);
+        lf_tar(v, ARRAY_LEN(v), &tar);
+        assert_int_equal(apply(&tar, dir, LY_TREE_PLAIN, NULL, &err), 0);
+        assert_int_equal(stat(outside, &st), 0);
+        assert_int_equal(st.st_mode, was.st_mode);
+        sb_done(&tar);
+        lf_rmdir(dir);
+        lf_rmdir(outside);
+}
+
 /* Folders that lower layers made: a new one in them gets the mode it is given, not their setgid
  * bit, and one that is given again has the attributes of the upper layer only. */
 static void test_folders_again(void **state)
@@ -526,6 +550,7 @@ int main(void)
                 cmocka_unit_test(test_complete),
                 cmocka_unit_test(test_complete_below_file),
                 cmocka_unit_test(test_folders_again),
+                cmocka_unit_test(test_folder_then_link),
                 cmocka_unit_test(test_without_openat2),
         };
 
