@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -88,7 +90,8 @@ void lib_entry(const struct ly_entry *e, size_t index, struct bld_layer_entry *r
 static int fill_entries(struct bld_layer *l, struct bld_err *err)
 {
         l->v = mem_zalloc(MAX(l->toc->n, 1), sizeof(*l->v));
-        if (!l->v)
+        l->by_path = mem_zalloc(l->toc->n + 1, sizeof(*l->by_path));
+        if (!l->v || !l->by_path)
                 return err_nomem(err, "list of a layer");
         for (size_t i = 0; i < l->toc->n; i++)
                 lib_entry(&l->toc->v[i].e, i, &l->v[i]);
@@ -153,6 +156,7 @@ void bld_layer_close(struct bld_layer *l)
         ly_blob_reader_free(l->reader);
         ly_toc_free(l->toc);
         free(l->v);
+        free(l->by_path);
         fd_close(&l->fd);
         free(l);
 }
@@ -189,14 +193,46 @@ const struct bld_layer_entry *bld_layer_entry(const struct bld_layer *l, size_t 
         return i < l->toc->n ? &l->v[i] : NULL;
 }
 
+/* Of one path the last comes last. */
+static int path_order(const void *a, const void *b, void *user)
+{
+        const struct bld_layer_entry *v = user;
+        const size_t x = *(const size_t *)a, y = *(const size_t *)b;
+        int c = strcmp(v[x].path, v[y].path);
+
+        return c ? c : (x > y) - (x < y);
+}
+
+/* The first look puts them in order. */
+static const size_t *in_order(const struct bld_layer *l)
+{
+        size_t n = l->toc->n;
+
+        if (l->by_path[n])
+                return l->by_path;
+        for (size_t i = 0; i < n; i++)
+                l->by_path[i] = i;
+        qsort_r(l->by_path, n, sizeof(*l->by_path), path_order, l->v);
+        l->by_path[n] = 1;
+        return l->by_path;
+}
+
 const struct bld_layer_entry *bld_layer_find(const struct bld_layer *l, const char *path)
 {
+        const size_t *at = in_order(l);
+        size_t low = 0, high = l->toc->n;
+
         while (*path == '/')
                 path++;
-        for (size_t i = l->toc->n; i-- > 0;)
-                if (str_eq(l->v[i].path, path))
-                        return &l->v[i];
-        return NULL;
+        while (low < high) {
+                size_t mid = low + (high - low) / 2;
+
+                if (strcmp(l->v[at[mid]].path, path) <= 0)
+                        low = mid + 1;
+                else
+                        high = mid;
+        }
+        return low && str_eq(l->v[at[low - 1]].path, path) ? &l->v[at[low - 1]] : NULL;
 }
 
 int bld_layer_xattr(const struct bld_layer *l, size_t i, size_t k, const char **ret_name,

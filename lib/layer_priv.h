@@ -12,6 +12,7 @@ struct bld_layer {
         uint64_t file_size;
         struct ly_toc *toc;
         struct bld_layer_entry *v; /* toc->n of them */
+        size_t *by_path;           /* their indexes, once [toc->n] says that they are in order */
         struct ly_blob_reader *reader;
         char diff_id[DIGEST_STR_MAX], digest[DIGEST_STR_MAX];
 };

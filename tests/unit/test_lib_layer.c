@@ -12,6 +12,7 @@
 #include "base/sb.h"
 #include "bld/diff.h"
 #include "layer_fixture.h"
+#include "layer_text.h"
 
 static int make_layer(const char *dir, enum bld_layer_codec codec, struct bld_layer_created *ret)
 {
@@ -180,11 +181,34 @@ static void test_refused(void **state)
         bld_layer_close(NULL);
 }
 
+/* Every name is found, the last entry of it, whatever their order. */
+static void find(void **state)
+{
+        struct bld_layer *l = lt_layer("f z 1\nd m\nf m/b 22\nf a\nf m.b\nf m/a\nf z 333\nf m/b 4");
+        static const struct {
+                const char *path;
+                size_t index;
+        } rows[] = {{"a", 3}, {"m", 1}, {"m.b", 4}, {"m/a", 5}, {"/m/b", 7}, {"z", 6}};
+        static const char *const none[] = {"", "/", "b", "m/", "m/b/", "zz", "m/c"};
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+                assert_ptr_equal(bld_layer_find(l, rows[i].path),
+                                 bld_layer_entry(l, rows[i].index));
+        for (size_t i = 0; i < ARRAY_LEN(none); i++)
+                assert_null(bld_layer_find(l, none[i]));
+        bld_layer_close(l);
+        l = lt_layer("");
+        assert_null(bld_layer_find(l, "a"));
+        bld_layer_close(l);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_read),
                 cmocka_unit_test(test_apply),
+                cmocka_unit_test(find),
                 cmocka_unit_test(test_refused),
         };
 
