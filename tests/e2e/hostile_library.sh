@@ -32,6 +32,8 @@ corpus() {
 	python3 "$TOP/testdata/hostile/make" "$T/small.tar" "$T/canary" "$T/hostile" more >>"$T/hostile.list"
 	# As deep as a path may be: what refuses it is an overlay. Reading does not hold a layer against its diff ID.
 	sed -i 's/^deep refused/deep contained/; s/^diff-id refused/diff-id unpacked/' "$T/hostile.list"
+	# So many files take longer than all others together, and there is a case of 50,000.
+	[ -n "${HOSTILE_ALL:-}" ] || sed -i '/^many-small /d' "$T/hostile.list"
 	# HOSTILE_ONLY=REGEX: some of them.
 	grep -E "${HOSTILE_ONLY:-.}" "$T/hostile.list" >"$T/list"
 	mv "$T/list" "$T/hostile.list"
@@ -48,7 +50,7 @@ drive() {
 		chown 65534:65534 "$D/$how" "$D/tmp"
 		as=(setpriv --reuid 65534 --regid 65534 --clear-groups)
 	fi
-	timeout $((60 + 2 * $#)) "${as[@]}" env "TMPDIR=$D/tmp" "$driver" "$how" "dir:$T/benign" "$D/$how" "${refs[@]}" \
+	timeout 400 "${as[@]}" env "TMPDIR=$D/tmp" "$driver" "$how" "dir:$T/benign" "$D/$how" "${refs[@]}" \
 		>"$D/said" 2>"$D/err" || status=$?
 	[ "$status" = 0 ] && [ ! -s "$D/err" ] && ! grep -q '^BAD' "$D/said" || {
 		tail -n 30 "$D/said" "$D/err"
@@ -120,7 +122,7 @@ last_layer() {
 }
 
 # Every command ends with success, or with one error of a status that is documented. Of the corpus a part: what a
-# command does that the library does not is few lines (HOSTILE_ALL=1: all of it).
+# command does that the library does not is few lines (HOSTILE_ALL=1: all).
 commands() {
 	local name how ref status
 	while read -r name how; do
