@@ -115,7 +115,7 @@ static int give_at_random(struct fetch *f, const struct ly_found *at, struct bld
         const struct ly_toc *toc;
         struct ly_random from;
         uint64_t off, len;
-        int fd, r = lib_image_toc(f->im, at->layer, &toc, err);
+        int fd, r = lib_scan_table(f->im, at->layer, false, &toc, err);
 
         if (r <= 0 || f->o.verify)
                 return MIN(r, 0);
@@ -134,6 +134,7 @@ static int give_at_random(struct fetch *f, const struct ly_found *at, struct bld
 static int stream_to(struct fetch *f, const struct ly_found *at, struct bld_err *err)
 {
         const struct bld_layer_entry *e = NULL;
+        const struct ly_toc *toc;
         int r = 0;
 
         if (!f->stream || f->layer != at->layer || f->next != at->index + 1) {
@@ -150,9 +151,12 @@ static int stream_to(struct fetch *f, const struct ly_found *at, struct bld_err 
                                        bld_image_name(f->im));
                 r = MIN(r, 0);
         }
-        if (r == 0 && (!e || e->type != BLD_LAYER_FILE))
-                r = err_set(err, BLD_E_CORRUPT, "a layer of %s changed while it was open",
-                            bld_image_name(f->im));
+        if (r == 0)
+                r = MIN(lib_scan_table(f->im, at->layer, false, &toc, err), 0);
+        if (r == 0 && (!e || e->type != BLD_LAYER_FILE ||
+                       (toc && !str_eq(e->path, toc->v[at->index].e.path))))
+                r = err_set(err, BLD_E_CORRUPT, "layer %zu of %s is not what was known of it",
+                            bld_image_layer(f->im, at->layer)->number, bld_image_name(f->im));
         return r;
 }
 
@@ -224,7 +228,7 @@ static int give_from_tree(struct fetch *f, struct bld_err *err)
 
 static int enter_layer(struct fetch *f, size_t layer, struct bld_err *err)
 {
-        int r = lib_image_toc(f->im, layer, &f->toc, err);
+        int r = lib_scan_table(f->im, layer, false, &f->toc, err);
 
         if (r == 0)
                 r = bld_image_stream(f->im, layer, &f->stream, err);

@@ -100,17 +100,25 @@ static bool is_bound(const struct lib_layer_ref *l, const struct ly_toc *t)
                                   (l->has_diff_id && digest_eq(&l->diff_id, &l->digest))));
 }
 
-/* What the image knows of the layer; by the mere word of its config only where the bytes would have
- * to be downloaded, and nothing else needs them. */
+int lib_scan_table(struct bld_image *im, size_t i, bool read, const struct ly_toc **ret,
+                   struct bld_err *err)
+{
+        const struct ly_toc *t = NULL;
+        int r = lib_image_toc(im, i, &t, err);
+
+        if (r == 1 && !is_bound(lib_image_layer(im, i), t)) {
+                r = read ? 1 : lib_scan_has_blob(im, i, err);
+                r = r < 0 ? r : !r;
+        }
+        *ret = r == 1 ? t : NULL;
+        return r;
+}
+
 static int known(struct lib_scan *s, struct bld_err *err)
 {
         const struct ly_toc *t;
-        int r = lib_image_toc(s->im, s->i, &t, err);
+        int r = lib_scan_table(s->im, s->i, s->want_sums, &t, err);
 
-        if (r == 1 && !is_bound(lib_image_layer(s->im, s->i), t)) {
-                r = s->want_sums ? 1 : lib_scan_has_blob(s->im, s->i, err);
-                r = r < 0 ? r : !r;
-        }
         if (r == 1) {
                 s->toc = *t;
                 s->toc.sums = NULL;

@@ -30,6 +30,11 @@ int lib_scan_run(struct lib_scan *const *v, size_t n, const struct bld_watch *wa
 int lib_scan_is_stored(const struct lib_scan *s, struct bld_err *err);
 /* Can the layer's bytes be had without a download? 1/0. */
 int lib_scan_has_blob(struct bld_image *im, size_t i, struct bld_err *err);
+/* 1 and what the store knows of a layer; 0 and NULL. By the mere word of the image's config only
+ * where the bytes would have to be downloaded, or with `read`: they are read in any case, and held
+ * against the diff ID. */
+int lib_scan_table(struct bld_image *im, size_t i, bool read, const struct ly_toc **ret,
+                   struct bld_err *err);
 /* Or at least its table? 1/0. */
 int lib_scan_has_toc(struct bld_image *im, size_t i, struct bld_err *err);
 
