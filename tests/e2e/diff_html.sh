@@ -114,7 +114,7 @@ flags() {
 	want 1 "$BLD" diff --html - --format json -o v.json app:v1 app:v2
 	cmp out "$T/v.html"
 	cmp v.json "$T/v.json"
-	want 1 "$BLD" diff --html page.html --name-only app:v1 app:v2
+	want 1 "$BLD" diff --html page.html --name-only --mode files,config app:v1 app:v2
 	has out '^/etc/app.conf$'
 	cmp page.html "$T/v.html"
 	want 0 "$BLD" diff --html page.html --exit-code=false app:v1 app:v2
