@@ -364,15 +364,18 @@ static int follow(struct ly_find *f, const char *target, struct bld_err *err)
         return sb_check(&rest, "the path", err);
 }
 
-/* A hard link is what it names, as far as its own layer knows that. */
+/* A hard link is what it names, as far as its own layer knows that. What comes after the link is
+ * not meant, even if it has the name: the link is to what a layer below has there. */
 static const struct frec *hard_target(const struct ly_find *f, size_t layer, const struct frec *k)
 {
-        for (unsigned i = 0; k && k->kind == F_HARD && i < LINKS_MAX; i++) {
-                k = rec_get(&f->layers[layer], k->link, strlen(k->link));
-                if (k && (k->loose || k->kind <= F_DIR))
+        while (k && k->kind == F_HARD) {
+                const struct frec *to = rec_get(&f->layers[layer], k->link, strlen(k->link));
+
+                if (to && (to->loose || to->kind <= F_DIR || to->index >= k->index))
                         return NULL;
+                k = to;
         }
-        return k && k->kind != F_HARD ? k : NULL;
+        return k;
 }
 
 /* Take the next component off what is to come; false at the end. */
