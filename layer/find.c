@@ -5,7 +5,7 @@
  * plain sailing is an entry whose folder its own layer does not name as one ("loose"): if that
  * folder is a link in a layer below, the entry lies where the link leads. Folders of loose entries
  * are therefore held against the layers below before an answer is given; layers of today's builders
- * have none. */
+ * have none. Nor do they replace their own entries: where one is seen to, no answer is given. */
 #include <string.h>
 
 #include "base/err.h"
@@ -53,6 +53,7 @@ struct ly_find {
         struct ly_found found;
         bool settled; /* found says so */
         bool loop;    /* or the links go in a circle */
+        bool odd;     /* a layer contradicts itself */
 };
 
 void ly_find_free(struct ly_find *f)
@@ -167,6 +168,14 @@ static enum frec_kind kind_of(enum ly_type t)
         return F_OTHER;
 }
 
+/* Does the entry take the place of another of its layer, or of a folder it puts things in? */
+static bool contradicts(const struct frec *k, enum frec_kind kind)
+{
+        bool named = k->kind != F_NOTHING && k->kind != F_IMPLIED;
+
+        return (named && k->kind != kind) || (k->used && kind != F_DIR);
+}
+
 static bool take_entry(struct ly_find *f, struct flayer *l, const struct ly_entry *e)
 {
         bool removes = e->type == LY_WHITEOUT || e->type == LY_OPAQUE;
@@ -183,6 +192,7 @@ static bool take_entry(struct ly_find *f, struct flayer *l, const struct ly_entr
         } else if (e->type == LY_OPAQUE) {
                 k->opaque = true;
         } else {
+                f->odd = f->odd || contradicts(k, kind_of(e->type));
                 k->late = e->type == LY_DIR && k->kind < F_DIR && k->used;
                 k->kind = kind_of(e->type);
                 k->index = l->n;
@@ -499,7 +509,7 @@ int ly_find_state(struct ly_find *f, struct ly_found *ret, struct bld_err *err)
                 loose = judge_all_loose(f, &f->wait);
                 if (loose == LOOK_MORE)
                         return LY_FIND_MORE;
-                if (loose == LOOK_UNSURE)
+                if (loose == LOOK_UNSURE || f->odd)
                         f->state = LY_FIND_UNSURE;
         }
         if (f->loop && f->state != LY_FIND_UNSURE)

@@ -279,8 +279,8 @@ static bool has_duplicates(const struct ly_toc *t)
 
                         if (k < j && str_eq(x->path, y->path))
                                 return true;
-                        if (x->type == LY_SYMLINK && !strncmp(x->path, y->path, n) &&
-                            y->path[n] == '/')
+                        if (x->type != LY_DIR && x->type < LY_WHITEOUT &&
+                            !strncmp(x->path, y->path, n) && y->path[n] == '/')
                                 return true;
                 }
         return false;

@@ -109,6 +109,8 @@ static const struct {
          3},
         {"such a link behind a link", {"f x", "l y x\nf x\ns k y"}, "k", "unsure", 3},
         {"a hard link to a hard link", {"f x\nl y x\nl z y"}, "z", "0:0:z", 3},
+        {"a folder made a file", {"f a/x\nf a", "d b\nf b/y"}, "a/y", "unsure", 4},
+        {"a file made a folder", {"f a\nd a\nf x"}, "x", "unsure", 3},
         {"folders nobody names", {"f a/x", "f b/y"}, "b/y", "1:0:b/y", 2},
         {"behind a link below", {"d d\nf d/x\ns l d", "f l/x"}, "d/x", "unsure", 4},
         {"behind a link below, by its name", {"d d\ns l d", "f l/x"}, "l/x", "unsure", 3},
