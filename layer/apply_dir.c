@@ -380,6 +380,12 @@ int apply_dir(struct applier *a, const char *path, size_t len, bool make, struct
         int r;
 
         *ret = cached(a, path, len);
+        /* One that was only looked into, for a whiteout or a hard link's target, is not noted yet.
+         */
+        if (*ret && make && !(*ret)->made) {
+                drop(*ret);
+                *ret = NULL;
+        }
         if (*ret)
                 return make ? 0 : 1;
         own = mem_strndup(path, len);
@@ -395,7 +401,10 @@ int apply_dir(struct applier *a, const char *path, size_t len, bool make, struct
                         return r;
         }
         r = remember(a, path, len, take_fd(&fd), ret, err);
-        return r < 0 ? r : !make;
+        if (r < 0)
+                return r;
+        (*ret)->made = make;
+        return !make;
 }
 
 int apply_parent(struct applier *a, const char *path, bool make, struct adir **ret,

@@ -15,6 +15,7 @@ struct adir {
         int fd;
         uint64_t used;
         uint64_t dev, ino; /* LY_TREE_PLAIN only */
+        bool made;         /* the layer puts things in it: it is noted as created */
 };
 
 /* A folder's last attributes, set when nothing changes in it any more. */
