@@ -662,10 +662,11 @@ learnt() {
 	differ --mode files app:v1 app:v2
 	cp out first
 	ls "$BLD_ROOT"/index/sum-* >/dev/null
-	local l
+	local l size
 	for l in $(layers app:v1) $(layers app:v2); do
 		chmod u+w "$(blob "$l")"
-		head -c "$(stat -c %s "$(blob "$l")")" /dev/zero >"$(blob "$l")"
+		size=$(stat -c %s "$(blob "$l")")
+		head -c "$size" /dev/zero >"$(blob "$l")"
 	done
 	differ --mode files app:v1 app:v2
 	cmp first out

@@ -251,7 +251,7 @@ squash_new() {
 	X
 	local f
 	for f in --squash --layers=false; do
-		build -t g:sq $f ctx
+		build -t g:sq "$f" ctx
 		same 2 "$(layers g:sq | wc -l)"
 		same "$(layers base:latest)" "$(layers g:sq | head -n 1)"
 		same 2 "$(config g:sq | jq '[.history[] | select(.empty_layer | not)] | length')"
