@@ -43,19 +43,6 @@ static ssize_t feed_read(void *user, void *p, size_t n, struct bld_err *err)
         return r < 0 ? r : k;
 }
 
-static const char *type_of(enum ly_codec codec)
-{
-        switch (codec) {
-        case LY_CODEC_GZIP:
-                return MT_OCI_LAYER_GZIP;
-        case LY_CODEC_ZSTD:
-                return MT_OCI_LAYER_ZSTD;
-        case LY_CODEC_NONE:
-                break;
-        }
-        return MT_OCI_LAYER;
-}
-
 /* Byte for byte: its digest is the file's. */
 static int take_file(struct edit *x, int fd, enum ly_codec codec, struct bd_layer *ret,
                      struct bld_err *err)
@@ -78,7 +65,7 @@ static int take_file(struct edit *x, int fd, enum ly_codec codec, struct bd_laye
                 return r;
         toc->blob = ret->desc.digest;
         (void)!bd_toc_put(x->c, &ret->diff_id, toc, NULL); /* cache */
-        ret->desc.media_type = mem_strdup(type_of(codec));
+        ret->desc.media_type = mem_strdup(ly_codec_media_type(codec));
         return ret->desc.media_type ? 0 : err_nomem(err, "layer");
 }
 

@@ -128,19 +128,6 @@ static int repack(const struct job *j, const struct bd_layer *l, struct img_desc
         return 0;
 }
 
-static const char *type_of(enum ly_codec codec)
-{
-        switch (codec) {
-        case LY_CODEC_GZIP:
-                return MT_OCI_LAYER_GZIP;
-        case LY_CODEC_ZSTD:
-                return MT_OCI_LAYER_ZSTD;
-        case LY_CODEC_NONE:
-                break;
-        }
-        return MT_OCI_LAYER;
-}
-
 /* 1 the layer's bytes are in that codec already. Media types lie: the magic decides. */
 static int has_codec(const struct job *j, const struct bd_layer *l, struct bld_err *err)
 {
@@ -169,7 +156,7 @@ static int convert_layer(const struct job *j, const struct bd_layer *l, struct i
                 r = has_codec(j, l, err);
         if (r != 0)
                 return MIN(r, 0);
-        r = bd_layer_type(type_of(j->codec), format, &type, err);
+        r = bd_layer_type(ly_codec_media_type(j->codec), format, &type, err);
         if (r < 0)
                 return r;
         record_key(j, &l->diff_id, &key);
