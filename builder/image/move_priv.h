@@ -15,6 +15,14 @@
 #define BD_ANN_REF_NAME "org.opencontainers.image.ref.name"
 #define BD_ANN_IMAGE_NAME "io.containerd.image.name"
 
+/* ---- tree.c: a layer's blob as a source that can be cancelled ---- */
+
+struct bd_blob_source {
+        int fd; /* borrowed */
+        const struct cancel *cancel;
+};
+ssize_t bd_blob_source_read(void *user, void *p, size_t n, struct bld_err *err);
+
 /* ---- closure.c ---- */
 
 /* Where documents are read from: the store, a registry, an archive. */

@@ -77,31 +77,14 @@ static int note_made(const struct job *j, const struct digest *key, const struct
 
 /* ---- one layer ---- */
 
-struct blob_source {
-        int fd;
-        const struct cancel *cancel;
-};
-
-static ssize_t blob_read(void *user, void *p, size_t n, struct bld_err *err)
-{
-        struct blob_source *s = user;
-        ssize_t k;
-        int r = cancel_check(s->cancel, err);
-
-        if (r < 0)
-                return r;
-        k = sys_read(s->fd, p, n);
-        return k < 0 ? err_sys(err, errno, "read a layer") : k;
-}
-
 static int repack(const struct job *j, const struct bd_layer *l, struct img_desc *ret,
                   struct bld_err *err)
 {
         AUTO(bd_packer_free_p) struct bd_packer *pack = NULL;
         AUTO(img_desc_done) struct img_desc made = {.media_type = NULL};
         AUTO_FD int fd = -1;
-        struct blob_source in = {.cancel = j->c->cancel};
-        struct ly_source src = {.read = blob_read, .user = &in};
+        struct bd_blob_source in = {.cancel = j->c->cancel};
+        struct ly_source src = {.read = bd_blob_source_read, .user = &in};
         struct ly_pack_opts po = {
                 .codec = j->codec, .level = j->o->level, .reproducible = j->o->reproducible};
         struct bd_layer layer = {.tar_size = 0};

@@ -105,15 +105,9 @@ int bd_scan_put(struct bd_ctx *c, const struct digest *diff_id, const struct ly_
         return r < 0 || !t->sums ? r : index_store(c, "sum", diff_id, ly_sums_encode, t, err);
 }
 
-/* A layer's blob as a source that can be cancelled. */
-struct blob_source {
-        int fd;
-        const struct cancel *cancel;
-};
-
-static ssize_t blob_source_read(void *user, void *p, size_t n, struct bld_err *err)
+ssize_t bd_blob_source_read(void *user, void *p, size_t n, struct bld_err *err)
 {
-        struct blob_source *b = user;
+        struct bd_blob_source *b = user;
         ssize_t k;
         int r = cancel_check(b->cancel, err);
 
@@ -128,8 +122,8 @@ static int read_toc(struct bd_ctx *c, const struct bd_layer *l, struct ly_toc **
 {
         AUTO(ly_toc_free_p) struct ly_toc *toc = NULL;
         AUTO_FD int fd = -1;
-        struct blob_source b = {.cancel = c->cancel};
-        struct ly_source src = {.read = blob_source_read, .user = &b};
+        struct bd_blob_source b = {.cancel = c->cancel};
+        struct ly_source src = {.read = bd_blob_source_read, .user = &b};
         struct digest diff_id;
         char text[24];
         int r = bd_fetch_blob(c, &l->source, &l->desc, NULL, NULL, err);
