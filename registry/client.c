@@ -73,6 +73,8 @@ static int copy_opts(struct reg_client *c, const struct reg_opts *o, struct bld_
         c->offline = o->offline;
         c->mirror_only = o->mirror_only;
         c->retries = o->no_retry ? 0 : o->retries ? o->retries : 4;
+        c->retries_unanswered =
+                MIN(o->retries_unanswered ? o->retries_unanswered : c->retries, c->retries);
         c->retry_max_ms = o->retry_max_ms ? o->retry_max_ms : 600000;
         c->parallel = o->parallel ? o->parallel : 6;
         c->limit_rate = o->limit_rate;

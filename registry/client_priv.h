@@ -84,7 +84,7 @@ struct reg_client {
         struct strv insecure, cas, client_certs, helpers;
         struct strv mirrors;
         bool no_tls_verify, offline, mirror_only;
-        unsigned retries, parallel;
+        unsigned retries, retries_unanswered, parallel;
         int64_t retry_max_ms;
         uint64_t limit_rate;
         const struct cancel *cancel;

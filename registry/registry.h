@@ -25,6 +25,7 @@ struct reg_opts {
         bool offline;     /* every request fails at once, NETWORK */
         unsigned retries; /* after the first attempt; 4 when 0 and !no_retry */
         bool no_retry;
+        unsigned retries_unanswered; /* of them where nobody answers at all; 0: as many */
         int64_t retry_max_ms;        /* 0: 10 minutes */
         unsigned parallel;           /* blob transfers per host; 0: 6 */
         const struct cancel *cancel; /* borrowed; aborts everything */

@@ -40,7 +40,8 @@ struct req {
         size_t body_len;
         const struct reg_source *source; /* or from here: off .. off + len */
         uint64_t source_off, source_len;
-        size_t body_max;      /* of the answer; 0: 1 MiB */
+        size_t body_max;     /* of the answer; 0: 1 MiB */
+        const char *passing; /* an error code that is no verdict here: asked again as after a 503 */
         bool stop_after_body; /* a 401 after body bytes left is learnt from, not answered */
         /* A 200 or 206 is streamed when on_body is set. Nonzero from either gives up the request
          * with that result. */

@@ -19,11 +19,13 @@ static enum again by_status(int status)
         return AGAIN_NO;
 }
 
-static enum again worth(const struct reg_res *res)
+static enum again worth(const struct req *rq)
 {
-        switch (res->fault) {
+        switch (rq->res.fault) {
         case REG_FAULT_NONE:
-                return by_status(res->status);
+                if (rq->passing && rq->res.status == 400 && req_has_code(rq, rq->passing))
+                        return AGAIN_FULL;
+                return by_status(rq->res.status);
         case REG_FAULT_RESOLVE:
                 return AGAIN_ONCE;
         case REG_FAULT_CONNECT:
@@ -110,7 +112,7 @@ int retry_wait(struct req *rq, struct retry *t, struct bld_err *err)
 {
         struct reg_client *c = rq->c;
         int64_t now = time_mono_ns(), ms, asked;
-        enum again again = worth(&rq->res);
+        enum again again = worth(rq);
         const char *after = NULL;
         unsigned most;
         int status = rq->res.fault == REG_FAULT_NONE ? rq->res.status : 0;
@@ -121,7 +123,9 @@ int retry_wait(struct req *rq, struct retry *t, struct bld_err *err)
                 slow_down(rq);
         if (status == 429 && spent(&rq->res))
                 return 0;
-        most = again == AGAIN_ONCE ? MIN(c->retries, 1u) : c->retries;
+        most = rq->res.fault == REG_FAULT_NONE ? c->retries : c->retries_unanswered;
+        if (again == AGAIN_ONCE)
+                most = MIN(most, 1u);
         if (again == AGAIN_NO || t->used >= most)
                 return 0;
         ms = backoff_ms(c, t->used, status == 429);

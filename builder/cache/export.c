@@ -11,7 +11,6 @@
 
 #define PUT_THREADS 4u
 #define LOOK_AT_CANCEL_NS 100000000
-#define PROMPT_NS ((int64_t)5 * 1000000000)
 #define PUT_ATTEMPTS 6u
 #define PUT_PAUSE_MS 100
 
@@ -229,18 +228,13 @@ static int put_into(struct rc_queue *q, struct rc_place *p, const struct item *i
         if (!any)
                 return 0;
         for (unsigned k = 0;; k++) {
-                int64_t begun_ns = time_mono_ns();
-
                 r = cancel_check(q->rc->out.cancel, &e);
                 if (r == 0)
                         r = put_entry(p, it, wanted, meter, &e);
                 if (r > 0)
                         return 1;
-                if (r == 0 || r == BLD_E_CANCELLED || k + 1 >= attempts)
-                        break;
-                /* One that refuses at once is only busy (distribution says 500 when two write the
-                 * same blob); one that is not there takes its time. */
-                if (rc_of_place(r) && (r != BLD_E_NETWORK || time_mono_ns() - begun_ns > PROMPT_NS))
+                /* what is wrong with the place, the client has asked again for */
+                if (r == 0 || r == BLD_E_CANCELLED || rc_of_place(r) || k + 1 >= attempts)
                         break;
                 err_clear(&e);
                 if (k > 0) /* sending blobs again only makes it worse, unless they really went */

@@ -443,10 +443,12 @@ static void test_subject_fallback(void **state UNUSED)
         check_scripts();
 }
 
-/* A server that wants one type at a time; a listed manifest that is late; what a refusal names. */
+/* A server that wants one type at a time; a listed manifest that is late; what a refusal names; a
+ * server that is not through with a blob yet. */
 static void test_manifest_faults(void **state UNUSED)
 {
-        static const char get[] = "GET /v2/a/b/manifests/v1";
+        static const char get[] = "GET /v2/a/b/manifests/v1", put[] = "PUT /v2/a/b/manifests/v1";
+        static const char passing[] = "{\"errors\":[{\"code\":\"DIGEST_INVALID\"}]}";
         static const char lost[] =
                 "{\"errors\":[{\"code\":\"MANIFEST_BLOB_UNKNOWN\",\"detail\":{\"digest\":"
                 "\"" DIGEST_A "\"}},{\"code\":\"MANIFEST_BLOB_UNKNOWN\",\"detail\":\"" DIGEST_A
@@ -458,7 +460,9 @@ static void test_manifest_faults(void **state UNUSED)
                 {get, .status = 404, .times = 2},
                 {get, .status = 200, .headers = "Content-Type: " MT_OCI_INDEX "\r\n", .body = doc},
                 {get, .status = 404, .times = 3},
-                {"PUT /v2/a/b/manifests/v1", .status = 400, .body = lost},
+                {put, .status = 400, .body = lost},
+                {put, .status = 400, .body = passing},
+                {put, .status = 201, .headers = "Location: /v2/a/b/manifests/v1\r\n"},
                 {0},
         };
         AUTO_STRV struct strv missing = {0};
@@ -481,6 +485,7 @@ static void test_manifest_faults(void **state UNUSED)
                          BLD_E_NETWORK);
         assert_int_equal(missing.n, 2);
         assert_string_equal(missing.v[0], DIGEST_A);
+        assert_int_equal(reg_manifest_put(w->c, &w->ref, MT_OCI_INDEX, doc, strlen(doc), &err), 0);
         check_scripts();
 }
 

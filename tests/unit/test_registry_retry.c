@@ -43,6 +43,39 @@ static void test_retries_end(void **state UNUSED)
         check_scripts();
 }
 
+/* One that is there and busy is asked again more often ... */
+static void test_busy(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->url, .status = 500, .times = 4},
+                {w->url, .status = 200, .body = w->blob, .body_len = sizeof(w->blob)},
+                {0},
+        };
+
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){.retries_unanswered = 1});
+        get_blob_ok();
+        check_scripts();
+}
+
+/* ... than one that says nothing. */
+static void test_unanswered(void **state UNUSED)
+{
+        const struct mock_step steps[] = {
+                {w->url, .how = MOCK_SILENT},
+                {w->url, .how = MOCK_SILENT},
+                {0},
+        };
+        struct bld_err err = BLD_ERR_INIT;
+
+        mock_script(w->reg, steps);
+        connect_with((struct reg_opts){.retries_unanswered = 1});
+        w->c->timing.headers = 200;
+        assert_int_equal(get_blob(&err), BLD_E_NETWORK);
+        check_scripts();
+        assert_non_null(strstr(sb_text(&w->notes), "retry 1 of 1"));
+}
+
 static void test_retry_after_too_long(void **state UNUSED)
 {
         const struct mock_step steps[] = {
@@ -215,9 +248,17 @@ static void test_stall(void **state UNUSED)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                T(test_retries),       T(test_retries_end),   T(test_retry_after_too_long),
-                T(test_final_answers), T(test_offline),       T(test_not_found_words),
-                T(test_cancel),        T(test_cancel_upload), T(test_stall),
+                T(test_retries),
+                T(test_retries_end),
+                T(test_busy),
+                T(test_unanswered),
+                T(test_retry_after_too_long),
+                T(test_final_answers),
+                T(test_offline),
+                T(test_not_found_words),
+                T(test_cancel),
+                T(test_cancel_upload),
+                T(test_stall),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
