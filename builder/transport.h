@@ -199,4 +199,8 @@ int bd_members_publish(struct bd_ctx *c, const struct bd_members *members, const
                        const struct img_place *dst, bd_progress_fn progress, void *user,
                        struct bld_err *err) MUST_CHECK;
 
+/* What does not verify or decode in a file the user named is that file's fault: CORRUPT, LIMIT and
+ * INVALID become MALFORMED. Returns the code. */
+int bd_file_fault(int r, struct bld_err *err);
+
 #endif

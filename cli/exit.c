@@ -21,6 +21,7 @@ static const struct {
         {BLD_E_USAGE, EXIT_USAGE},
         {BLD_E_POLICY, EXIT_POLICY},
         {BLD_E_BUG, EXIT_INTERNAL},
+        {BLD_E_MALFORMED, EXIT_SOURCE},
 };
 
 int exit_status_of(const struct bld_err *err, bool names_input, int signal)

@@ -140,6 +140,7 @@ static int apply_layer(struct applying *a, struct bld_image *im, size_t i,
                 lib_blob_watch(b, watch);
         blob = lib_blob_source(b);
         r = apply_one(a, &blob, lib_blob_cut(b), l->has_diff_id ? &l->diff_id : NULL, err);
+        r = lib_image_fault(im, r, err);
         return r < 0 ? err_wrap(err, r, "layer %zu", l->info.number) : 0;
 }
 

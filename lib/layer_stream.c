@@ -6,6 +6,7 @@
 struct bld_layer_stream {
         struct lib_input in;   /* of the caller, or */
         struct lib_blob *blob; /* of an image */
+        const struct bld_image *im;
         struct ly_pull *pull;
         struct ly_reader *reader;
         const struct ly_entry *e; /* the current one, or NULL */
@@ -21,7 +22,7 @@ struct bld_layer_stream {
 static int fail(struct bld_layer_stream *s, int r, struct bld_err *err)
 {
         if (!s->failed)
-                s->failed = r;
+                s->failed = s->im ? lib_image_fault(s->im, r, &s->why) : r;
         err_copy(err, &s->why);
         return s->failed;
 }
@@ -88,6 +89,7 @@ int bld_image_stream(struct bld_image *im, size_t i, struct bld_layer_stream **r
 
         if (r < 0)
                 return r;
+        s->im = im;
         l = lib_image_layer(im, i);
         s->has_diff_id = l->has_diff_id; /* the blob sees to its digest */
         s->diff_id = l->diff_id;

@@ -196,7 +196,10 @@ int lib_open_place(struct bld *b, const char *text, const struct bld_image_open_
                 r = img_place_parse(text, &p, err);
         if (r == 0)
                 r = bd_look_open(&b->ctx, &p, &lo, &look, err);
-        return r == 0 ? of_look(b, text, look, o, ret, err) : r;
+        r = r == 0 ? of_look(b, text, look, o, ret, err) : r;
+        if (r == 0)
+                (*ret)->from_file = img_at_is_file(p.at);
+        return r;
 }
 
 /* ---- names ---- */
@@ -381,6 +384,11 @@ int lib_image_check(const struct bld_image *im, struct bld_err *err)
         int r = lib_watch_check(im->watch, err);
 
         return r == 0 && im->b ? cancel_check(&im->b->cancel, err) : r;
+}
+
+int lib_image_fault(const struct bld_image *im, int r, struct bld_err *err)
+{
+        return im->from_file && r == BLD_E_CORRUPT ? bd_file_fault(r, err) : r;
 }
 
 const struct ly_limits *lib_image_limits(const struct bld_image *im)

@@ -115,6 +115,7 @@ static int open_layer(int fd, const char *path, const struct stat *st,
         im->v[0].info.media_type = ly_codec_media_type(ly_codec_sniff(magic, (size_t)k));
         im->v[0].info.blob_size = (uint64_t)st->st_size;
         im->file = fd;
+        im->from_file = true;
         *ret = im;
         return 0;
 }
@@ -130,8 +131,7 @@ static int open_file(struct bld *b, const char *path, int fd, const struct stat 
         int r = sniff(fd, &lim, &why);
 
         if (r < 0) {
-                if (r == BLD_E_CORRUPT)
-                        r = err_recode(&why, BLD_E_INVALID);
+                r = bd_file_fault(r, &why);
                 err_copy(err, &why);
                 return err_wrap(err, r, "%s is neither the archive of an image nor a layer", path);
         }

@@ -46,6 +46,8 @@ int lib_blob_part(struct lib_blob *b, int *ret_fd, uint64_t *ret_off, uint64_t *
  * after lib_blob_source(). */
 ssize_t lib_blob_pread(void *user, void *p, size_t n, uint64_t off, struct bld_err *err);
 
+/* CORRUPT becomes MALFORMED where the image is a file of the caller's. Returns the code. */
+int lib_image_fault(const struct bld_image *im, int r, struct bld_err *err);
 const struct ly_limits *lib_image_limits(const struct bld_image *im); /* of a layer */
 size_t lib_image_layers(const struct bld_image *im);
 const struct lib_layer_ref *lib_image_layer(const struct bld_image *im, size_t i);

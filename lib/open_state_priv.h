@@ -22,6 +22,7 @@ struct bld_image {
         struct lib_layer_texts *texts;
         struct ly_toc **tocs; /* the store's, once asked for */
         size_t n;
+        bool from_file;          /* that the caller named: what does not decode is its fault */
         bool one_of_many;        /* a layer chosen by its number: the documents are not its own */
         struct ly_limits limits; /* of a layer */
         const struct bld_watch *watch;

@@ -275,14 +275,14 @@ int bld_import(struct bld *b, const char *path, const char *name, const struct b
         if (r == 0 && lseek(fd, 0, SEEK_SET) < 0)
                 r = err_sys(err, errno, "read %s", path);
         if (r == 0 && ly_archive_sniff(fd, NULL) <= 0)
-                r = err_set(err, BLD_E_INVALID, "%s is not a tar archive", path);
+                r = err_set(err, BLD_E_MALFORMED, "%s is not a tar archive", path);
         l = r == 0 ? bd_layers_push(&layers) : NULL;
         if (r == 0 && !l)
                 r = err_nomem(err, "layer");
         if (r == 0)
                 r = make_layer(b, fd, l, err);
-        if (r == BLD_E_CORRUPT) /* the user's own archive is bad */
-                r = err_recode(err, BLD_E_INVALID);
+        if (r == BLD_E_CORRUPT)
+                r = bd_file_fault(r, err);
         if (r == 0)
                 r = fill_config(&config, l, path, &own, err);
         if (r == 0)

@@ -148,11 +148,12 @@ static int read_blob(struct lib_scan *s, bool stored, const struct bld_watch *wa
         in = lib_watched_source(&w);
         r = ly_scan(&in, &o, &t, verify ? &diff_id : NULL, err);
         if (r < 0)
-                return err_wrap(err, r, "layer %zu of %s", l->info.number, bld_image_name(s->im));
+                return err_wrap(err, lib_image_fault(s->im, r, err), "layer %zu of %s",
+                                l->info.number, bld_image_name(s->im));
         if (l->has_digest)
                 t->blob = l->digest;
         if (verify && !digest_eq(&diff_id, &l->diff_id))
-                return other_diff_id(l, &diff_id, err);
+                return lib_image_fault(s->im, other_diff_id(l, &diff_id, err), err);
         if (stored)
                 r = bd_scan_put(&lib_image_session(s->im)->ctx, &l->diff_id, t, err);
         if (r < 0)

@@ -97,7 +97,7 @@ static int file_layer(struct edit *x, int fd, struct bd_layer *ret, struct bld_e
         if (r < 0)
                 return r;
         if (n == 0)
-                return err_set(err, BLD_E_INVALID, "the file is empty");
+                return err_set(err, BLD_E_MALFORMED, "the file is empty");
         have = ly_codec_sniff(magic, (size_t)n);
         if (x->o->codec ? have == po.codec : have != LY_CODEC_NONE)
                 return take_file(x, fd, have, ret, err);
@@ -180,8 +180,8 @@ int edit_make_layers(struct edit *x, struct bld_err *err)
                 struct bd_layer *l = bd_layers_push(&x->added);
                 int r = l ? named_layer(x, path, l, err) : err_nomem(err, "layer");
 
-                if (r == BLD_E_CORRUPT || r == BLD_E_LIMIT) /* the user's own file is bad */
-                        r = err_recode(err, BLD_E_INVALID);
+                if (r == BLD_E_CORRUPT || r == BLD_E_LIMIT)
+                        r = bd_file_fault(r, err);
                 if (r < 0)
                         return err_wrap(err, r, "layer %s",
                                         strcmp(path, "-") == 0 ? "from standard input" : path);

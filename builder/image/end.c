@@ -33,13 +33,18 @@ void bd_end_free(struct bd_end *e)
         free(e);
 }
 
-/* Whatever does not verify or decode in a file is a fault of the user's own file. */
+int bd_file_fault(int r, struct bld_err *err)
+{
+        return r == BLD_E_CORRUPT || r == BLD_E_LIMIT || r == BLD_E_INVALID
+                       ? err_recode(err, BLD_E_MALFORMED)
+                       : r;
+}
+
 static int own_fault(struct bd_end *e, int r, struct bld_err *own, struct bld_err *err)
 {
         if (r >= 0)
                 return r;
-        if (r == BLD_E_CORRUPT || r == BLD_E_LIMIT)
-                r = err_recode(own, BLD_E_INVALID);
+        r = bd_file_fault(r, own);
         err_copy(err, own);
         return strstr(own->msg, e->place.path) ? r : err_wrap(err, r, "%s", e->place.path);
 }
@@ -53,7 +58,7 @@ static int open_docker(struct bd_end *e, struct bld_err *err)
         int r = bd_input_read(&e->in, "manifest.json", BD_LOAD_JSON_MAX, &text, err);
 
         if (r == 0) {
-                r = err_set(err, BLD_E_INVALID, "it holds no image");
+                r = err_set(err, BLD_E_MALFORMED, "it holds no image");
                 return err_why(err, r,
                                "there is neither index.json beside oci-layout nor manifest.json");
         }
@@ -74,7 +79,7 @@ static int open_file(struct bd_end *e, int in_fd, struct bld_err *err)
         int r = bd_input_open(e->c, e->place.path, in_fd, &e->in, err);
 
         if (r < 0)
-                return r;
+                return bd_file_fault(r, err);
         e->opened = true;
         e->at = IMG_AT_OCI;
         r = bd_load_index(&e->in, &ix, &own);
@@ -287,7 +292,7 @@ static int read_file(struct bd_end *e, const struct img_desc *d, size_t max, str
         if (digest_eq(&have, &d->digest))
                 return 0;
         digest_format(&have, text);
-        return err_set(err, BLD_E_INVALID, "%s: %s holds other bytes (%s)", e->place.path, path,
+        return err_set(err, BLD_E_MALFORMED, "%s: %s holds other bytes (%s)", e->place.path, path,
                        text);
 }
 
@@ -409,10 +414,10 @@ int bd_end_blob(struct bd_end *e, const struct img_desc *d, struct bd_part *ret,
         bd_input_blob_path(&d->digest, path);
         r = bd_input_find(&e->in, path, ret, err);
         if (r == 0)
-                return err_set(err, BLD_E_INVALID, "%s: %s is missing", e->place.path, path);
+                return err_set(err, BLD_E_MALFORMED, "%s: %s is missing", e->place.path, path);
         if (r > 0 && ret->size != d->size) {
                 bd_part_done(ret);
-                return err_set(err, BLD_E_INVALID, "%s: %s has another size than its image says",
+                return err_set(err, BLD_E_MALFORMED, "%s: %s has another size than its image says",
                                e->place.path, path);
         }
         return r;

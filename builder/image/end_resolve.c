@@ -152,7 +152,7 @@ static int resolve_digits(struct bd_end *e, struct img_desc *ret, struct bld_err
         if (r == 0 && s.hits == 0)
                 r = no_entry(e, e->place.digits, BLD_E_NOT_FOUND, "no image has the digest", err);
         if (r == 0 && s.hits > 1)
-                r = no_entry(e, e->place.digits, BLD_E_INVALID, "several images begin with", err);
+                r = no_entry(e, e->place.digits, BLD_E_USAGE, "several images begin with", err);
         if (r < 0) {
                 img_desc_done(&s.found);
                 return r;
@@ -176,8 +176,7 @@ static int resolve_entry(struct bd_end *e, const char *name, struct img_desc *re
                 return no_entry(e, name, BLD_E_NOT_FOUND, "there is no image", err);
         if (e->entries.n == 1)
                 return copy_desc(&e->entries.v[0], ret, err);
-        return no_entry(e, NULL, BLD_E_INVALID, "several images, none called latest; name one",
-                        err);
+        return no_entry(e, NULL, BLD_E_USAGE, "several images, none called latest; name one", err);
 }
 
 /* ---- any place ---- */

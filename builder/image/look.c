@@ -64,7 +64,7 @@ static int choose_entry(const struct js *list, const struct img_place *p, const 
                                p->path);
         *ret = js_at(list, 0);
         if (!p->digits && !p->name && n > 1)
-                return err_set(err, BLD_E_INVALID, "%s: several images; name one", p->path);
+                return err_set(err, BLD_E_USAGE, "%s: several images; name one", p->path);
         for (size_t i = 0; i < n && (p->digits || p->name); i++)
                 if (entry_is(js_at(list, i), p)) {
                         *ret = js_at(list, i);
@@ -151,14 +151,12 @@ static int look_docker(struct bd_look *l, struct bd_input *in, const struct img_
         r = js_parse(sb_text(&text), text.len, &list, &own);
         if (r < 0) {
                 err_copy(err, &own);
-                return err_wrap(err, err_recode(err, BLD_E_INVALID), "%s: manifest.json", p->path);
+                return err_wrap(err, r, "%s: manifest.json", p->path);
         }
         r = choose_entry(list, p, &entry, err);
         if (r < 0)
                 return r;
         r = docker_image(l, in, entry, &own);
-        if (r == BLD_E_CORRUPT || r == BLD_E_LIMIT) /* the user's own file is bad */
-                r = err_recode(&own, BLD_E_INVALID);
         if (r < 0)
                 err_copy(err, &own);
         return r < 0 ? err_wrap(err, r, "%s", p->path) : 0;
@@ -230,7 +228,7 @@ int bd_look_open(struct bd_ctx *c, const struct img_place *p, const struct bd_lo
         docker = bd_end_docker(l->end);
         r = docker ? look_docker(l, docker, &at, err) : look_end(l, o, err);
         if (r < 0)
-                return r;
+                return img_at_is_file(at.at) ? bd_file_fault(r, err) : r;
         *ret = TAKE_PTR(&l);
         return 0;
 }
@@ -303,7 +301,7 @@ static int find(struct bd_look *l, size_t i, struct bd_part *ret, struct img_ref
         }
         if (docker) {
                 r = bd_input_find(docker, l->paths.v[i], ret, err);
-                return r == 0 ? err_set(err, BLD_E_INVALID, "layer \"%.200s\" is missing",
+                return r == 0 ? err_set(err, BLD_E_MALFORMED, "layer \"%.200s\" is missing",
                                         l->paths.v[i])
                               : r;
         }

@@ -51,8 +51,8 @@ struct bld_append_opts {
         const struct bld_edit_opts *edit; /* NULL: all of it by default */
         bool base_annotations; /* note src as org.opencontainers.image.base.name and .digest */
 };
-/* Layers put on top: files (tar, plain or compressed with gzip or zstd; INVALID for what is no
- * sound layer), "-", or folders as trees. A compressed file goes in byte for byte. src NULL or
+/* Layers put on top: files (tar, plain or compressed with gzip or zstd; MALFORMED for what is
+ * no sound layer), "-", or folders as trees. A compressed file goes in byte for byte. src NULL or
  * "scratch": on nothing. */
 BLD_API int bld_append(struct bld *b, const char *src, const struct bld_list *layers,
                        const struct bld_append_opts *o, char **ret_json, struct bld_err *err);

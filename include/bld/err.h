@@ -30,6 +30,8 @@ enum bld_code {
         BLD_E_USAGE = -14,  /* the call or command line itself is wrong */
         BLD_E_POLICY = -15, /* forbidden by the user's own rules (--locked, entitlements) */
         BLD_E_BUG = -16,
+        /* an archive, layout or layer that the caller named is damaged, hostile or no image */
+        BLD_E_MALFORMED = -17,
 };
 
 /* One flat record, 1 KiB, so that it needs no allocation, nothing to free, and crosses a pipe in

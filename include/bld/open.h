@@ -29,7 +29,8 @@ struct bld_image_open_opts {
  * build's record or ID:STEP ("deps 2/4"; "deps", its last; "2" of the last stage), which is the
  * layers up to there (a build in which nothing ran leaves no record); and any of them followed by
  * "#N": its layer N alone, from 0, negative from the top ("#-1"). o may be NULL. Errors: NOT_FOUND,
- * DENIED, NETWORK, CORRUPT, INVALID. */
+ * DENIED, NETWORK, CORRUPT, INVALID; MALFORMED: a file that is no sound image or layer, here and
+ * in all that is read of it (elsewhere CORRUPT). */
 BLD_API int bld_image_open(struct bld *b, const char *ref, const struct bld_image_open_opts *o,
                            struct bld_image **ret, struct bld_err *err);
 /* The tree below a folder, one layer and no config. Needs no session; dir_fd is duplicated. */

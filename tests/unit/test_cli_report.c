@@ -211,6 +211,7 @@ static void statuses(void **state)
                 {"usage", BLD_E_USAGE, 0, false, 0, 2},
                 {"policy", BLD_E_POLICY, 0, false, 0, 4},
                 {"bug", BLD_E_BUG, 0, false, 0, 70},
+                {"archive", BLD_E_MALFORMED, 0, true, 0, 3},
                 {"cancelled by no one", BLD_E_CANCELLED, 0, false, 0, 130},
                 {"SIGINT", BLD_E_CANCELLED, 0, false, SIGINT, 130},
                 {"SIGTERM", BLD_E_CHILD, 0, false, SIGTERM, 143},
