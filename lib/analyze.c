@@ -86,7 +86,7 @@ int bld_analyze(struct bld_image *im, const struct bld_watch *watch, struct bld_
         r = r < 0 ? r : ly_waste_find(c.v, c.n, &a->w, err);
         r = r < 0 ? r : fill(a, err);
         if (r < 0)
-                return r;
+                return lib_image_fault(im, r, err);
         *ret = TAKE_PTR(&a);
         return 0;
 }

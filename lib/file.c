@@ -297,7 +297,7 @@ int bld_file_read(struct bld_image *im, const char *path, const struct bld_file_
         r = r < 0 ? r : lib_ret_check(ret, "bld_file_read", err);
         r = r < 0 ? r : look(&f, err);
         if (r < 0)
-                return r;
+                return lib_image_fault(im, r, err);
         lib_ret_put(ret, &f.got, sizeof(f.got));
         return 0;
 }

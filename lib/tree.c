@@ -47,7 +47,7 @@ int lib_tree_new(struct bld_image *im, struct lib_scan *const *scans, size_t n, 
         if (!r)
                 r = ly_flat_new(t->view, &t->flat, err);
         if (r < 0)
-                return r;
+                return lib_image_fault(im, r, err);
         *ret = TAKE_PTR(&t);
         return 0;
 }

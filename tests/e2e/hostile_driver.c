@@ -17,8 +17,9 @@ static int bad;
 /* Codes a hostile image may end with. */
 static int told(const char *call, int r, const struct bld_err *err)
 {
-        int fine = r >= 0 || r == BLD_E_CORRUPT || r == BLD_E_LIMIT || r == BLD_E_INVALID ||
-                   r == BLD_E_NOT_FOUND || r == BLD_E_UNSUPPORTED || r == BLD_E_SYS;
+        int fine = r >= 0 || r == BLD_E_CORRUPT || r == BLD_E_MALFORMED || r == BLD_E_LIMIT ||
+                   r == BLD_E_INVALID || r == BLD_E_NOT_FOUND || r == BLD_E_UNSUPPORTED ||
+                   r == BLD_E_SYS;
 
         if (!fine || (r < 0 && (err->code != r || !*err->msg))) {
                 printf("BAD ");

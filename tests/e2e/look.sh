@@ -301,7 +301,7 @@ damaged() {
 	layer a
 	layer b
 	image "docker://$REG/bad:1"
-	local m f
+	local m f x
 	m=$(jq -r '.manifests[0].digest[7:]' layout/index.json)
 	f=$(jq -r '.layers[0].digest[7:]' "layout/blobs/sha256/$m")
 	f=$REG_DIR/docker/registry/v2/blobs/sha256/${f:0:2}/$f/data
@@ -314,6 +314,21 @@ damaged() {
 	one_error
 	want 7 "$BLD" files --retry 0 "$REG/bad:1"
 	want 7 "$BLD" analyze --retry 0 "$REG/bad:1"
+	# In a file that was named here it is the file's fault.
+	f=layout/blobs/sha256/$(jq -r '.layers[0].digest[7:]' "layout/blobs/sha256/$m")
+	printf '\377\377\377\377' | dd of="$f" bs=1 seek=1500000 conv=notrunc 2>/dev/null
+	for x in "cat --verify oci:layout /big" "files oci:layout" "analyze oci:layout" "diff oci:layout dir:a"; do
+		# shellcheck disable=SC2086 # words
+		want 3 "$BLD" $x
+		one_error
+	done
+	tar -C layout -cf cut.tar .
+	truncate -s 1000000 cut.tar
+	for x in "files ./cut.tar" "inspect oci-archive:cut.tar" "history oci-archive:cut.tar" "export -o x.tar oci-archive:cut.tar"; do
+		# shellcheck disable=SC2086 # words
+		want 3 "$BLD" $x
+		one_error
+	done
 }
 
 # ---- hostile images ----
@@ -379,10 +394,10 @@ hostile() {
 	LAYERS=(nothing.tar)
 	image "oci:$D/copy:latest" # which reads no layer
 	for c in files analyze; do
-		want 7 "$BLD" "$c" "oci:$D/layout:latest"
+		want 3 "$BLD" "$c" "oci:$D/layout:latest"
 		one_error
 	done
-	want 7 "$BLD" cat "oci:$D/layout:latest" /x
+	want 3 "$BLD" cat "oci:$D/layout:latest" /x
 	one_error
 	[ ! -s "$D/out" ]
 }

@@ -154,7 +154,7 @@ files() {
 	same "$(digest_of kept:v1)" "$(digest_of again:v1)"
 	# Bad files are the user's: 3 is for what is malformed, 6 for what is not there.
 	head -c 20000 a.tar >cut.tar
-	want 2 "$BLD" copy "oci-archive:$D/cut.tar" "$REG/x:1"; one_error
+	want 3 "$BLD" copy "oci-archive:$D/cut.tar" "$REG/x:1"; one_error
 	want 6 "$BLD" copy "oci:$D/nowhere:v1" "$REG/x:1"; one_error
 	want 2 "$BLD" copy "podman:app" "$REG/x:1"; one_error
 	# A blob that is not what it says never gets through.

@@ -202,7 +202,7 @@ static void layers_alone(void **state)
         assert_null(bld_image_config(im, NULL));
         bld_image_close(im);
         (void)snprintf(ref, sizeof(ref), "%s/index.json", l.dir);
-        assert_int_equal(bld_image_open(b, ref, NULL, &im, NULL), BLD_E_INVALID);
+        assert_int_equal(bld_image_open(b, ref, NULL, &im, NULL), BLD_E_MALFORMED);
         (void)snprintf(ref, sizeof(ref), "dir:%s/index.json", l.dir);
         assert_int_equal(bld_image_open(b, ref, NULL, &im, NULL), BLD_E_INVALID);
         assert_int_equal(bld_image_open(b, "./nothing", NULL, &im, NULL), BLD_E_NOT_FOUND);
@@ -234,7 +234,7 @@ static void empty(void **state)
         im = opened(b, l.dir);
         assert_int_equal(bld_image_layer(im, 1)->blob_size, 0);
         assert_int_equal(bld_image_stream(im, 1, &s, NULL), 0);
-        assert_int_equal(bld_layer_stream_end(s, NULL, &err), BLD_E_CORRUPT);
+        assert_int_equal(bld_layer_stream_end(s, NULL, &err), BLD_E_MALFORMED);
         assert_non_null(strstr(err.msg, "holds other bytes"));
         bld_layer_stream_close(s);
         bld_image_close(im);
@@ -284,7 +284,6 @@ static void damaged(void **state)
         struct layout l;
         char ref[400], *tree = lf_tmpdir();
         AUTO_FD int fd = lf_open_dir(tree);
-        int r;
 
         (void)state;
         lay_up(&l);
@@ -295,15 +294,14 @@ static void damaged(void **state)
                 l.layer[1].text.buf[at] ^= 1;
                 im = opened(b, ref);
                 assert_int_equal(bld_image_stream(im, 1, &s, NULL), 0);
-                assert_int_equal(bld_layer_stream_end(s, NULL, NULL), BLD_E_CORRUPT);
+                assert_int_equal(bld_layer_stream_end(s, NULL, NULL), BLD_E_MALFORMED);
                 bld_layer_stream_close(s);
-                assert_int_equal(bld_image_apply(im, fd, NULL, NULL, NULL), BLD_E_CORRUPT);
+                assert_int_equal(bld_image_apply(im, fd, NULL, NULL, NULL), BLD_E_MALFORMED);
                 same_layer(im, 0, &l, 0);
                 bld_image_close(im);
         }
         lf_sh("truncate -s 1000 $1/blobs/sha256/*", l.dir, NULL, 0, NULL);
-        r = bld_image_open(b, ref, NULL, &im, NULL);
-        assert_true(r == BLD_E_INVALID || r == BLD_E_CORRUPT);
+        assert_int_equal(bld_image_open(b, ref, NULL, &im, NULL), BLD_E_MALFORMED);
         lay_down(&l);
         lf_rmdir(tree);
         bld_close(b);
@@ -530,7 +528,7 @@ static void claims(void **state)
         static const struct {
                 const char *pack;
                 int want;
-        } rows[] = {{"gzip -dc | gzip -1n", 0}, {"cat", BLD_E_CORRUPT}};
+        } rows[] = {{"gzip -dc | gzip -1n", 0}, {"cat", BLD_E_MALFORMED}};
         struct bld_copy_opts co = {.size = sizeof(co), .in_fd = -1, .out_fd = -1};
         struct bld *b = session();
         char ref[300], *json = NULL;
