@@ -20,6 +20,9 @@ static const struct {
         {"docker-archive:", IMG_AT_DOCKER_ARCHIVE},
         {"docker-daemon:", IMG_AT_DOCKER_DAEMON},
 };
+/* What begins like a path is one: no name of an image does. What kind of file it is, reading tells.
+ */
+static const char *const paths[] = {"/", "./", "../"};
 /* Other tools' transports: refused by name rather than taken for an image called "podman". */
 static const char *const foreign[] = {
         "containerd:", "podman:", "containers-storage:", "dir:", "ostree:", "docker-image://"};
@@ -110,6 +113,9 @@ static int parse(const char *s, struct img_place *p, struct bld_err *err)
                 p->at = transports[i].at;
                 break;
         }
+        for (size_t i = 0; p->at == IMG_AT_ANY && i < ARRAY_LEN(paths); i++)
+                if (str_has_prefix(s, paths[i]))
+                        p->at = IMG_AT_OCI_ARCHIVE;
         if (r == 0 && !*rest)
                 r = err_set(err, BLD_E_INVALID, "\"%.200s\" names no image", s);
         if (r < 0)

@@ -324,7 +324,7 @@ damaged() {
 	done
 	tar -C layout -cf cut.tar .
 	truncate -s 1000000 cut.tar
-	for x in "files ./cut.tar" "inspect oci-archive:cut.tar" "history oci-archive:cut.tar" "export -o x.tar oci-archive:cut.tar"; do
+	for x in "files ./cut.tar" "inspect oci-archive:cut.tar" "history ./cut.tar" "history oci-archive:cut.tar" "export -o x.tar oci-archive:cut.tar"; do
 		# shellcheck disable=SC2086 # words
 		want 3 "$BLD" $x
 		one_error
