@@ -23,18 +23,37 @@ static const struct opt history_opts[] = {
 };
 
 static const struct table_col cols[] = {
-        {"LAYER", "ID", 0},      {"CREATED", "CreatedSince", 0}, {"CREATED BY", "CreatedBy", 60},
-        {"SIZE", "Size", 0},     {"COMMENT", "Comment", 40},     {"CREATED AT", "CreatedAt", 0},
+        {"LAYER", "ID", 0},
+        {"CREATED", "CreatedSince", 0},
+        {"CREATED BY", "CreatedBy", 60},
+        {"SIZE", "Size", 0},
+        {"COMMENT", "Comment", 40},
+        {"LINE", "Line", 0},
+        {"CREATED AT", "CreatedAt", 0},
         {"DIGEST", "Digest", 0},
 };
-#define SHOWN 5u
+#define SHOWN 5u /* and LINE where an entry has one */
 
 static const char *or_empty(const char *s)
 {
         return s ? s : "";
 }
 
-static int push_row(struct js *rows, const struct js *h, const struct history_args *a)
+/* "Dockerfile:12". */
+static int set_line(struct js *row, const struct js *h, bool *any)
+{
+        AUTO_SB struct sb text = SB_INIT(1u << 16);
+        int64_t line;
+
+        if (js_get_i64(h, "line", &line)) {
+                sb_fmt(&text, "%s:%lld", or_empty(js_get_str(h, "file")), (long long)line);
+                *any = true;
+        }
+        return js_set_str(row, "Line", sb_text(&text));
+}
+
+static int push_row(struct js *rows, const struct js *h, const struct history_args *a,
+                    bool *any_line)
 {
         struct js *row = js_obj();
         const char *digest = js_get_str(h, "digest"), *created = js_get_str(h, "created");
@@ -57,6 +76,7 @@ static int push_row(struct js *rows, const struct js *h, const struct history_ar
         r = r < 0 ? r : js_set_str(row, "Size", size);
         r = r < 0 ? r : js_set_str(row, "Comment", or_empty(js_get_str(h, "comment")));
         r = r < 0 ? r : js_set_str(row, "Digest", or_empty(digest));
+        r = r < 0 ? r : set_line(row, h, any_line);
         if (r < 0) {
                 js_free(row);
                 return r;
@@ -75,6 +95,7 @@ static int run(struct cli *c, void *args, const struct strv *pos, struct bld_err
         AUTO_JS struct js *list = NULL, *rows = js_arr();
         struct table t = {cols, SHOWN, a->format, a->no_trunc};
         char *text = NULL;
+        bool any_line = false;
         int r;
 
         r = cli_open(c, err);
@@ -83,8 +104,9 @@ static int run(struct cli *c, void *args, const struct strv *pos, struct bld_err
         if (r < 0)
                 return r;
         for (size_t i = 0; i < js_len(list); i++)
-                if (push_row(rows, js_at(list, i), a) < 0)
+                if (push_row(rows, js_at(list, i), a, &any_line) < 0)
                         return err_nomem(err, "history");
+        t.ncols += any_line;
         if (a->quiet)
                 t.format = "{{.ID}}";
         if (t.format && strstr(t.format, "{{"))

@@ -270,7 +270,25 @@ int bld_inspect(struct bld *b, const char *ref, enum bld_inspect what, const cha
 
 /* ---- history ---- */
 
-static int history_row(const struct img_history *h, const struct img_desc *layer, struct js *arr)
+/* "file" and "line" of entry i, where a build of this store knows them. */
+static int put_line(struct js *o, const struct js *known, size_t i)
+{
+        const char *file = js_get_str(known, "file");
+        int64_t first = 0, line;
+        int r;
+
+        if (!file || !js_get_i64(known, "first", &first) || first < 0 || i < (uint64_t)first)
+                return 0;
+        line = js_i64(js_at(js_get(known, "lines"), i - (size_t)first), 0);
+        if (line <= 0)
+                return 0;
+        r = js_set_str(o, "file", file);
+        return r == 0 ? js_set_i64(o, "line", line) : r;
+}
+
+/* known: of bd_history_lines(), or NULL. */
+static int history_row(const struct img_history *h, const struct img_desc *layer,
+                       const struct js *known, size_t i, struct js *arr)
 {
         AUTO_JS struct js *o = js_obj();
         char text[DIGEST_STR_MAX];
@@ -289,11 +307,14 @@ static int history_row(const struct img_history *h, const struct img_desc *layer
                 digest_format(&layer->digest, text);
         if (r == 0)
                 r = js_set(o, "digest", layer ? js_new_str(text) : js_new_null());
+        if (r == 0 && known)
+                r = put_line(o, known, i);
         return r == 0 ? js_push(arr, js_ref(o)) : r;
 }
 
 /* Entries pair with layers from the bottom; a history too long or too short is shown as it is. */
-static int history_rows(const struct bd_image *im, struct js *arr, struct bld_err *err)
+static int history_rows(const struct bd_image *im, const struct js *known, struct js *arr,
+                        struct bld_err *err)
 {
         const struct img_histories *h = &im->config.history;
         const struct img_descs *layers = &im->manifest.layers;
@@ -306,7 +327,7 @@ static int history_rows(const struct bd_image *im, struct js *arr, struct bld_er
         for (size_t i = 0; r == 0 && i < extra; i++) {
                 struct img_history none = {.created = NULL};
 
-                r = history_row(&none, &layers->v[layers->n - 1 - i], arr);
+                r = history_row(&none, &layers->v[layers->n - 1 - i], NULL, 0, arr);
         }
         at = filled;
         for (size_t i = h->n; r == 0 && i > 0; i--) {
@@ -316,7 +337,7 @@ static int history_rows(const struct bd_image *im, struct js *arr, struct bld_er
                         at--;
                         layer = at < layers->n ? &layers->v[at] : NULL;
                 }
-                r = history_row(&h->v[i - 1], layer, arr);
+                r = history_row(&h->v[i - 1], layer, known, i - 1, arr);
         }
         return r < 0 ? err_nomem(err, "history") : 0;
 }
@@ -326,13 +347,15 @@ int bld_history(struct bld *b, const char *ref, const char *platform, char **ret
 {
         AUTO(bd_image_done) struct bd_image im = {.source = {.domain = NULL}};
         AUTO(img_desc_done) struct img_desc root = {.media_type = NULL};
-        AUTO_JS struct js *arr = js_arr();
+        AUTO_JS struct js *arr = js_arr(), *known = NULL;
         struct img_platform want;
         int r = arr ? lib_platform(platform, &want, err) : err_nomem(err, "history");
 
         if (r == 0)
                 r = lib_image_open(b, ref, &want, &im, &root, err);
         if (r == 0)
-                r = history_rows(&im, arr, err);
+                r = bd_history_lines(&b->ctx, &im.manifest.config.digest, &known, err);
+        if (r >= 0)
+                r = history_rows(&im, known, arr, err);
         return r == 0 ? lib_json_text(arr, ret_json, err) : r;
 }

@@ -160,6 +160,7 @@ struct plan_history {
         char *created_by;
         struct vertex *v; /* NULL: empty layer */
         char *author;
+        unsigned line; /* of the Dockerfile; what a base's ONBUILD left has that of FROM */
 };
 VEC_DEFINE(plan_histories, struct plan_history);
 

@@ -31,6 +31,7 @@ struct build {
         struct cas_build *record;
         struct events *events;
 
+        const char *dockerfile; /* its name, as people know it */
         struct named_contexts *named;
         char *context_path; /* absolute; NULL: no context */
         struct ignore *ignore;

@@ -186,8 +186,7 @@ int plan_push(struct plan *p, struct stage *s, struct vertex *v, char *created_b
                 free(created_by);
                 return err_nomem(err, "history");
         }
-        h->created_by = created_by;
-        h->v = v;
+        *h = (struct plan_history){.created_by = created_by, .v = v, .line = s->line};
         return 0;
 }
 
@@ -199,7 +198,7 @@ int plan_note(struct stage *s, char *created_by, struct bld_err *err)
                 free(created_by);
                 return err_nomem(err, "history");
         }
-        h->created_by = created_by;
+        *h = (struct plan_history){.created_by = created_by, .line = s->line};
         return 0;
 }
 
@@ -245,6 +244,7 @@ static int add_target(struct plan *p, struct stage *s, struct bld_err *err)
                 if (!h || !h->created_by)
                         return err_nomem(err, "history");
                 h->v = s->history.v[i].v;
+                h->line = s->history.v[i].line;
         }
         for (size_t i = 0; i < p->o->labels->n && r == 0; i++) {
                 const char *kv = p->o->labels->v[i], *eq = strchr(kv, '=');

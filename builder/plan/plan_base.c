@@ -283,7 +283,8 @@ static int copy_state(struct stage *s, const struct stage *b, struct bld_err *er
                 struct plan_history *h = plan_histories_push(&s->history);
 
                 if (h) {
-                        *h = (struct plan_history){.v = b->history.v[i].v};
+                        *h = (struct plan_history){.v = b->history.v[i].v,
+                                                   .line = b->history.v[i].line};
                         h->created_by = mem_strdup(b->history.v[i].created_by);
                 }
                 if (!h || !h->created_by)

@@ -387,6 +387,7 @@ int plan_copy(struct plan *p, struct stage *s, const struct df_instr *in, struct
 
 int plan_instr(struct plan *p, struct stage *s, const struct df_instr *in, struct bld_err *err)
 {
+        s->line = in->line;
         lint_at(p->o->lint, in);
         switch (in->kind) {
         case DF_RUN:

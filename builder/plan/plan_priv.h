@@ -91,6 +91,7 @@ struct stage {
         size_t nlabels;       /* labels that are in it */
         struct plan_histories history;
         struct vertex *fs;
+        unsigned line; /* of the instruction that is dispatched */
         bool cmd_seen;
         bool env_hidden; /* an ARG has the name of an ENV: they differ */
         struct lint_stage lint;

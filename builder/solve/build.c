@@ -446,6 +446,7 @@ static int open_sources(struct session *s, struct bld_err *err)
                 return r;
         b->context_path = s->src.context_path;
         b->ignore = s->src.ignore;
+        b->dockerfile = s->src.dockerfile_name;
         if (b->context_path && !s->src.tmp)
                 r = stat_index_open(b->c->cas, b->context_path, &b->index, err);
         if (r == 0)

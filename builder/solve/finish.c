@@ -236,6 +236,7 @@ static int assemble(struct build *b, struct plan_target *t, enum bd_format forma
                 k = bd_assemble(b->c, &t->config, &r->layers, format, &inside, ret, &config, err);
         if (k < 0)
                 return k;
+        history_lines_put(b, t, &config);
         ret->annotations = outside;
         outside = (struct img_kvs){0};
         ret->has_platform = true;

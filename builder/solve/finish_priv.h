@@ -46,5 +46,8 @@ int edit_config(const struct bld_build_opts *o, struct img_config *c,
 size_t history_base(const struct plan_target *t, const struct vx_result *res);
 int history_complete(struct build *b, struct plan_target *t, const struct vx_result *res,
                      struct bld_err *err) MUST_CHECK;
+/* Remember the lines of the entries that history_complete() added to this config (lines.c), for
+ * bd_history_lines(). Failing to is not an error of the build. */
+void history_lines_put(struct build *b, const struct plan_target *t, const struct digest *config);
 
 #endif

@@ -36,7 +36,8 @@ BLD_API int bld_rmi(struct bld *b, const char *ref, bool force, char **ret_json,
 enum bld_inspect { BLD_INSPECT_DOCKER, BLD_INSPECT_MANIFEST, BLD_INSPECT_CONFIG };
 BLD_API int bld_inspect(struct bld *b, const char *ref, enum bld_inspect what, const char *platform,
                         char **ret_json, struct bld_err *err);
-/* Array of {created, createdBy, size, comment, emptyLayer, digest}, newest first. */
+/* Array of {created, createdBy, size, comment, emptyLayer, digest}, newest first; with {file, line}
+ * of the Dockerfile in entries made by a build that the store remembers. */
 BLD_API int bld_history(struct bld *b, const char *ref, const char *platform, char **ret_json,
                         struct bld_err *err);
 

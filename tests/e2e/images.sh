@@ -88,6 +88,60 @@ history_of() {
 	jq -e 'length >= 5' "$D/out"
 }
 
+# The Dockerfile's lines, oldest entry first.
+lines_of() { "$BLD" history --format '{{.Line}}' "$@" | tac | xargs; }
+
+history_lines() {
+	make_app
+	bld history app:v1
+	has "$D/out" '^LAYER +CREATED +CREATED BY +SIZE +COMMENT +LINE$'
+	has "$D/out" 'CMD \[.* +Dockerfile:5$'
+	has "$D/out" 'RUN .*echo one.* +Dockerfile:2$'
+	same "Dockerfile:2 Dockerfile:3 Dockerfile:4 Dockerfile:5" "$(lines_of app:v1)"
+	bld history --format json app:v1
+	jq -e '[.[] | select(has("line")) | "\(.file) \(.line) \(.createdBy[:3])"] ==
+		["Dockerfile 5 CMD", "Dockerfile 4 LAB", "Dockerfile 3 ENV", "Dockerfile 2 RUN"]' "$D/out"
+	jq -e 'any(.[]; has("line") | not)' "$D/out" # of the base
+	bld tag app:v1 other:name
+	same "$(lines_of app:v1)" "$(lines_of other:name)"
+	# Nothing runs, the image stays; the file's lines have moved.
+	local before
+	before=$(digest_of app:v1)
+	sed -i '1i # a comment' ctx/Dockerfile
+	build -t app:v1 ctx
+	same "$before" "$(digest_of app:v1)"
+	same "Dockerfile:3 Dockerfile:4 Dockerfile:5 Dockerfile:6" "$(lines_of app:v1)"
+	# Nothing runs, the image is another.
+	sed 's/MODE=test/MODE=more/' ctx/Dockerfile >ctx/more.df
+	build -f ctx/more.df -t more:v1 ctx
+	same "$(printf 'ctx/more.df:%s ' 3 4 5 6)" "$(lines_of more:v1) "
+	same "Dockerfile:3 Dockerfile:4 Dockerfile:5 Dockerfile:6" "$(lines_of app:v1)"
+	# An image on top of it has lines of its own entries alone.
+	printf '\n\nFROM app:v1\nENV top=1\n' >ctx/Dockerfile
+	build -t top:v1 ctx
+	same "Dockerfile:4" "$(lines_of top:v1)"
+	bld history --format '{{.Line}}|{{.CreatedBy}}' top:v1
+	has "$D/out" '^Dockerfile:4\|ENV top=1'
+	# What changes its layers, their form or its platform does not part it from its lines.
+	printf 'FROM base:latest\nRUN echo a >/a\nENV e=1\nRUN echo b >/b\n' >ctx/Dockerfile
+	build -t squashed:v1 --squash ctx
+	same "Dockerfile:2 Dockerfile:3 Dockerfile:4" "$(lines_of squashed:v1)"
+	build -t zstd:v1 --compression zstd --force-compression ctx
+	same "Dockerfile:2 Dockerfile:3 Dockerfile:4" "$(lines_of zstd:v1)"
+	build -t none:v1 --omit-history ctx
+	same "" "$(lines_of none:v1)"
+	printf 'FROM scratch\nENV e=1\nCMD ["x"]\n' >ctx/Dockerfile
+	build -t both:v1 --platform linux/amd64,linux/arm64 ctx
+	same "Dockerfile:2 Dockerfile:3" "$(lines_of --platform linux/arm64 both:v1)"
+	same "Dockerfile:2 Dockerfile:3" "$(lines_of --platform linux/amd64 both:v1)"
+	# Only the store that built it knows.
+	bld save app:v1 -o app.tar
+	BLD_ROOT=$D/store.other want 0 "$BLD" load -i app.tar
+	BLD_ROOT=$D/store.other want 0 "$BLD" history app:v1
+	hasnt "$D/out" 'LINE|Dockerfile'
+	store_whole
+}
+
 save_and_load() {
 	make_app
 	local f
@@ -207,6 +261,7 @@ t "images: filters and patterns" filters
 t "tag, rmi, references by digest" tags
 t "inspect: docker's shape, raw bytes, templates" inspect
 t "history" history_of
+t "history: lines of the Dockerfile" history_lines
 t "save and load: three formats, pipe, gzip" save_and_load
 t "archives that lie are refused with exit 3" hostile_archives
 t "a base whose working folder is relative" relative_workdir

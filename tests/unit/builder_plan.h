@@ -229,6 +229,15 @@ static UNUSED void history_text(const struct graph *g, struct sb *out)
                 sb_fmt(out, "%s%s\n", t->history.v[i].v ? "+" : "", t->history.v[i].created_by);
 }
 
+/* "3 ENV a=1" */
+static UNUSED void lines_text(const struct graph *g, struct sb *out)
+{
+        const struct plan_target *t = &g->targets.v[0];
+
+        for (size_t i = 0; i < t->history.n; i++)
+                sb_fmt(out, "%u %s\n", t->history.v[i].line, t->history.v[i].created_by);
+}
+
 static void list_text(struct sb *out, const char *name, bool shown, const struct strv *a)
 {
         if (!shown && !a->n)

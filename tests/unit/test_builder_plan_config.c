@@ -224,6 +224,39 @@ static void history(void **state)
         check(histories, ARRAY_LEN(histories), history_text);
 }
 
+static const struct row history_lines[] = {
+        {"layers and empty ones, counted from the top of the file",
+         "# x\nARG g\nFROM base\n\nENV a=1 \\\n  b=2\nRUN x\nWORKDIR /\nCMD [\"c\"]\n",
+         "5 ENV a=1 b=2\n7 RUN /bin/sh -c x # buildkit\n8 WORKDIR /\n9 CMD [\"c\"]\n",
+         {.network = NULL}},
+        {"what follows a heredoc",
+         "FROM base\nRUN <<E\none\ntwo\nE\nUSER u\n",
+         "2 RUN /bin/sh -c one\ntwo\n # buildkit\n6 USER u\n",
+         {.network = NULL}},
+        {"those of the stage below, when it is used once",
+         "FROM base AS p\nENV a=1\nFROM p\nUSER u\n",
+         "2 ENV a=1\n4 USER u\n",
+         {.network = NULL}},
+        {"and when it is used twice",
+         "FROM base AS p\nENV a=1\nFROM p AS q\nRUN x\nFROM p\nCOPY --from=q /x /\n",
+         "2 ENV a=1\n6 COPY /x / # buildkit\n",
+         {.network = NULL}},
+        {"equal steps of two stages are made once, and stand where they stand",
+         "FROM base AS q\nRUN x\nFROM base\nRUN x\nCOPY --from=q /x /\n",
+         "4 RUN /bin/sh -c x # buildkit\n5 COPY /x / # buildkit\n",
+         {.network = NULL}},
+        {"a trigger's is that of the FROM that set it off",
+         "FROM base AS a\nONBUILD ENV t=1\nFROM a\nUSER u\n",
+         "3 ENV t=1\n4 USER u\n",
+         {.network = NULL}},
+};
+
+static void lines(void **state)
+{
+        (void)state;
+        check(history_lines, ARRAY_LEN(history_lines), lines_text);
+}
+
 /* ---- the config ---- */
 
 static const struct row configs[] = {
@@ -488,7 +521,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(variables), cmocka_unit_test(path_default),
                 cmocka_unit_test(history),   cmocka_unit_test(config),
-                cmocka_unit_test(file_keys),
+                cmocka_unit_test(file_keys), cmocka_unit_test(lines),
         };
 
         return cmocka_run_group_tests_name("builder/plan_config", tests, NULL, NULL);
