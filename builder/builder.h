@@ -270,10 +270,9 @@ int bd_build_layers(struct bd_ctx *c, const char *id, const char *step, struct b
                     struct bld_err *err) MUST_CHECK;
 
 /* Where the history of an image with this config comes from (solve/lines.c), as the last build here
- * that made it knew: 1 {"file": name, "first": index of the first entry that is no base image's,
- * "lines": [line of it and the following ones]}, 0 not known. */
-int bd_history_lines(struct bd_ctx *c, const struct digest *config, struct js **ret,
-                     struct bld_err *err) MUST_CHECK;
+ * that made it knew: {"file": name, "first": index of the first entry that is no base image's,
+ * "lines": [line of it and the following ones]}. Caller frees; NULL: not known. */
+struct js *bd_history_lines(struct bd_ctx *c, const struct digest *config);
 
 /* The program's verbs for rt_child_main(). */
 struct rt_verb;

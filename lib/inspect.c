@@ -353,9 +353,9 @@ int bld_history(struct bld *b, const char *ref, const char *platform, char **ret
 
         if (r == 0)
                 r = lib_image_open(b, ref, &want, &im, &root, err);
-        if (r == 0)
-                r = bd_history_lines(&b->ctx, &im.manifest.config.digest, &known, err);
-        if (r >= 0)
-                r = history_rows(&im, known, arr, err);
+        if (r < 0)
+                return r;
+        known = bd_history_lines(&b->ctx, &im.manifest.config.digest);
+        r = history_rows(&im, known, arr, err);
         return r == 0 ? lib_json_text(arr, ret_json, err) : r;
 }

@@ -56,14 +56,15 @@ void history_lines_put(struct build *b, const struct plan_target *t, const struc
                                       1, NULL);
 }
 
-int bd_history_lines(struct bd_ctx *c, const struct digest *config, struct js **ret,
-                     struct bld_err *err)
+struct js *bd_history_lines(struct bd_ctx *c, const struct digest *config)
 {
         AUTO_SB struct sb text = SB_INIT(CAS_RECORD_MAX);
         struct digest key;
-        int r;
+        struct js *j;
 
         lines_key(config, &key);
-        r = cas_result_get(c->cas, &key, LINES_KIND, &text, err);
-        return r == 1 ? js_parse(sb_text(&text), text.len, ret, NULL) == 0 : r;
+        if (cas_result_get(c->cas, &key, LINES_KIND, &text, NULL) != 1 ||
+            js_parse(sb_text(&text), text.len, &j, NULL) < 0)
+                return NULL;
+        return j;
 }
