@@ -44,11 +44,13 @@ const struct cli_cmd *cli_find_cmd(const char *name)
         return NULL;
 }
 
-/* Files that are opened must never land on 0, 1 or 2: what is printed would go into them. */
+/* Files that are opened must never land on 0, 1 or 2: what is printed would go into them. Standard
+ * output that was closed takes no writes, so that nobody believes to have been told something. */
 static void fill_standard_fds(void)
 {
         for (int fd = 0; fd <= 2; fd++)
-                if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0)
+                if (fcntl(fd, F_GETFD) < 0 &&
+                    open("/dev/null", fd == STDOUT_FILENO ? O_RDONLY : O_RDWR) < 0)
                         _exit(EXIT_INTERNAL);
 }
 

@@ -245,6 +245,13 @@ streams() {
 	hasnt "$D/out" $'\033'
 	printf 'FROM base:latest\nRUN echo twice\n' >ctx/Dockerfile
 	want 0 sh -c '"$0" build ctx 2>&-' "$BLD"
+	want 0 sh -c '"$0" build ctx >&-' "$BLD" # it prints nothing there
+	local cmd
+	for cmd in "images" "files base" "history base" "save base" "build -q ctx" "--help" "version"; do
+		want 1 sh -c '"$0" $1 >&-' "$BLD" "$cmd"
+		one_error
+		has "$D/err" '^error: write .*output: Bad file descriptor$'
+	done
 	want 0 bash -c '"$0" images | head -c 1; exit ${PIPESTATUS[0]}' "$BLD"
 	local args
 	for args in "export base" "save base"; do
