@@ -116,6 +116,7 @@ static int pages(struct listing *l, struct req *rq, struct bld_err *err)
                         r = first_time(l, "p ", next.rest, err);
                 reg_url_done(&url);
                 url = next;
+                rq->url = NULL;
                 if (r <= 0) /* 0: the end, or a page that was there before */
                         return r;
                 req_again(rq);
