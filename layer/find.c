@@ -76,6 +76,7 @@ int ly_find_new(size_t nlayers, const char *path, bool follow, struct ly_find **
                 struct bld_err *err)
 {
         AUTO(ly_find_free_p) struct ly_find *f = mem_zalloc(1, sizeof(*f));
+        int r;
 
         if (!f)
                 return err_nomem(err, "search");
@@ -89,8 +90,9 @@ int ly_find_new(size_t nlayers, const char *path, bool follow, struct ly_find **
         for (size_t i = 0; i < nlayers; i++)
                 map_init(&f->layers[i].at, NULL);
         sb_str(&f->rest, path);
-        if (sb_check(&f->rest, "the path", err) < 0)
-                return BLD_E_LIMIT;
+        r = sb_check(&f->rest, "the path", err);
+        if (r < 0)
+                return r;
         *ret = TAKE_PTR(&f);
         return 0;
 }
@@ -358,6 +360,18 @@ static int settle(struct ly_find *f, enum ly_find_state s, const char *path,
         return 0;
 }
 
+/* to becomes from, whole or not at all. */
+static int set_text(struct sb *to, const struct sb *from, struct bld_err *err)
+{
+        int r = sb_check(from, "the path", err);
+
+        if (r < 0)
+                return r;
+        sb_reset(to);
+        sb_add(to, sb_text(from), from->len);
+        return sb_check(to, "the path", err);
+}
+
 static int follow(struct ly_find *f, const char *target, struct bld_err *err)
 {
         AUTO_SB struct sb rest = SB_INIT(1u << 20);
@@ -369,9 +383,7 @@ static int follow(struct ly_find *f, const char *target, struct bld_err *err)
         sb_fmt(&rest, "%s/%s", target, sb_text(&f->rest));
         if (*target == '/')
                 sb_reset(&f->at);
-        sb_reset(&f->rest);
-        sb_add(&f->rest, sb_text(&rest), rest.len);
-        return sb_check(&rest, "the path", err);
+        return set_text(&f->rest, &rest, err);
 }
 
 /* A hard link is what it names, as far as its own layer knows that. What comes after the link is
@@ -388,30 +400,34 @@ static const struct frec *hard_target(const struct ly_find *f, size_t layer, con
         return k;
 }
 
-/* Take the next component off what is to come; false at the end. */
-static bool next_name(struct ly_find *f)
+/* Take the next component off what is to come: 1, 0 at the end. */
+static int next_name(struct ly_find *f, struct bld_err *err)
 {
         const char *p = sb_text(&f->rest);
         size_t skip = strspn(p, "/"), n = strcspn(p + skip, "/");
         AUTO_SB struct sb rest = SB_INIT(1u << 20);
+        int r;
 
         if (n == 0)
-                return false;
+                return 0;
         sb_reset(&f->next);
         sb_add(&f->next, p + skip, n);
         p += skip + n;
         sb_str(&rest, p + strspn(p, "/"));
-        sb_reset(&f->rest);
-        sb_add(&f->rest, sb_text(&rest), rest.len);
-        return true;
+        r = set_text(&f->rest, &rest, err);
+        if (r == 0)
+                r = sb_check(&f->next, "the path", err);
+        return r < 0 ? r : 1;
 }
 
 /* Put the name taken behind what was walked; true when there is something to look up. */
 static int enter_name(struct ly_find *f, struct bld_err *err)
 {
         AUTO_SB struct sb name = SB_INIT(1u << 20);
+        int r = set_text(&name, &f->next, err);
 
-        sb_add(&name, sb_text(&f->next), f->next.len);
+        if (r < 0)
+                return r;
         if (strcmp(sb_text(&name), ".") == 0)
                 return 0;
         if (strcmp(sb_text(&name), "..") == 0) {
@@ -420,7 +436,8 @@ static int enter_name(struct ly_find *f, struct bld_err *err)
         }
         sb_reset(&f->next);
         sb_fmt(&f->next, "%s%s%s", sb_text(&f->at), f->at.len ? "/" : "", sb_text(&name));
-        return sb_check(&f->next, "the path", err) < 0 ? BLD_E_LIMIT : 1;
+        r = sb_check(&f->next, "the path", err);
+        return r < 0 ? r : 1;
 }
 
 /* The component in f->next was found to be that. 1 when the walk goes on. */
@@ -443,9 +460,8 @@ static int arrive(struct ly_find *f, enum look got, struct look_at *at, struct b
                 return r < 0 || f->settled ? r : 1;
         }
         if (got == LOOK_DIR || at->k->kind == F_DIR) {
-                sb_reset(&f->at);
-                sb_add(&f->at, sb_text(&f->next), f->next.len);
-                return 1;
+                r = set_text(&f->at, &f->next, err);
+                return r < 0 ? r : 1;
         }
         if (!last) { /* something that holds nothing */
                 r = settle(f, LY_FIND_NONE, sb_text(&f->next), at);
@@ -464,7 +480,10 @@ static int walk(struct ly_find *f, struct bld_err *err)
         for (;;) {
                 /* It is kept while its look-up waits. */
                 if (!f->next.len) {
-                        if (!next_name(f)) {
+                        r = next_name(f, err);
+                        if (r < 0)
+                                return r;
+                        if (r == 0) {
                                 r = settle(f, LY_FIND_HERE, sb_text(&f->at), NULL);
                                 f->found.is_dir = true;
                                 return r;

@@ -295,6 +295,7 @@ int bld_file_read(struct bld_image *im, const char *path, const struct bld_file_
         int r = lib_opts_copy(&f.o, sizeof(f.o), o, "bld_file_read", err);
 
         r = r < 0 ? r : lib_ret_check(ret, "bld_file_read", err);
+        r = r < 0 ? r : lib_watch_known(f.o.watch, err);
         r = r < 0 ? r : look(&f, err);
         if (r < 0)
                 return lib_image_fault(im, r, err);

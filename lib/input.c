@@ -12,7 +12,7 @@
 int lib_input_init(struct lib_input *x, const struct bld_input *in, const struct bld_watch *watch,
                    struct bld_err *err)
 {
-        int r = lib_ret_check(watch, "bld_watch", err);
+        int r = lib_watch_known(watch, err);
 
         *x = (struct lib_input){.watch = watch};
         if (r == 0 && in)

@@ -158,7 +158,7 @@ int bld_image_apply(struct bld_image *im, int dir_fd, const struct bld_layer_app
         if (r == 0)
                 r = lib_ret_check(ret, "bld_image_apply", err);
         if (r == 0)
-                r = lib_ret_check(own.watch, "bld_watch", err);
+                r = lib_watch_known(own.watch, err);
         if (r == 0)
                 r = begin(&a, dir_fd, &own, err);
         for (size_t i = 0; r == 0 && i < lib_image_layers(im); i++)

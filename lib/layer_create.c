@@ -109,7 +109,7 @@ int bld_layer_create(int dir_fd, int out_fd, const struct bld_layer_create_opts 
         if (r == 0)
                 r = lib_ret_check(ret, "bld_layer_create", err);
         if (r == 0)
-                r = lib_ret_check(own.watch, "bld_watch", err);
+                r = lib_watch_known(own.watch, err);
         if (r == 0)
                 r = lib_tree_layer(dir_fd, out_fd, &own, &p, NULL, err);
         if (r == 0)

@@ -19,7 +19,10 @@ struct bld_layer {
 
 /* ---- watch.c ---- */
 
-/* w may be NULL, as everywhere. CANCELLED when it says stop. */
+/* Before the work: USAGE when its size is not set, UNSUPPORTED when it asks for what we do not
+ * know. w may be NULL, as everywhere. */
+int lib_watch_known(const struct bld_watch *w, struct bld_err *err) MUST_CHECK;
+/* CANCELLED when it says stop. */
 int lib_watch_check(const struct bld_watch *w, struct bld_err *err) MUST_CHECK;
 bool lib_watch_asks(const struct bld_watch *w); /* whether there is something to ask */
 bool lib_watch_stop(const struct bld_watch *w);

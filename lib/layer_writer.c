@@ -114,7 +114,7 @@ int bld_layer_writer_open(const struct bld_output *out, const struct bld_layer_c
         if (r == 0 && (!out || (!w->out.write && fcntl(w->out.fd, F_GETFD) < 0)))
                 r = err_set(err, BLD_E_USAGE, "there is nowhere to write a layer to");
         if (r == 0)
-                r = lib_ret_check(own.watch, "bld_watch", err);
+                r = lib_watch_known(own.watch, err);
         if (r == 0)
                 r = open_stages(w, &own, err);
         if (r < 0)

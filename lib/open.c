@@ -18,7 +18,7 @@ int lib_image_new(const char *name, size_t n, const struct bld_image_open_opts *
                   struct bld_image **ret, struct bld_err *err)
 {
         struct bld_image *im;
-        int r = lib_ret_check(o->watch, "bld_watch", err);
+        int r = lib_watch_known(o->watch, err);
 
         if (r < 0)
                 return r;

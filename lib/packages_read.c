@@ -35,13 +35,20 @@ static void reading_done(struct reading *x)
 
 /* ---- what there is ---- */
 
-/* The node a path leads to, links followed; false also where they go round in circles. */
-static bool find(const struct bld_tree *t, const char *path, size_t *ret_i,
-                 struct bld_tree_node *ret)
+/* 1 and the node a path leads to, links followed; 0 also where they go round in circles. */
+static int find(struct reading *x, const char *path, size_t *ret_i, struct bld_tree_node *ret)
 {
+        int r = bld_tree_find(x->t, path, true, ret_i, &x->err);
+
         *ret = (struct bld_tree_node){.size = sizeof(*ret)};
-        return bld_tree_find(t, path, true, ret_i, NULL) == 1 && *ret_i != BLD_NO_NODE &&
-               bld_tree_node(t, *ret_i, ret, NULL) == 0;
+        if (r == BLD_E_INVALID) {
+                err_clear(&x->err);
+                return 0;
+        }
+        if (r <= 0 || *ret_i == BLD_NO_NODE)
+                return MIN(r, 0);
+        r = bld_tree_node(x->t, *ret_i, ret, &x->err);
+        return r < 0 ? r : 1;
 }
 
 /* 1 added, 0 no file or an empty one. */
@@ -50,9 +57,10 @@ static int add_file(struct reading *x, enum kind kind, const char *path)
         struct bld_tree_node node;
         struct part *p;
         size_t i;
+        int r = find(x, path, &i, &node);
 
-        if (!find(x->t, path, &i, &node) || node.type != BLD_LAYER_FILE || node.file_size == 0)
-                return 0;
+        if (r <= 0 || node.type != BLD_LAYER_FILE || node.file_size == 0)
+                return MIN(r, 0);
         if (ADD_OVERFLOWS(x->bytes, node.file_size, &x->bytes) || x->bytes > PKG_BYTES_MAX)
                 return err_set(&x->err, BLD_E_LIMIT,
                                "/%.500s: the databases of packages are larger than %llu MiB",
@@ -72,9 +80,10 @@ static int find_dpkg(struct reading *x)
         size_t dir;
         int r = add_file(x, KIND_DPKG, "var/lib/dpkg/status");
 
-        if (r < 0 || !find(x->t, "var/lib/dpkg/status.d", &dir, &node) ||
-            node.type != BLD_LAYER_DIR)
-                return r;
+        if (r >= 0)
+                r = find(x, "var/lib/dpkg/status.d", &dir, &node);
+        if (r <= 0 || node.type != BLD_LAYER_DIR)
+                return MIN(r, 0);
         for (size_t i = dir + 1; r >= 0 && i < bld_tree_end(x->t, dir); i = bld_tree_end(x->t, i)) {
                 r = bld_tree_node(x->t, i, &node, &x->err);
                 if (r == 0 && !str_has_suffix(node.path, ".md5sums"))

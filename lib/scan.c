@@ -235,7 +235,7 @@ int lib_scan_run(struct lib_scan *const *v, size_t n, const struct bld_watch *wa
                  struct bld_err *err)
 {
         struct scans x = {.v = mem_alloc(n * sizeof(struct lib_scan *)), .watch = watch};
-        int r = lib_ret_check(watch, "bld_watch", err);
+        int r = lib_watch_known(watch, err);
 
         if (r == 0 && !x.v)
                 r = err_nomem(err, "list of layers");

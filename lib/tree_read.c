@@ -235,13 +235,13 @@ static int read_layer(struct reading *x, const struct want *w, size_t n, struct 
 {
         int r = open_layer(x->t, w->layer, err);
 
-        if (r == 1)
-                return read_at_random(x, w, n, err);
-        if (!r) {
+        if (r == 1) {
+                r = read_at_random(x, w, n, err);
+        } else if (!r) {
                 r = read_stream(x, w, n, err);
                 lib_tree_read_done(x->t);
         }
-        return r;
+        return lib_image_fault(x->t->scans[w->layer]->im, r, err);
 }
 
 static int by_place(const void *a, const void *b)
@@ -287,7 +287,7 @@ int bld_tree_read_many(struct bld_tree *t, const size_t *v, size_t n, bld_tree_r
         struct reading x = {
                 .t = t, .each = each, .user = user, .watch = watch, .spool = {.fd = -1}};
         struct bld_err own = BLD_ERR_INIT;
-        int r = lib_ret_check(watch, "bld_watch", &own);
+        int r = lib_watch_known(watch, &own);
 
         if (r == 0 && !w)
                 r = err_nomem(&own, "list of files");

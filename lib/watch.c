@@ -8,6 +8,13 @@
                  ? (w)->member                                                        \
                  : NULL)
 
+int lib_watch_known(const struct bld_watch *w, struct bld_err *err)
+{
+        struct bld_watch own;
+
+        return lib_opts_copy(&own, sizeof(own), w, "bld_watch", err);
+}
+
 bool lib_watch_asks(const struct bld_watch *w)
 {
         return WATCH_GET(w, stop) != NULL;

@@ -7,10 +7,14 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "alloc_seam.h"
 
 #include "bld/diff.h"
+#include "bld/file.h"
+#include "bld/packages.h"
+#include "layer_fixture.h"
 #include "layer_text.h"
 
 static struct lt_image a, b;
@@ -63,6 +67,79 @@ static int read_tree(struct bld_err *err)
         return r;
 }
 
+struct got {
+        char text[16];
+        size_t n;
+};
+
+static int take(void *user, const void *p, size_t n)
+{
+        struct got *g = user;
+
+        assert_true(n < sizeof(g->text) - g->n);
+        memcpy(g->text + g->n, p, n);
+        g->n += n;
+        return 0;
+}
+
+/* A path that was lost on the way would lead to another file. */
+static int read_file(struct bld_err *err)
+{
+        struct got got = {.n = 0};
+        int r = bld_file_read(a.im, "l/deep/../deep/f", NULL, take, &got, NULL, err);
+
+        if (r == 0)
+                assert_string_equal(got.text, "right");
+        return r;
+}
+
+/* A database that was not found for want of memory is no image without packages. */
+static int read_packages(struct bld_err *err)
+{
+        struct bld_packages *p = NULL;
+        struct bld_tree *t = NULL;
+        int r = bld_tree_open(a.im, NULL, &t, err);
+
+        if (!r)
+                r = bld_packages_read(t, &p, err);
+        if (!r)
+                assert_int_equal(bld_packages_count(p), 1);
+        bld_packages_free(p);
+        bld_tree_close(t);
+        return r;
+}
+
+static void one_file(void **state)
+{
+        static const char *const layers[] = {
+                "d d\nd d/deep\nf d/deep/f right\nf l2 x",
+                "d loooooooooooooooong\ns l loooooooooooooooong/../d\nf deep wrong\nf f wrong",
+                NULL};
+
+        (void)state;
+        lt_open(&a, layers);
+        fail_each(read_file);
+        lt_close(&a);
+}
+
+static void packages(void **state)
+{
+        struct sb out = SB_INIT(64);
+        char *dir = lf_tmpdir();
+        int fd = lf_open_dir(dir);
+
+        (void)state;
+        lf_sh("cd \"$1\" && mkdir -p usr/lib/apk/db && ln -s usr/lib lib &&"
+              "printf 'P:a\\nV:1\\n\\n' > lib/apk/db/installed",
+              dir, NULL, 0, &out);
+        assert_int_equal(bld_image_open_dir(fd, NULL, &a.im, NULL), 0);
+        fail_each(read_packages);
+        bld_image_close(a.im);
+        close(fd);
+        lf_rmdir(dir);
+        sb_done(&out);
+}
+
 static void each(void **state)
 {
         static const char *const lower[] = {"d d\nf d/f text\nf d/old one\ns l d\nl h d/f",
@@ -83,7 +160,8 @@ static void each(void **state)
 
 int main(void)
 {
-        const struct CMUnitTest tests[] = {cmocka_unit_test(each)};
+        const struct CMUnitTest tests[] = {cmocka_unit_test(each), cmocka_unit_test(one_file),
+                                           cmocka_unit_test(packages)};
 
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

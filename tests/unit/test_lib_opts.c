@@ -100,6 +100,13 @@ static void calls(void **state)
                 struct bld_layer_create_opts o;
                 uint64_t later;
         } newer = {{.size = sizeof(newer)}, 1};
+        struct {
+                struct bld_watch w;
+                uint64_t later;
+        } watch = {{.size = sizeof(watch)}, 1};
+        const struct bld_layer_create_opts watched = {.size = sizeof(watched), .watch = &watch.w};
+        const struct bld_file_opts read[] = {{.size = sizeof(*read), .watch = &no_size},
+                                             {.size = sizeof(*read), .watch = &watch.w}};
         const struct bld_opts session = {.temporary = true};
         const struct bld_image_open_opts open = {.size = sizeof(open), .watch = &no_size};
         const struct bld_layer_create_opts create = {.size = sizeof(create), .watch = &no_size};
@@ -118,6 +125,14 @@ static void calls(void **state)
         assert_int_equal(bld_layer_create(dir, -1, NULL, &made, NULL), BLD_E_USAGE);
         assert_int_equal(made.tar_size, 9);
         assert_int_equal(bld_layer_create(dir, -1, &newer.o, NULL, NULL), BLD_E_UNSUPPORTED);
+        assert_int_equal(bld_layer_create(dir, -1, &watched, NULL, NULL), BLD_E_UNSUPPORTED);
+        assert_int_equal(bld_image_of_layers(NULL, 0, &im, NULL), 0);
+        assert_int_equal(bld_file_read(im, "f", &read[0], NULL, NULL, NULL, NULL), BLD_E_USAGE);
+        assert_int_equal(bld_file_read(im, "f", &read[1], NULL, NULL, NULL, NULL),
+                         BLD_E_UNSUPPORTED);
+        assert_int_equal(bld_tree_read_many(NULL, NULL, 0, NULL, NULL, &watch.w, NULL),
+                         BLD_E_UNSUPPORTED);
+        bld_image_close(im);
         assert_int_equal(bld_layer_writer_open(&out, &create, &w, NULL), BLD_E_USAGE);
         assert_int_equal(bld_layer_writer_open(&unset, NULL, &w, NULL), BLD_E_USAGE);
         close(dir);
