@@ -26,7 +26,8 @@ static void parse(char *line, struct ly_entry *e)
 {
         char *arg;
 
-        *e = (struct ly_entry){.type = type_of(*line), .path = line + 2, .mode = 0644};
+        *e = (struct ly_entry){.path = line + 2, .mode = 0644};
+        e->type = *line == 'z' ? LY_FILE : type_of(*line);
         arg = strchr(e->path, ' ');
         if (arg)
                 *arg++ = 0;
@@ -35,6 +36,10 @@ static void parse(char *line, struct ly_entry *e)
                 e->mode = arg ? (unsigned)strtoul(arg, NULL, 8) : 0755;
                 break;
         case LY_FILE:
+                if (*line == 'z') {
+                        e->size = strtoul(arg, NULL, 10);
+                        break;
+                }
                 e->size = arg ? strlen(arg) : 0;
                 e->link = arg; /* the content, for now */
                 break;
@@ -57,6 +62,19 @@ static void parse(char *line, struct ly_entry *e)
         }
 }
 
+static void write_content(struct ly_writer *w, const char *content, uint64_t n)
+{
+        char x[1024];
+
+        memset(x, 'x', sizeof(x));
+        while (n) {
+                size_t k = content ? n : MIN(n, sizeof(x));
+
+                assert_int_equal(ly_writer_data(w, content ? content : x, k, NULL), 0);
+                n -= k;
+        }
+}
+
 static void write_entries(struct ly_entry *v, size_t n, struct sb *out)
 {
         const struct ly_writer_opts o = {.all_xattrs = true};
@@ -72,20 +90,17 @@ static void write_entries(struct ly_entry *v, size_t n, struct sb *out)
                         v[i].link = NULL;
                 if (ly_writer_entry(w, &v[i], &err) < 0)
                         fail_msg("%s", err.msg);
-                if (content)
-                        assert_int_equal(ly_writer_data(w, content, v[i].size, &err), 0);
+                write_content(w, content, v[i].size);
         }
         assert_int_equal(ly_writer_end(w, &err), 0);
         ly_writer_free(w);
 }
 
-int lt_layer_fd(const char *text)
+static void write_tar(const char *text, struct sb *out)
 {
         struct ly_entry v[ENTRIES];
         struct ly_xattr x[ENTRIES];
-        struct sb tar = SB_INIT(LF_MAX);
         char *copy = strdup(text), *save = NULL;
-        int fd = memfd_create("layer", MFD_CLOEXEC);
         size_t n = 0;
 
         for (char *line = strtok_r(copy, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
@@ -103,11 +118,50 @@ int lt_layer_fd(const char *text)
                 assert_true(n < ENTRIES);
                 parse(line, &v[n++]);
         }
-        write_entries(v, n, &tar);
-        assert_int_equal(fd_write_all(fd, tar.buf, tar.len, NULL), 0);
+        write_entries(v, n, out);
         free(copy);
+}
+
+int lt_layer_fd(const char *text)
+{
+        struct sb tar = SB_INIT(LF_MAX);
+        int fd = memfd_create("layer", MFD_CLOEXEC);
+
+        write_tar(text, &tar);
+        assert_int_equal(fd_write_all(fd, tar.buf, tar.len, NULL), 0);
         sb_done(&tar);
         return fd;
+}
+
+struct ly_toc *lt_toc(const char *text)
+{
+        struct sb tar = SB_INIT(LF_MAX);
+        struct ly_toc *t;
+
+        write_tar(text, &tar);
+        t = lf_toc(tar.buf, tar.len);
+        sb_done(&tar);
+        return t;
+}
+
+struct lt_chain lt_chain(const char *const *texts)
+{
+        struct lt_chain c = {.n = 0};
+
+        for (; c.n < LT_LAYERS && texts[c.n]; c.n++)
+                c.v[c.n] = lt_toc(texts[c.n]);
+        return c;
+}
+
+void lt_chain_done(struct lt_chain *c)
+{
+        for (size_t i = 0; i < c->n; i++)
+                ly_toc_free(c->v[i]);
+}
+
+const struct ly_toc *const *lt_tocs(const struct lt_chain *c)
+{
+        return (const struct ly_toc *const *)c->v;
 }
 
 struct bld_layer *lt_layer(const char *text)

@@ -7,60 +7,15 @@
 #include <string.h>
 
 #include "base/err.h"
-#include "layer_fixture.h"
+#include "layer_text.h"
 
-#define MAX_LAYERS 4
 #define MAX_ENTRIES 24
 
-struct chain {
-        struct ly_toc *v[MAX_LAYERS];
-        size_t n;
-};
-
-/* One line per entry: "d path", "f path", "s path target", "l path target", "w path", "o path". */
-static struct ly_toc *toc_of(const char *text)
-{
-        struct sb tar = SB_INIT(LF_MAX);
-        struct ly_entry v[64] = {0};
-        char *copy = strdup(text), *save = NULL;
-        struct ly_toc *t;
-        size_t n = 0;
-
-        for (char *line = strtok_r(copy, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-                struct ly_entry *e = &v[n++];
-                char *sp = strchr(line + 2, ' ');
-
-                e->path = line + 2;
-                e->mode = 0755;
-                if (sp) {
-                        *sp = 0;
-                        e->link = sp + 1;
-                }
-                e->type = *line == 'd'   ? LY_DIR
-                          : *line == 'f' ? LY_FILE
-                          : *line == 's' ? LY_SYMLINK
-                          : *line == 'l' ? LY_HARDLINK
-                          : *line == 'w' ? LY_WHITEOUT
-                                         : LY_OPAQUE;
-        }
-        lf_tar(v, n, &tar);
-        free(copy);
-        t = lf_toc(tar.buf, tar.len);
-        sb_done(&tar);
-        return t;
-}
-
-static void chain_done(struct chain *c)
-{
-        for (size_t i = 0; i < c->n; i++)
-                ly_toc_free(c->v[i]);
-}
-
 /* The search's answer; *fed: how many entries it wanted. */
-static int search(const struct chain *c, const char *path, struct ly_find **f,
+static int search(const struct lt_chain *c, const char *path, struct ly_find **f,
                   struct ly_found *found, size_t *fed, struct bld_err *err)
 {
-        size_t next[MAX_LAYERS] = {0};
+        size_t next[LT_LAYERS] = {0};
         int r = ly_find_new(c->n, path, true, f, err);
 
         *fed = 0;
@@ -77,7 +32,7 @@ static int search(const struct chain *c, const char *path, struct ly_find **f,
 
 static const struct {
         const char *name;
-        const char *layers[MAX_LAYERS];
+        const char *layers[LT_LAYERS];
         const char *path;
         const char *want; /* layer:index:path, "none path", "unsure" */
         size_t fed;
@@ -123,7 +78,7 @@ static void test_rows(void **state)
 {
         (void)state;
         for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-                struct chain c = {.n = 0};
+                struct lt_chain c = lt_chain(rows[i].layers);
                 struct ly_find *f = NULL;
                 struct ly_found found;
                 struct bld_err err = BLD_ERR_INIT;
@@ -132,8 +87,6 @@ static void test_rows(void **state)
                 int r;
 
                 print_message("%s\n", rows[i].name);
-                for (; c.n < MAX_LAYERS && rows[i].layers[c.n]; c.n++)
-                        c.v[c.n] = toc_of(rows[i].layers[c.n]);
                 r = search(&c, rows[i].path, &f, &found, &fed, &err);
                 if (r < 0)
                         fail_msg("%s", err.msg);
@@ -149,13 +102,13 @@ static void test_rows(void **state)
                 assert_int_equal(fed, rows[i].fed);
                 ly_find_free(f);
                 sb_done(&got);
-                chain_done(&c);
+                lt_chain_done(&c);
         }
 }
 
 static void test_loop(void **state)
 {
-        struct chain c = {.v = {toc_of("s a b\ns b a")}, .n = 1};
+        struct lt_chain c = {.v = {lt_toc("s a b\ns b a")}, .n = 1};
         struct bld_err err = BLD_ERR_INIT;
         struct ly_find *f = NULL;
         struct ly_found found;
@@ -164,7 +117,7 @@ static void test_loop(void **state)
         (void)state;
         assert_int_equal(search(&c, "a", &f, &found, &fed, &err), BLD_E_INVALID);
         ly_find_free(f);
-        chain_done(&c);
+        lt_chain_done(&c);
 }
 
 /* ---- random chains ---- */
@@ -262,14 +215,14 @@ static struct ly_toc *random_layer(void)
                 }
         }
         sb_str(&loose, sb_text(&text) + 1);
-        t = toc_of(sb_text(&loose));
+        t = lt_toc(sb_text(&loose));
         sb_done(&loose);
         sb_done(&text);
         sb_done(&named);
         return t;
 }
 
-static void show(const struct chain *c, const char *path, int got)
+static void show(const struct lt_chain *c, const char *path, int got)
 {
         static const char letters[] = "fdslcbpwo";
 
@@ -283,7 +236,7 @@ static void show(const struct chain *c, const char *path, int got)
                 }
 }
 
-static void compare(const struct chain *c, const struct ly_view *v, const char *path,
+static void compare(const struct lt_chain *c, const struct ly_view *v, const char *path,
                     unsigned *sure, unsigned *unsure)
 {
         const struct ly_node *node = NULL;
@@ -331,22 +284,22 @@ static void test_random(void **state)
 
         (void)state;
         for (unsigned round = 0; round < 4000; round++) {
-                struct chain c = {.n = 0};
+                struct lt_chain c = {.n = 0};
                 struct bld_err err = BLD_ERR_INIT;
                 struct ly_view *v = NULL;
                 char path[16];
 
                 seed = round;
-                for (size_t n = 1 + rnd(MAX_LAYERS); c.n < n; c.n++)
+                for (size_t n = 1 + rnd(LT_LAYERS); c.n < n; c.n++)
                         c.v[c.n] = random_layer();
-                if (ly_view_new((const struct ly_toc *const *)c.v, c.n, &v, &err) == 0) {
+                if (ly_view_new(lt_tocs(&c), c.n, &v, &err) == 0) {
                         for (unsigned i = 0; i < 12; i++) {
                                 random_path(path, 1 + rnd(3));
                                 compare(&c, v, path, &sure, &unsure);
                         }
                 }
                 ly_view_free(v);
-                chain_done(&c);
+                lt_chain_done(&c);
         }
         print_message("%u answered, %u left to the whole view\n", sure, unsure);
         assert_true(sure > 1000);

@@ -6,43 +6,7 @@
 
 #include "base/err.h"
 #include "layer_fixture.h"
-
-#define MAX_LAYERS 4
-
-/* One line per entry: "d path", "f path", "s path target", "l path target", "w path", "o path". */
-static struct ly_toc *toc_of(const char *text)
-{
-        struct sb tar = SB_INIT(LF_MAX);
-        struct ly_entry v[64] = {0};
-        char *copy = strdup(text), *save = NULL;
-        struct ly_toc *t;
-        size_t n = 0;
-
-        for (char *line = strtok_r(copy, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-                struct ly_entry *e = &v[n++];
-                char *sp;
-
-                e->path = line + 2;
-                e->mode = 0755;
-                sp = strchr(e->path, ' ');
-                if (sp) {
-                        *sp = 0;
-                        e->link = sp + 1;
-                }
-                e->type = *line == 'd'   ? LY_DIR
-                          : *line == 'f' ? LY_FILE
-                          : *line == 's' ? LY_SYMLINK
-                          : *line == 'l' ? LY_HARDLINK
-                          : *line == 'w' ? LY_WHITEOUT
-                                         : LY_OPAQUE;
-                e->size = e->type == LY_FILE ? n : 0;
-        }
-        lf_tar(v, n, &tar);
-        free(copy);
-        t = lf_toc(tar.buf, tar.len);
-        sb_done(&tar);
-        return t;
-}
+#include "layer_text.h"
 
 static void dump(const struct ly_view *v, const struct ly_node *n, const char *prefix,
                  struct sb *out)
@@ -65,7 +29,7 @@ static void dump(const struct ly_view *v, const struct ly_node *n, const char *p
 
 static const struct {
         const char *name;
-        const char *layers[MAX_LAYERS];
+        const char *layers[LT_LAYERS];
         const char *want; /* path:layer, "?" for a folder nobody names */
 } rows[] = {
         {"no layer", {NULL}, ""},
@@ -103,22 +67,18 @@ static void test_merge(void **state)
 {
         (void)state;
         for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-                struct ly_toc *t[MAX_LAYERS] = {NULL};
+                struct lt_chain c = lt_chain(rows[i].layers);
                 struct sb out = SB_INIT(LF_MAX);
                 struct bld_err err = BLD_ERR_INIT;
                 struct ly_view *v = NULL;
-                size_t n = 0;
 
                 print_message("%s\n", rows[i].name);
-                for (; n < MAX_LAYERS && rows[i].layers[n]; n++)
-                        t[n] = toc_of(rows[i].layers[n]);
-                if (ly_view_new((const struct ly_toc *const *)t, n, &v, &err) < 0)
+                if (ly_view_new(lt_tocs(&c), c.n, &v, &err) < 0)
                         fail_msg("%s", err.msg);
                 dump(v, ly_view_root(v), "", &out);
                 assert_string_equal(sb_text(&out), rows[i].want);
                 ly_view_free(v);
-                for (size_t k = 0; k < n; k++)
-                        ly_toc_free(t[k]);
+                lt_chain_done(&c);
                 sb_done(&out);
         }
 }
@@ -126,27 +86,27 @@ static void test_merge(void **state)
 /* What unpacking refuses. */
 static void test_below_a_file(void **state)
 {
-        struct ly_toc *t[2] = {toc_of("f a"), toc_of("f a/b")};
+        struct lt_chain c = lt_chain((const char *const[]){"f a", "f a/b", NULL});
         struct bld_err err = BLD_ERR_INIT;
         struct ly_view *v = NULL;
 
         (void)state;
-        assert_int_equal(ly_view_new((const struct ly_toc *const *)t, 2, &v, &err), BLD_E_CORRUPT);
+        assert_int_equal(ly_view_new(lt_tocs(&c), c.n, &v, &err), BLD_E_CORRUPT);
         assert_non_null(strstr(err.msg, "\"a\" is no folder"));
-        ly_toc_free(t[0]);
-        ly_toc_free(t[1]);
+        lt_chain_done(&c);
 }
 
 static void test_hard_links(void **state)
 {
-        struct ly_toc *t[2] = {toc_of("f a\nd d\nl d/b a"), toc_of("w a\nl c d/b")};
-        struct ly_toc *bad = toc_of("l a nothing");
+        struct lt_chain c =
+                lt_chain((const char *const[]){"f a\nd d\nl d/b a", "w a\nl c d/b", NULL});
+        struct lt_chain bad = lt_chain((const char *const[]){"l a nothing", NULL});
         struct bld_err err = BLD_ERR_INIT;
         struct ly_view *v = NULL;
         const struct ly_node *n;
 
         (void)state;
-        assert_int_equal(ly_view_new((const struct ly_toc *const *)t, 2, &v, &err), 0);
+        assert_int_equal(ly_view_new(lt_tocs(&c), c.n, &v, &err), 0);
         assert_null(ly_view_get(v, "a"));
         n = ly_view_get(v, "d/b");
         assert_int_equal(n->e->type, LY_HARDLINK);
@@ -157,12 +117,10 @@ static void test_hard_links(void **state)
         assert_int_equal(n->layer, 0); /* where the data is */
         ly_view_free(v);
         v = NULL;
-        assert_int_equal(ly_view_new((const struct ly_toc *const *)&bad, 1, &v, &err),
-                         BLD_E_CORRUPT);
+        assert_int_equal(ly_view_new(lt_tocs(&bad), bad.n, &v, &err), BLD_E_CORRUPT);
         assert_null(v);
-        ly_toc_free(t[0]);
-        ly_toc_free(t[1]);
-        ly_toc_free(bad);
+        lt_chain_done(&c);
+        lt_chain_done(&bad);
 }
 
 static void test_resolve(void **state)
@@ -193,7 +151,7 @@ static void test_resolve(void **state)
                 {"loop", true, NULL, false, BLD_E_INVALID},
                 {"loop/x", false, NULL, false, BLD_E_INVALID},
         };
-        struct ly_toc *t = toc_of("d usr\nd usr/bin\nf usr/bin/sh\ns bin usr/bin\ns abs /usr/bin\n"
+        struct ly_toc *t = lt_toc("d usr\nd usr/bin\nf usr/bin/sh\ns bin usr/bin\ns abs /usr/bin\n"
                                   "s up ../../..\ns dangling no/where\ns loop loop2\ns loop2 loop");
         struct bld_err err = BLD_ERR_INIT;
         struct ly_view *v = NULL;
