@@ -198,7 +198,7 @@ check-abi: all ## what programs are linked against, held against its record in t
 	$(Q)tools/check-abi $(BUILD)
 abi-accept: all ## take additions to it into the record
 	$(Q)tools/check-abi $(BUILD) --accept
-abi-break: all ## take what breaks programs into it, after SOVERSION was raised
+abi-break: all ## take what breaks programs into it, once ABI_VERSION has a higher soname
 	$(Q)tools/check-abi $(BUILD) --break
 
 check-docs: $(BUILD)/bld ## documents name only what exists
