@@ -126,9 +126,15 @@ static int bad(const struct yaml *y, const yaml_node_t *at, const char *what, st
         return err_set(err, BLD_E_USAGE, "%.500s:%zu: %s", y->file, at->start_mark.line + 1, what);
 }
 
+/* NULL: no scalar, or one that C would take for a shorter one. */
 static const char *scalar(const yaml_node_t *k)
 {
-        return k && k->type == YAML_SCALAR_NODE ? (const char *)k->data.scalar.value : NULL;
+        const char *s;
+
+        if (!k || k->type != YAML_SCALAR_NODE)
+                return NULL;
+        s = (const char *)k->data.scalar.value;
+        return strlen(s) == k->data.scalar.length ? s : NULL;
 }
 
 static int unknown(const struct yaml *y, const yaml_node_t *at, const char *key,
@@ -170,7 +176,7 @@ static int take_map(struct yaml *y, const yaml_node_t *map, bool top, struct bld
 {
         int r = 0;
 
-        if (map->type == YAML_SCALAR_NODE && !*scalar(map))
+        if (map->type == YAML_SCALAR_NODE && map->data.scalar.length == 0)
                 return 0; /* nothing there */
         if (map->type != YAML_MAPPING_NODE)
                 return bad(y, map, "rules are written NAME: VALUE", err);

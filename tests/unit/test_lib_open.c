@@ -212,6 +212,44 @@ static void layers_alone(void **state)
         bld_close(b);
 }
 
+static int swallow(void *user, const void *p, size_t n)
+{
+        (void)user;
+        (void)p;
+        (void)n;
+        return 0;
+}
+
+/* A file that breaks after it was opened is the fault of the file, through a tree as well. */
+static void cut_while_open(void **state)
+{
+        struct bld_tree_node n = {.size = sizeof(n)};
+        struct bld *b = session();
+        struct bld_tree *t = NULL;
+        struct bld_image *im;
+        struct layout l;
+        char ref[500];
+        size_t i = 0;
+
+        (void)state;
+        lay_up(&l);
+        (void)snprintf(ref, sizeof(ref), "%s/blobs/sha256/%.64s", l.dir, l.layer[1].digest + 7);
+        im = opened(b, ref);
+        assert_int_equal(bld_tree_open(im, NULL, &t, NULL), 0);
+        while (bld_tree_node(t, i, &n, NULL) == 0 && (n.type != BLD_LAYER_FILE || n.file_size == 0))
+                i++;
+        assert_int_equal(n.type, BLD_LAYER_FILE);
+        assert_int_equal(bld_tree_read(t, i, swallow, NULL, NULL), 0);
+        bld_tree_close(t);
+        assert_int_equal(bld_tree_open(im, NULL, &t, NULL), 0);
+        assert_int_equal(truncate(ref, 16), 0);
+        assert_int_equal(bld_tree_read(t, i, swallow, NULL, NULL), BLD_E_MALFORMED);
+        bld_tree_close(t);
+        bld_image_close(im);
+        lay_down(&l);
+        bld_close(b);
+}
+
 /* A manifest that has 0 bytes for a digest of some. */
 static void empty(void **state)
 {
@@ -595,10 +633,11 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(places),       cmocka_unit_test(numbers),
-                cmocka_unit_test(layers_alone), cmocka_unit_test(cancelled),
-                cmocka_unit_test(empty),        cmocka_unit_test(damaged),
-                cmocka_unit_test(registry),     cmocka_unit_test(claims),
-                cmocka_unit_test(names),        cmocka_unit_test(temporary),
+                cmocka_unit_test(layers_alone), cmocka_unit_test(cut_while_open),
+                cmocka_unit_test(cancelled),    cmocka_unit_test(empty),
+                cmocka_unit_test(damaged),      cmocka_unit_test(registry),
+                cmocka_unit_test(claims),       cmocka_unit_test(names),
+                cmocka_unit_test(temporary),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
