@@ -1,4 +1,4 @@
-/* The parts of `bld diff --html`: what they count, and the tree. */
+/* The parts of `bld diff --html`: what they count, the tables, and the tree. */
 #ifndef CLI_DIFF_HTML_H
 #define CLI_DIFF_HTML_H
 
@@ -21,5 +21,29 @@ int html_tree(const struct diff_result *r, struct html_sums *sums, struct out *o
               struct bld_err *err) MUST_CHECK;
 /* "A", "D", "M", "T", "m" */
 extern const char html_letters[HTML_KINDS];
+
+struct html_page {
+        const struct diff_result *r;
+        struct html_sums sums;
+        struct out *o;
+        bool files; /* were compared */
+};
+
+/* ---- diff_html.c: pieces; id may be NULL ---- */
+
+void html_str(struct html_page *p, const char *s);
+/* "50,000", with the bare number for programs. */
+void html_count(struct html_page *p, uint64_t n, const char *id);
+void html_size(struct html_page *p, uint64_t n, const char *id);
+/* The difference of two sizes. */
+void html_signed(struct html_page *p, uint64_t before, uint64_t after);
+/* How many settings differ. */
+size_t html_settings(const struct diff_result *r);
+
+/* ---- diff_html_tables.c ---- */
+
+int html_config(struct html_page *p, struct bld_err *err) MUST_CHECK;
+int html_packages(struct html_page *p, struct bld_err *err) MUST_CHECK;
+int html_layers(struct html_page *p, struct bld_err *err) MUST_CHECK;
 
 #endif

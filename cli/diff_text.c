@@ -3,44 +3,32 @@
 
 #include "base/err.h"
 #include "base/num.h"
-#include "cli/diff.h"
+#include "cli/diff_text.h"
 #include "cli/text.h"
 
 #define NAME_COLUMN 9u
-#define NAME_WIDTH_MAX 48u /* longer names push what follows to the right */
-
-struct page {
-        const struct diff_result *r;
-        struct out *o;
-        struct diff_content *content;
-        size_t width;   /* of names */
-        size_t details; /* where the line's part behind the name begins */
-        struct sb cell;
-};
 
 /* ---- pieces ---- */
 
-static const char *arrow(const struct page *p)
+const char *diff_arrow(const struct diff_page *p)
 {
         return p->o->term.tty && !p->o->term.utf8 ? "->" : "\xe2\x86\x92";
 }
 
-static void styled(struct page *p, enum term_style s, const char *text)
+static void styled(struct diff_page *p, enum term_style s, const char *text)
 {
         sb_fmt(&p->o->buf, "%s%s%s", term_style(&p->o->term, s), text,
                term_style(&p->o->term, S_RESET));
 }
 
-/* The tag in front of a line that is not about a file. */
-static void tag(struct page *p, const char *text)
+void diff_tag(struct diff_page *p, const char *text)
 {
         sb_char(&p->o->buf, ' ');
         styled(p, S_CYAN, text);
         sb_fmt(&p->o->buf, "%*s", (int)(NAME_COLUMN - 1 - strlen(text)), "");
 }
 
-/* A value in one line; quoted as names are where something in it would not be seen. */
-static void value(struct page *p, const char *s)
+void diff_value(struct diff_page *p, const char *s)
 {
         AUTO_SB struct sb flat = SB_INIT((size_t)1 << 26);
         unsigned flags = term_text_flags(&p->o->term) & ~(unsigned)TEXT_SGR;
@@ -60,7 +48,7 @@ static void value(struct page *p, const char *s)
 }
 
 /* A path as it is shown, in p->cell; its width. */
-static size_t name_of(struct page *p, const char *path)
+static size_t name_of(struct diff_page *p, const char *path)
 {
         AUTO_SB struct sb full = SB_INIT((size_t)1 << 20);
 
@@ -70,7 +58,7 @@ static size_t name_of(struct page *p, const char *path)
         return text_width(sb_text(&p->cell), p->cell.len, 0);
 }
 
-static void put_name(struct page *p, const char *path)
+static void put_name(struct diff_page *p, const char *path)
 {
         (void)name_of(p, path);
         sb_add(&p->o->buf, sb_text(&p->cell), p->cell.len);
@@ -106,7 +94,7 @@ static bool is_device(const struct bld_tree_node *n)
 
 /* ---- one file ---- */
 
-static void put_kind(struct page *p, const struct diff_sides *s)
+static void put_kind(struct diff_page *p, const struct diff_sides *s)
 {
         static const struct {
                 const char *letter;
@@ -127,7 +115,7 @@ static void put_kind(struct page *p, const struct diff_sides *s)
                 sb_str(&p->o->buf, "      ");
 }
 
-static void put_sizes(struct page *p, const struct diff_sides *s)
+static void put_sizes(struct diff_page *p, const struct diff_sides *s)
 {
         const struct bld_tree_node *x = &s->before, *y = &s->after;
         struct sb *out = &p->o->buf;
@@ -142,21 +130,21 @@ static void put_sizes(struct page *p, const struct diff_sides *s)
         if (!s->has_before || !s->has_after)
                 sb_str(out, s->has_after ? b : a);
         else if (strcmp(a, b) != 0)
-                sb_fmt(out, "%s %s %s", a, arrow(p), b);
+                sb_fmt(out, "%s %s %s", a, diff_arrow(p), b);
         else if (x->file_size == y->file_size)
                 sb_str(out, b);
         else
                 sb_fmt(out, "%s (%+lld B)", b, (long long)(y->file_size - x->file_size));
 }
 
-static void put_detail_sep(struct page *p, bool *first)
+static void put_detail_sep(struct diff_page *p, bool *first)
 {
         sb_str(&p->o->buf, !*first ? ", " : p->o->buf.len > p->details ? "  " : "");
         *first = false;
 }
 
 /* "mode 0644→0755, uid 0→10, mtime" */
-static void put_attributes(struct page *p, const struct diff_sides *s, bool *first)
+static void put_attributes(struct diff_page *p, const struct diff_sides *s, bool *first)
 {
         const struct bld_tree_node *x = &s->before, *y = &s->after;
         unsigned what = s->change->what;
@@ -173,15 +161,15 @@ static void put_attributes(struct page *p, const struct diff_sides *s, bool *fir
         }
         if (what & BLD_DIFF_MODE) {
                 put_detail_sep(p, first);
-                sb_fmt(out, "mode %04o%s%04o", x->mode, arrow(p), y->mode);
+                sb_fmt(out, "mode %04o%s%04o", x->mode, diff_arrow(p), y->mode);
         }
         if (what & BLD_DIFF_UID) {
                 put_detail_sep(p, first);
-                sb_fmt(out, "uid %u%s%u", x->uid, arrow(p), y->uid);
+                sb_fmt(out, "uid %u%s%u", x->uid, diff_arrow(p), y->uid);
         }
         if (what & BLD_DIFF_GID) {
                 put_detail_sep(p, first);
-                sb_fmt(out, "gid %u%s%u", x->gid, arrow(p), y->gid);
+                sb_fmt(out, "gid %u%s%u", x->gid, diff_arrow(p), y->gid);
         }
         if (what & BLD_DIFF_XATTRS) {
                 put_detail_sep(p, first);
@@ -198,7 +186,7 @@ static void put_attributes(struct page *p, const struct diff_sides *s, bool *fir
 }
 
 /* Where a symlink leads, what a device is. */
-static void put_target(struct page *p, const struct bld_tree_node *n)
+static void put_target(struct diff_page *p, const struct bld_tree_node *n)
 {
         if (n->type == BLD_LAYER_SYMLINK)
                 text_name(&p->o->buf, n->link ? n->link : "", n->link ? strlen(n->link) : 0);
@@ -208,7 +196,7 @@ static void put_target(struct page *p, const struct bld_tree_node *n)
                 sb_str(&p->o->buf, type_name(n->type));
 }
 
-static void put_nature(struct page *p, const struct diff_sides *s, bool *first)
+static void put_nature(struct diff_page *p, const struct diff_sides *s, bool *first)
 {
         const struct bld_tree_node *n = diff_node(s);
         struct sb *out = &p->o->buf;
@@ -220,16 +208,16 @@ static void put_nature(struct page *p, const struct diff_sides *s, bool *first)
                 return;
         put_detail_sep(p, first);
         if (s->change->kind == BLD_CHANGE_TYPE)
-                sb_fmt(out, "%s %s ", type_name(s->before.type), arrow(p));
+                sb_fmt(out, "%s %s ", type_name(s->before.type), diff_arrow(p));
         else if (s->has_before && s->has_after) {
                 put_target(p, &s->before);
-                sb_fmt(out, " %s ", arrow(p));
+                sb_fmt(out, " %s ", diff_arrow(p));
         } else if (n->type == BLD_LAYER_SYMLINK)
-                sb_fmt(out, "%s ", arrow(p));
+                sb_fmt(out, "%s ", diff_arrow(p));
         put_target(p, n);
 }
 
-static void put_rename(struct page *p, const struct diff_sides *s, bool *first)
+static void put_rename(struct diff_page *p, const struct diff_sides *s, bool *first)
 {
         if (s->change->renamed == BLD_NO_NODE)
                 return;
@@ -238,7 +226,7 @@ static void put_rename(struct page *p, const struct diff_sides *s, bool *first)
         put_name(p, bld_diff_change(p->r->files, s->change->renamed)->path);
 }
 
-static int put_group(struct page *p, const struct diff_group *g, struct bld_err *err)
+static int put_group(struct diff_page *p, const struct diff_group *g, struct bld_err *err)
 {
         struct sb *out = &p->o->buf;
         size_t from, width;
@@ -274,7 +262,7 @@ static int put_group(struct page *p, const struct diff_group *g, struct bld_err 
         return out_flow(p->o, err);
 }
 
-static int measure(struct page *p, struct bld_err *err)
+static int measure(struct diff_page *p, struct bld_err *err)
 {
         struct diff_group g;
 
@@ -292,7 +280,7 @@ static int measure(struct page *p, struct bld_err *err)
         return 0;
 }
 
-static int put_files(struct page *p, struct bld_err *err)
+static int put_files(struct diff_page *p, struct bld_err *err)
 {
         struct diff_group g;
         int r = measure(p, err);
@@ -303,7 +291,7 @@ static int put_files(struct page *p, struct bld_err *err)
                         r = put_group(p, &g, err);
         }
         if (r == 0 && p->r->unsure) {
-                tag(p, "note");
+                diff_tag(p, "note");
                 sb_fmt(&p->o->buf,
                        "%zu change%s marked ? depend%s on shared layers, not read: see --shared\n",
                        p->r->unsure, p->r->unsure == 1 ? "" : "s", p->r->unsure == 1 ? "s" : "");
@@ -311,211 +299,10 @@ static int put_files(struct page *p, struct bld_err *err)
         return r;
 }
 
-/* ---- config, packages, layers ---- */
-
-/* Of an entry of the history, the step. */
-static void put_step(struct page *p, const char *json)
-{
-        AUTO_FREE char *step = diff_step(json);
-
-        value(p, step ? step : json);
-}
-
-/* "history  #2 RUN a → RUN b" */
-static void put_history_change(struct page *p, const struct bld_config_change *c)
-{
-        struct sb *out = &p->o->buf;
-
-        tag(p, "config");
-        sb_fmt(out, "history  %s", !c->before ? "+" : !c->after ? "-" : "");
-        if (c->key) {
-                sb_char(out, '#');
-                value(p, c->key);
-                sb_char(out, ' ');
-        }
-        if (c->before)
-                put_step(p, c->before);
-        if (c->before && c->after && diff_same_step(c->before, c->after)) {
-                sb_str(out, "  (other details)");
-        } else if (c->after) {
-                if (c->before)
-                        sb_fmt(out, " %s ", arrow(p));
-                put_step(p, c->after);
-        }
-        sb_char(out, '\n');
-}
-
-static void put_config_change(struct page *p, const struct bld_config_change *c)
-{
-        struct sb *out = &p->o->buf;
-        const char *sign = !c->before ? "+" : !c->after ? "-" : "";
-
-        tag(p, "config");
-        value(p, c->field);
-        sb_fmt(out, "  %s", sign);
-        if (c->key) {
-                value(p, c->key);
-                sb_char(out, '=');
-        }
-        if (c->before)
-                value(p, c->before);
-        if (c->before && c->after)
-                sb_fmt(out, " %s ", arrow(p));
-        if (c->after)
-                value(p, c->after);
-        sb_char(out, '\n');
-}
-
-static int put_config(struct page *p, struct bld_err *err)
-{
-        const struct bld_config_diff *d = p->r->config;
-        size_t history = 0;
-        int r = 0;
-
-        for (size_t i = 0; r == 0 && i < bld_config_diff_count(d); i++) {
-                const struct bld_config_change *c = bld_config_diff_change(d, i);
-
-                if (p->r->ask->stat && strcmp(c->field, "history") == 0) {
-                        history++;
-                        continue;
-                }
-                if (strcmp(c->field, "history") == 0)
-                        put_history_change(p, c);
-                else
-                        put_config_change(p, c);
-                r = out_flow(p->o, err);
-        }
-        if (history) {
-                tag(p, "config");
-                sb_fmt(&p->o->buf, "history  %zu differ%s\n", history, history == 1 ? "s" : "");
-        }
-        return r;
-}
-
-static int put_packages(struct page *p, struct bld_err *err)
-{
-        const struct diff_packages *v = &p->r->packages;
-        struct sb *out = &p->o->buf;
-        size_t width = 0;
-        int r = 0;
-
-        for (size_t i = 0; i < v->n; i++) {
-                const char *name = (v->v[i].after ? v->v[i].after : v->v[i].before)->name;
-
-                width = MAX(width, MIN(text_width(name, strlen(name), 0), NAME_WIDTH_MAX));
-        }
-        for (size_t i = 0; r == 0 && i < v->n; i++) {
-                const struct bld_package *x = v->v[i].before, *y = v->v[i].after, *any = y ? y : x;
-                size_t used;
-
-                tag(p, "pkg");
-                used = text_add(out, any->name, strlen(any->name), TEXT_WIDE, 0);
-                sb_fmt(out, "%*s%s", (int)(2 + (width > used ? width - used : 0)), "",
-                       !x   ? "+"
-                       : !y ? "-"
-                            : "");
-                if (x)
-                        value(p, x->version);
-                if (x && y)
-                        sb_fmt(out, " %s ", arrow(p));
-                if (y)
-                        value(p, y->version);
-                if (x && y && strcmp(x->version, y->version) == 0 && x->arch && y->arch) {
-                        sb_str(out, "  ");
-                        value(p, x->arch);
-                        sb_fmt(out, " %s ", arrow(p));
-                        value(p, y->arch);
-                }
-                sb_char(out, '\n');
-                r = out_flow(p->o, err);
-        }
-        return r;
-}
-
-/* The tag of a name; NULL: it has none. */
-static const char *tag_of(const struct bld_image *im)
-{
-        const char *name = bld_image_name(im);
-        size_t n = cli_repository_len(name);
-
-        if (name[n] != ':' || strchr(name, '@') || strchr(name, '#') || strchr(name + n, '/') ||
-            !name[n + 1])
-                return NULL;
-        return name + n + 1;
-}
-
-/* Two tags of one repository tell the images apart: "v1→v2". */
-static bool short_names(const struct diff_result *r, const char **ret_a, const char **ret_b)
-{
-        const char *a = tag_of(r->a), *b = tag_of(r->b);
-        size_t n = cli_repository_len(bld_image_name(r->a));
-
-        if (!a || !b || strcmp(a, b) == 0 || n != cli_repository_len(bld_image_name(r->b)) ||
-            strncmp(bld_image_name(r->a), bld_image_name(r->b), n) != 0)
-                return false;
-        *ret_a = a;
-        *ret_b = b;
-        return true;
-}
-
-static void put_cost(struct page *p)
-{
-        const struct bld_pull_cost *c = &p->r->cost;
-        const char *a = "A", *b = "B";
-        char size[24];
-
-        (void)short_names(p->r, &a, &b);
-        format_size(c->bytes, size);
-        tag(p, "layers");
-        sb_fmt(&p->o->buf, "%zu shared, %zu changed", c->shared, c->changed);
-        if (c->same_tar)
-                sb_fmt(&p->o->buf, " (%zu only compressed otherwise)", c->same_tar);
-        sb_str(&p->o->buf, "; pull cost ");
-        value(p, a);
-        sb_str(&p->o->buf, arrow(p));
-        value(p, b);
-        sb_fmt(&p->o->buf, ": %s\n", size);
-}
-
-static void put_blob(struct page *p, const struct bld_layer_info *l)
-{
-        const char *digest = l->digest ? l->digest : l->diff_id ? l->diff_id : "no digest";
-        const char *colon = strchr(digest, ':');
-        char size[24];
-
-        format_size(l->blob_size, size);
-        sb_fmt(&p->o->buf, "#%zu %.12s", l->number, colon ? colon + 1 : digest);
-        if (l->digest)
-                sb_fmt(&p->o->buf, " %s", size);
-}
-
-static int put_layers(struct page *p, struct bld_err *err)
-{
-        const struct diff_layers *v = &p->r->layers;
-        int r = 0;
-
-        for (size_t i = 0; r == 0 && i < v->n; i++) {
-                const struct diff_layer *l = &v->v[i];
-
-                if (l->kind == DIFF_LAYER_SAME && l->before->number == l->after->number)
-                        continue;
-                tag(p, "layer");
-                if (l->before)
-                        put_blob(p, l->before);
-                if (l->before && l->after)
-                        sb_fmt(&p->o->buf, " %s ", arrow(p));
-                if (l->after)
-                        put_blob(p, l->after);
-                sb_fmt(&p->o->buf, "  %s\n", diff_layer_name(l->kind));
-                r = out_flow(p->o, err);
-        }
-        return r;
-}
-
 /* ---- contents ---- */
 
 /* A line of a difference; what others wrote must not command a terminal. */
-static void put_diff_line(struct page *p, const char *s, size_t n)
+static void put_diff_line(struct diff_page *p, const char *s, size_t n)
 {
         enum term_style style = s[0] == '+'   ? S_GREEN
                                 : s[0] == '-' ? S_RED
@@ -548,7 +335,7 @@ static void side_name(struct sb *out, char side, const char *path, bool there)
                 sb_char(out, '\t'); /* where patch(1) takes the name to end */
 }
 
-static void put_heads(struct page *p, const struct diff_sides *s)
+static void put_heads(struct diff_page *p, const struct diff_sides *s)
 {
         AUTO_SB struct sb line = SB_INIT((size_t)1 << 20);
         struct sb *out = &p->o->buf;
@@ -561,7 +348,7 @@ static void put_heads(struct page *p, const struct diff_sides *s)
         sb_char(out, '\n');
 }
 
-static int put_content(struct page *p, size_t i, struct sb *hunks, struct bld_err *err)
+static int put_content(struct diff_page *p, size_t i, struct sb *hunks, struct bld_err *err)
 {
         struct diff_content_sides c;
         struct diff_sides s;
@@ -577,7 +364,7 @@ static int put_content(struct page *p, size_t i, struct sb *hunks, struct bld_er
                 sb_str(&p->o->buf, "Binary ");
                 put_name(p, s.change->path);
                 sb_fmt(&p->o->buf, ": %s%s%s%s%s\n", c.before, *c.before && *c.after ? " " : "",
-                       *c.before && *c.after ? arrow(p) : "", *c.before && *c.after ? " " : "",
+                       *c.before && *c.after ? diff_arrow(p) : "", *c.before && *c.after ? " " : "",
                        c.after);
                 return out_flow(p->o, err);
         }
@@ -597,7 +384,7 @@ static int put_content(struct page *p, size_t i, struct sb *hunks, struct bld_er
         return r;
 }
 
-static int put_contents(struct page *p, struct bld_err *err)
+static int put_contents(struct diff_page *p, struct bld_err *err)
 {
         AUTO_SB struct sb hunks = SB_INIT((size_t)1 << 30);
         int r = 0;
@@ -618,20 +405,20 @@ static bool anything(const struct diff_result *r)
 int diff_write_text(const struct diff_result *res, struct diff_content *content, struct out *o,
                     struct bld_err *err)
 {
-        struct page p = {.r = res, .o = o, .content = content};
+        struct diff_page p = {.r = res, .o = o, .content = content};
         bool files = res->files && (res->ask->modes & DIFF_FILES);
         int r = 0;
 
         sb_init(&p.cell, (size_t)1 << 20);
         if (res->config)
-                r = put_config(&p, err);
+                r = diff_put_config(&p, err);
         if (r == 0 && files)
                 r = put_files(&p, err);
-        r = r < 0 ? r : put_packages(&p, err);
-        r = r < 0 ? r : put_layers(&p, err);
+        r = r < 0 ? r : diff_put_packages(&p, err);
+        r = r < 0 ? r : diff_put_layers(&p, err);
         if (r == 0 && res->has_cost && anything(res) &&
             (!res->ask->chosen || (res->ask->modes & DIFF_LAYERS)))
-                put_cost(&p);
+                diff_put_cost(&p);
         if (r == 0 && files && content && bld_diff_count(res->files))
                 r = put_contents(&p, err);
         sb_done(&p.cell);
@@ -644,7 +431,7 @@ int diff_write_names(const struct diff_result *res, bool status, struct out *o, 
                 [BLD_CHANGE_ADDED] = 'A', [BLD_CHANGE_DELETED] = 'D',  [BLD_CHANGE_MODIFIED] = 'M',
                 [BLD_CHANGE_TYPE] = 'T',  [BLD_CHANGE_METADATA] = 'm',
         };
-        struct page p = {.r = res, .o = o};
+        struct diff_page p = {.r = res, .o = o};
         int r = 0;
 
         sb_init(&p.cell, (size_t)1 << 20);
