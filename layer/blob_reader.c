@@ -191,6 +191,10 @@ static int go_to(struct ly_blob_reader *r, uint64_t off, struct bld_err *err)
                 e = restart(r, &s, err);
         while (!e && off >= r->out_off + r->out_len)
                 e = next_piece(r, err);
+        if (e < 0) { /* where it stands is not known: what follows would pass for what failed */
+                unz_free(r->unz);
+                r->unz = NULL;
+        }
         return e;
 }
 

@@ -275,13 +275,15 @@ int bld_index_append(struct bld *b, const char *name, const struct bld_list *sou
                      struct bld_err *err)
 {
         AUTO(work_done) struct work w = {.b = NULL};
+        size_t old;
         int r = begin(&w, b, o, "index", err);
 
         if (r == 0)
                 r = open_index(&w, name, err);
+        old = w.members.n; /* an index may name one of them several times */
         for (size_t i = 0; r == 0 && i < sources->n; i++)
                 r = add_source(&w, sources->v[i], err);
-        for (size_t i = w.ix.manifests.n; r == 0 && i < w.members.n; i++) {
+        for (size_t i = old; r == 0 && i < w.members.n; i++) {
                 struct img_desc *n = img_descs_push(&w.ix.manifests);
 
                 if (!n || img_desc_copy(&w.members.v[i].desc, n) < 0)

@@ -50,15 +50,10 @@ static int begin(struct applying *a, int dir_fd, const struct bld_layer_apply_op
 
 static int check_diff_id(struct lib_untar *u, const struct digest *want, struct bld_err *err)
 {
-        char text[DIGEST_STR_MAX], other[DIGEST_STR_MAX];
         struct digest got;
         int r = lib_untar_end(u, &got, err);
 
-        if (r < 0 || !want || digest_eq(&got, want))
-                return r;
-        digest_format(&got, text);
-        digest_format(want, other);
-        return err_set(err, BLD_E_CORRUPT, "layer has diff ID %s, not %s", text, other);
+        return r < 0 ? r : lib_check_digest(want, &got, "diff ID", err);
 }
 
 /* The tar is decompressed by a thread while this one writes files. */

@@ -48,6 +48,11 @@ enum ly_codec lib_codec_of(enum bld_layer_codec c);
 /* As of lib_ret_put(). */
 void lib_created_put(const struct ly_packed *p, struct bld_layer_created *ret);
 
+/* What a layer was to have, if anything: CORRUPT where it has another, UNSUPPORTED for a sum of
+ * another kind than the one that was made. */
+int lib_check_digest(const struct digest *want, const struct digest *have, const char *what,
+                     struct bld_err *err) MUST_CHECK;
+
 /* The current entry of a stream, or NULL. */
 const struct ly_entry *lib_stream_entry(const struct bld_layer_stream *s);
 

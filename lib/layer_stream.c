@@ -167,15 +167,18 @@ int bld_layer_stream_xattr(const struct bld_layer_stream *s, size_t k, const cha
         return 0;
 }
 
-static int check(bool wanted, const struct digest *want, const struct digest *have,
-                 const char *what, struct bld_err *err)
+int lib_check_digest(const struct digest *want, const struct digest *have, const char *what,
+                     struct bld_err *err)
 {
         char a[DIGEST_STR_MAX], b[DIGEST_STR_MAX];
 
-        if (!wanted || digest_eq(want, have))
+        if (!want || digest_eq(want, have))
                 return 0;
         digest_format(want, a);
         digest_format(have, b);
+        if (want->algo != have->algo)
+                return err_set(err, BLD_E_UNSUPPORTED,
+                               "layer has %s %s, which cannot be held against %s", what, b, a);
         return err_set(err, BLD_E_CORRUPT, "layer has %s %s, not %s", what, b, a);
 }
 
@@ -194,9 +197,11 @@ int bld_layer_stream_end(struct bld_layer_stream *s, struct bld_layer_created *r
                 return r;
         r = ly_pull_end(s->pull, &p, &s->why);
         if (r == 0)
-                r = check(s->has_digest, &s->digest, &p.digest, "digest", &s->why);
+                r = lib_check_digest(s->has_digest ? &s->digest : NULL, &p.digest, "digest",
+                                     &s->why);
         if (r == 0)
-                r = check(s->has_diff_id, &s->diff_id, &p.diff_id, "diff ID", &s->why);
+                r = lib_check_digest(s->has_diff_id ? &s->diff_id : NULL, &p.diff_id, "diff ID",
+                                     &s->why);
         if (r < 0)
                 return fail(s, r, err);
         lib_created_put(&p, ret);

@@ -229,6 +229,7 @@ static int apply(struct bld *b, const struct img_desc *desc, const struct bld_im
         if (r < 0)
                 return r;
         sb_fmt(&base, "imported=store:%s", base_name);
+        r = sb_check(&base, "changes", err);
         context = sb_text(&base);
         sb_str(&text, "FROM imported\n");
         for (size_t i = 0; i < o->changes.n; i++)

@@ -95,8 +95,9 @@ struct bld_layer_stream;
 struct bld_layer_stream_opts {
         size_t size;
         uint64_t max_bytes, max_entries; /* as above */
-        const char *digest, *diff_id;    /* checked at the end when given */
-        const struct bld_watch *watch;   /* borrowed until the stream is closed */
+        /* Checked at the end when given: CORRUPT; UNSUPPORTED where it is no SHA-256. */
+        const char *digest, *diff_id;
+        const struct bld_watch *watch; /* borrowed until the stream is closed */
 };
 /* *in is copied, what it leads to must stay. No bytes at all are a layer without entries, which
  * Docker has written. o may be NULL. */
@@ -130,7 +131,7 @@ struct bld_layer_apply_opts {
         bool keep_owner;     /* needs the privilege to chown */
         bool all_xattrs;     /* else security.capability only */
         bool skip_devices;   /* device nodes that may not be made are left out, and counted */
-        const char *diff_id; /* checked at the end when given: CORRUPT */
+        const char *diff_id; /* as of a stream */
         uint64_t max_bytes, max_entries;
         /* For who may not chown: owners, modes and devices are recorded, in the attribute
          * user.bld.o of files and folders and for links and pipes in the file .bld.owners at the

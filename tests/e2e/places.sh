@@ -274,6 +274,11 @@ indexes() {
 	same "[\"$arm\"]" "$(jq -c '[.manifests[].digest]' out)"
 	want 0 "$BLD" index rm "$REG/made:v1" linux/amd64
 	same "[\"$arm\"]" "$(raw "$REG/made:v1" | jq -c '[.manifests[].digest]')"
+	# One that names a member twice.
+	raw "$REG/made:v1" | jq '.manifests += .manifests' >twice.json
+	want 0 "$BLD" manifest put "$REG/made:twice" twice.json
+	want 0 "$BLD" index append "$REG/made:twice" "$REG/src/multi@$amd"
+	same "[\"$arm\",\"$arm\",\"$amd\"]" "$(raw "$REG/made:twice" | jq -c '[.manifests[].digest]')"
 	want 0 "$BLD" index append "$REG/made:v1" "$REG/src/multi@$amd" --annotation 'org.example=a,b'
 	raw "$REG/made:v1" | jq -e '.annotations["org.example"] == "a,b" and (.manifests | length) == 2' >/dev/null
 	want 0 "$BLD" index annotate "$REG/made:v1" --platform linux/arm64 --annotation note=arm

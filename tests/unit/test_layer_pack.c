@@ -575,6 +575,49 @@ static void test_ranges(void **state)
         }
 }
 
+/* A reader that met damage neither goes on behind it nor is lost: the next read begins anew. */
+static void test_damaged_ranges(void **state)
+{
+        (void)state;
+        for (size_t i = 0; i < ARRAY_LEN(codecs); i++) {
+                struct sb blob = SB_INIT(LF_MAX), out = SB_INIT(LF_MAX);
+                struct ly_sink sink = lf_sink(&out);
+                struct ly_blob_reader *r = NULL;
+                struct ly_toc *toc = NULL;
+                struct ly_packed res;
+                unsigned char bad;
+                uint64_t off;
+                int fd;
+
+                if (codecs[i].o.codec != LY_CODEC_GZIP)
+                        continue;
+                print_message("%s\n", codecs[i].name);
+                pack(&codecs[i].o, big.buf, big.len, SIZE_MAX, &blob, &res, &toc);
+                assert_true(toc->nseeks > 3);
+                off = (toc->seeks[1].blob_off + toc->seeks[2].blob_off) / 2;
+                bad = (unsigned char)(blob.buf[off] ^ 0x55);
+                fd = mem_fd(&blob);
+                assert_int_equal(pwrite(fd, &bad, 1, (off_t)off), 1);
+                assert_int_equal(ly_blob_reader_new(fd, toc, &r, NULL), 0);
+                for (unsigned k = 0; k < 3; k++) {
+                        assert_int_equal(ly_blob_reader_range(r, toc->seeks[1].tar_off + 5, 100,
+                                                              &sink, NULL),
+                                         BLD_E_CORRUPT);
+                        assert_int_equal(out.len, 0);
+                        if (k == 1)
+                                check_range(r, toc->seeks[2].tar_off, 100);
+                }
+                check_range(r, 0, 100);
+                assert_int_equal(pwrite(fd, &blob.buf[off], 1, (off_t)off), 1);
+                check_range(r, toc->seeks[1].tar_off + 5, 100);
+                ly_blob_reader_free(r);
+                ly_toc_free(toc);
+                close(fd);
+                sb_done(&blob);
+                sb_done(&out);
+        }
+}
+
 /* Stored form: back as it was; anything else refused. */
 static void test_toc_bytes(void **state)
 {
@@ -637,13 +680,14 @@ static void test_missing_parents(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_codecs),         cmocka_unit_test(test_engines),
-                cmocka_unit_test(test_golden),         cmocka_unit_test(test_unpack_ours),
-                cmocka_unit_test(test_unpack_foreign), cmocka_unit_test(test_unpack_trickle),
-                cmocka_unit_test(test_unpack_bad),     cmocka_unit_test(test_flips),
-                cmocka_unit_test(test_limits),         cmocka_unit_test(test_bomb),
-                cmocka_unit_test(test_sink_fails),     cmocka_unit_test(test_ranges),
-                cmocka_unit_test(test_toc_bytes),      cmocka_unit_test(test_missing_parents),
+                cmocka_unit_test(test_codecs),          cmocka_unit_test(test_engines),
+                cmocka_unit_test(test_golden),          cmocka_unit_test(test_unpack_ours),
+                cmocka_unit_test(test_unpack_foreign),  cmocka_unit_test(test_unpack_trickle),
+                cmocka_unit_test(test_unpack_bad),      cmocka_unit_test(test_flips),
+                cmocka_unit_test(test_limits),          cmocka_unit_test(test_bomb),
+                cmocka_unit_test(test_sink_fails),      cmocka_unit_test(test_ranges),
+                cmocka_unit_test(test_damaged_ranges),  cmocka_unit_test(test_toc_bytes),
+                cmocka_unit_test(test_missing_parents),
         };
 
         return cmocka_run_group_tests(tests, make_big, free_big);
