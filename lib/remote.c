@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/input.h"
 #include "base/sys.h"
 #include "bld/registry.h"
 #include "builder/transport.h"
@@ -338,13 +339,11 @@ static int measure(struct bld *b, int *fd, struct img_desc *d, struct bld_err *e
         }
         hasher_init(&h, DIGEST_SHA256);
         for (;;) {
-                ssize_t k = sys_read(*fd, buf, 256u << 10);
-                int r = cancel_check(&b->cancel, err);
+                ssize_t k = input_read(*fd, buf, 256u << 10, &b->cancel, err);
+                int r;
 
-                if (r < 0)
-                        return r;
                 if (k < 0)
-                        return err_sys(err, errno, "read the blob");
+                        return err_wrap(err, (int)k, "the blob");
                 if (k == 0)
                         break;
                 hasher_add(&h, buf, (size_t)k);
@@ -374,9 +373,7 @@ int bld_blob_put(struct bld *b, const char *repo, const char *path, int in_fd, c
 
         if (r < 0)
                 return r;
-        fd = strcmp(path, "-") == 0
-                     ? fcntl(in_fd, F_DUPFD_CLOEXEC, 3)
-                     : sys_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOCTTY, 0);
+        fd = strcmp(path, "-") == 0 ? fcntl(in_fd, F_DUPFD_CLOEXEC, 3) : input_open(path);
         if (fd < 0)
                 return err_set(err, BLD_E_INVALID, "open %s: %s", path, strerror(errno));
         r = measure(b, &fd, &d, err);

@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/input.h"
 #include "base/num.h"
 #include "base/sys.h"
 #include "bld/build.h"
@@ -83,10 +84,23 @@ static int download(struct bld *b, const char *url, int *ret_fd, struct bld_err 
         return r;
 }
 
+struct feed {
+        int fd;
+        const struct cancel *cancel;
+};
+
+static ssize_t feed_read(void *user, void *p, size_t n, struct bld_err *err)
+{
+        const struct feed *f = user;
+
+        return input_read(f->fd, p, n, f->cancel, err);
+}
+
 /* A file as it is; what cannot be read twice is copied to one without a name. */
 static int open_input(struct bld *b, const char *path, int in_fd, int *ret, struct bld_err *err)
 {
         AUTO_FD int fd = -1, copy = -1;
+        struct feed f;
         struct ly_source in;
         struct ly_sink out;
         struct stat st;
@@ -94,9 +108,7 @@ static int open_input(struct bld *b, const char *path, int in_fd, int *ret, stru
 
         if (str_has_prefix(path, "http://") || str_has_prefix(path, "https://"))
                 return download(b, path, ret, err);
-        fd = strcmp(path, "-") == 0
-                     ? fcntl(in_fd, F_DUPFD_CLOEXEC, 3)
-                     : sys_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOCTTY, 0);
+        fd = strcmp(path, "-") == 0 ? fcntl(in_fd, F_DUPFD_CLOEXEC, 3) : input_open(path);
         if (fd < 0 || fstat(fd, &st) < 0)
                 return err_set(err, BLD_E_INVALID, "open %s: %s", path, strerror(errno));
         if (S_ISDIR(st.st_mode))
@@ -108,7 +120,8 @@ static int open_input(struct bld *b, const char *path, int in_fd, int *ret, stru
         r = room(b, &copy, err);
         if (r < 0)
                 return r;
-        in = ly_source_fd(fd);
+        in = (struct ly_source){.read = feed_read, .user = &f};
+        f = (struct feed){.fd = fd, .cancel = &b->cancel};
         out = ly_sink_fd(copy);
         r = ly_copy(&in, &out, NULL, err);
         if (r == 0)

@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/input.h"
 #include "base/sys.h"
 #include "builder/image/pack.h"
 #include "builder/image/tree_priv.h"
@@ -31,14 +32,11 @@ struct feed {
 static ssize_t feed_read(void *user, void *p, size_t n, struct bld_err *err)
 {
         struct feed *f = user;
-        ssize_t k;
-        int r = cancel_check(f->cancel, err);
+        ssize_t k = input_read(f->fd, p, n, f->cancel, err);
+        int r;
 
-        if (r < 0)
-                return r;
-        k = sys_read(f->fd, p, n);
         if (k < 0)
-                return err_sys(err, errno, "read");
+                return k;
         r = f->blob && k > 0 ? cas_writer_add(f->blob, p, (size_t)k, err) : 0;
         return r < 0 ? r : k;
 }
@@ -155,8 +153,7 @@ static int named_layer(struct edit *x, const char *path, struct bd_layer *ret, s
         struct stat st;
         int r = 0;
 
-        fd = stream ? fcntl(x->o->in_fd, F_DUPFD_CLOEXEC, 3)
-                    : sys_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOCTTY, 0);
+        fd = stream ? fcntl(x->o->in_fd, F_DUPFD_CLOEXEC, 3) : input_open(path);
         if (fd < 0 || fstat(fd, &st) < 0)
                 return err_set(err, BLD_E_INVALID, "%s", strerror(errno));
         if (S_ISDIR(st.st_mode))

@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/input.h"
 #include "base/path.h"
 #include "base/sys.h"
 #include "layer/layer.h"
@@ -184,12 +185,9 @@ static int spool(struct bd_input *in, int *fd, struct bld_err *err)
         while (r == 0) {
                 ssize_t k;
 
-                r = cancel_check(in->c->cancel, err);
-                if (r < 0)
-                        return r;
-                k = sys_read(*fd, buf, IO_BYTES);
+                k = input_read(*fd, buf, IO_BYTES, in->c->cancel, err);
                 if (k < 0)
-                        return err_sys(err, errno, "read %s", in->what);
+                        return err_wrap(err, (int)k, "%s", in->what);
                 if (k == 0)
                         break;
                 r = fd_write_all(to, buf, (size_t)k, err);
@@ -330,7 +328,7 @@ static int open_path(const char *path, int in_fd, struct bd_input *in, int *ret,
                 in->what = "standard input";
                 *ret = fcntl(in_fd, F_DUPFD_CLOEXEC, 3);
         } else {
-                *ret = sys_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOCTTY, 0);
+                *ret = input_open(path);
         }
         if (*ret < 0 && errno == ENOENT)
                 return err_set(err, BLD_E_NOT_FOUND, "%s does not exist", path);

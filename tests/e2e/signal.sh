@@ -102,7 +102,73 @@ next_build() {
 	same '' "$(find "$BLD_ROOT/tmp" -mindepth 1 -type f -size +0 | head)" "files in tmp"
 }
 
+
+# reading ARGS...: bld with the named pipe $D/pipe to read, as $PID; returns once it has that open.
+reading() {
+	"$BLD" "$@" >"$D/out" 2>"$D/err" &
+	PID=$!
+	for _ in $(seq 200); do
+		[ -z "$(find "/proc/$PID/fd" -lname "$D/pipe" 2>/dev/null)" ] || return 0
+		kill -0 $PID 2>/dev/null || break
+		sleep 0.1
+	done
+	kill -KILL $PID 2>/dev/null
+	fail "bld $* does not open the pipe: $(cat "$D/err")"
+}
+# ends: $STATUS of $PID, which has to end by itself.
+ends() {
+	for _ in $(seq 200); do
+		kill -0 "$PID" 2>/dev/null || break
+		sleep 0.1
+	done
+	! kill -KILL "$PID" 2>/dev/null || fail "it still runs"
+	STATUS=0
+	wait "$PID" || STATUS=$?
+}
+stopped() {
+	reading "$@"
+	kill -TERM "$PID"
+	ends
+	same 143 "$STATUS" "exit status of bld $*"
+	one_error
+}
+silent_pipe() {
+	local command
+	mkfifo pipe
+	# Nobody writes; then somebody does who says nothing.
+	for command in "append -b base:latest -f $D/pipe -t pipe:p" "import $D/pipe pipe:p" "load -i $D/pipe" \
+		"files $D/pipe" "diff base:latest $D/pipe" "flatten oci-archive:$D/pipe -t pipe:p"; do
+		# shellcheck disable=SC2086
+		stopped $command
+	done
+	exec 8<>pipe
+	stopped files "$D/pipe"
+	exec 8>&-
+	store_whole
+	nothing_left
+}
+# What is opened before its writer comes is not empty.
+late_writer() {
+	mkfifo pipe
+	bld copy store:base:latest oci-archive:base.tar
+	reading diff base:latest "$D/pipe"
+	cat base.tar >pipe
+	ends
+	same 0 "$STATUS" "exit status" || { cat err; return 1; }
+	mkdir root
+	echo x >root/added
+	tar -cf layer.tar -C root added
+	reading append -b base:latest -f "$D/pipe" -t pipe:late
+	cat layer.tar >pipe
+	ends
+	same 0 "$STATUS" "exit status" || { cat err; return 1; }
+	bld cat pipe:late /added
+	same x "$(cat out)" "the file"
+}
+
 t "base image" base
+t "SIGTERM while a pipe is silent" silent_pipe
+t "a named pipe waits for its writer" late_writer
 t "Ctrl-C: exit 130" sigint
 t "SIGTERM: exit 143" sigterm
 t "a second Ctrl-C does not wait for a stubborn step" twice
