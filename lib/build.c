@@ -111,7 +111,7 @@ static int platform_row(const struct bd_image *im, struct js *arr)
         if (r == 0)
                 r = js_set_str(o, "configDigest", text);
         if (r == 0)
-                r = js_set_i64(o, "size", (int64_t)lib_image_bytes(im));
+                r = js_set_i64(o, "size", lib_image_bytes(im));
         if (r == 0)
                 r = js_set(o, "layers", layer_rows(im));
         return r == 0 ? js_push(arr, js_ref(o)) : r;

@@ -24,12 +24,18 @@ static void rows_free(struct rows *a)
         rows_done(a);
 }
 
-uint64_t lib_image_bytes(const struct bd_image *im)
+/* Sizes are what a manifest claims: their sum may be beyond what JSON's readers take. */
+static int64_t plus(int64_t sum, uint64_t n)
 {
-        uint64_t sum = im->desc.size + im->manifest.config.size;
+        return n > (uint64_t)(INT64_MAX - sum) ? INT64_MAX : sum + (int64_t)n;
+}
+
+int64_t lib_image_bytes(const struct bd_image *im)
+{
+        int64_t sum = plus(plus(0, im->desc.size), im->manifest.config.size);
 
         for (size_t i = 0; i < im->manifest.layers.n; i++)
-                sum += im->manifest.layers.v[i].size;
+                sum = plus(sum, im->manifest.layers.v[i].size);
         return sum;
 }
 
@@ -94,7 +100,7 @@ static int describe(struct bld *b, const struct img_desc *root, struct row *row)
         if (r == 0 && im.config.created)
                 r = js_set_str(j, "created", im.config.created);
         if (r == 0)
-                r = js_set_i64(j, "size", (int64_t)lib_image_bytes(&im));
+                r = js_set_i64(j, "size", lib_image_bytes(&im));
         if (r == 0)
                 r = set_labels(j, &im.config.labels);
         if (r == 0)

@@ -7,7 +7,7 @@
 struct bld;
 
 /* Documents and compressed layers. */
-uint64_t lib_image_bytes(const struct bd_image *im);
+int64_t lib_image_bytes(const struct bd_image *im);
 /* A name that is to be given: "app" -> "docker.io/library/app:latest". Malloc'ed. */
 int lib_full_name(const char *s, char **ret, struct bld_err *err) MUST_CHECK;
 /* A place, with what is meant where no transport is named. */

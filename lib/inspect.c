@@ -191,7 +191,7 @@ static int put_rest(const struct bd_image *im, const struct img_desc *root, stru
         if (r == 0 && c->platform.os_version[0])
                 r = js_set_str(o, "OsVersion", c->platform.os_version);
         if (r == 0)
-                r = js_set_i64(o, "Size", (int64_t)lib_image_bytes(im));
+                r = js_set_i64(o, "Size", lib_image_bytes(im));
         if (r == 0)
                 r = js_set(o, "RootFS", rootfs_of(c));
         if (r == 0)
