@@ -244,7 +244,8 @@ format-check: ## fail where clang-format would change a line
 install: all ## bin, lib, headers, pkg-config file, man pages, below $(DESTDIR)$(PREFIX)
 	$(Q)$(MAKE) --no-print-directory install-files
 
-# What is built, as it is.
+# What is built, as it is. Nobody finds a library in /usr/local/lib before ldconfig has seen it.
+LDCONFIG ?= ldconfig
 install-files:
 	install -d $(addprefix $(DESTDIR),$(PREFIX)/bin $(LIBDIR)/pkgconfig $(PREFIX)/include/bld)
 	install -m 755 $(BUILD)/bld $(DESTDIR)$(PREFIX)/bin/bld
@@ -258,6 +259,7 @@ install-files:
 	$(Q)if command -v scdoc >/dev/null; then for p in $(MAN_PAGES); do \
 		d=$(DESTDIR)$(PREFIX)/share/man/man$${p##*.}; install -d $$d; \
 		scdoc <docs/man/$$p.scd >$$d/$$p || exit 1; done; fi
+	$(if $(DESTDIR),,@PATH="$$PATH:/sbin:/usr/sbin" $(LDCONFIG) 2>/dev/null || true)
 
 uninstall: ## remove what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/bld $(addprefix $(DESTDIR)$(LIBDIR)/,pkgconfig/bld.pc libbld.a \

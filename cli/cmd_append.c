@@ -78,5 +78,6 @@ const struct cli_cmd cmd_append = {
         .args_size = sizeof(struct append_args),
         .min_args = 0,
         .max_args = 0,
+        .names_input = true,
         .run = run,
 };

@@ -49,5 +49,6 @@ const struct cli_cmd cmd_flatten = {
         .args_size = sizeof(struct flatten_args),
         .min_args = 1,
         .max_args = 1,
+        .names_input = true,
         .run = run,
 };

@@ -115,5 +115,6 @@ const struct cli_cmd cmd_mutate = {
         .args_size = sizeof(struct mutate_args),
         .min_args = 1,
         .max_args = 1,
+        .names_input = true,
         .run = run,
 };

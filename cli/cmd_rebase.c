@@ -55,5 +55,6 @@ const struct cli_cmd cmd_rebase = {
         .args_size = sizeof(struct rebase_args),
         .min_args = 0,
         .max_args = 1,
+        .names_input = true,
         .run = run,
 };

@@ -229,10 +229,10 @@ docker_types() {
 		jq -e '[.mediaType, .config.mediaType, .layers[].mediaType] | all(startswith("application/vnd.docker."))' m
 		skopeo copy -q --src-tls-verify=false "docker://$REG/docker/base:$v" "dir:$D/$v"
 	done
-	want 3 "$BLD" mutate -a x=y "$REG/docker/base:v1" -t "$REG/docker/base:v4"
+	want 2 "$BLD" mutate -a x=y "$REG/docker/base:v1" -t "$REG/docker/base:v4"
 	one_error
 	has "$D/err" 'docker manifests have no annotations'
-	want 3 "$BLD" append -b "$REG/docker/base:v1" --compression zstd -f "$T/base" -t "$REG/docker/base:v4"
+	want 2 "$BLD" append -b "$REG/docker/base:v1" --compression zstd -f "$T/base" -t "$REG/docker/base:v4"
 	one_error
 }
 
@@ -276,6 +276,13 @@ wrong_flags() {
 	done
 	want 2 "$BLD" append -t x
 	want 2 "$BLD" append -f - -f - -t x
+	for x in Bad//Name base@sha256:00 'base:latest#0'; do
+		want 2 "$BLD" mutate -l a=b "$x"
+		want 2 "$BLD" append -b base:latest -f "$T/base" -t "$x"
+		want 2 "$BLD" flatten "$x"
+		want 2 "$BLD" rebase "$x" --new_base base:latest
+		one_error
+	done
 	want 2 "$BLD" flatten --from 9 base:latest
 	one_error
 	want 2 "$BLD" rebase
@@ -351,7 +358,7 @@ hostile_layers() {
 		has "$D/err" "layer $x"
 		want 3 "$BLD" mutate --append "$x" base:latest -t bad:v1
 	done
-	want 3 "$BLD" append -f missing -t bad:v1
+	want 2 "$BLD" append -f missing -t bad:v1
 	one_error
 	want 6 "$BLD" inspect bad:v1
 	same "$before" "$(find "$BLD_ROOT/blobs" -type f | wc -l)" "blobs"
@@ -472,7 +479,7 @@ rebased() {
 	want 2 "$BLD" rebase base:latest --new_base os:1 -t app:v5
 	one_error
 	bld mutate --set-platform linux/s390x os:2 -t os:s390x
-	want 3 "$BLD" rebase app:v4 --new_base os:s390x -t app:v5
+	want 2 "$BLD" rebase app:v4 --new_base os:s390x -t app:v5
 	one_error
 	store_whole
 }

@@ -109,10 +109,10 @@ reading() {
 	PID=$!
 	for _ in $(seq 200); do
 		[ -z "$(find "/proc/$PID/fd" -lname "$D/pipe" 2>/dev/null)" ] || return 0
-		kill -0 $PID 2>/dev/null || break
+		kill -0 "$PID" 2>/dev/null || break
 		sleep 0.1
 	done
-	kill -KILL $PID 2>/dev/null
+	kill -KILL "$PID" 2>/dev/null
 	fail "bld $* does not open the pipe: $(cat "$D/err")"
 }
 # ends: $STATUS of $PID, which has to end by itself.
