@@ -38,17 +38,19 @@ int bld_build(struct bld *b, const struct bld_build_opts *o, struct bld_build_re
 static int put_names(const struct bld_build_opts *o, struct js *j, struct bld_err *err)
 {
         AUTO_SB struct sb names = SB_INIT(1u << 20);
+        int r;
 
         for (size_t i = 0; i < o->tags.n; i++) {
                 AUTO_FREE char *full = NULL;
-                int r = lib_full_name(o->tags.v[i], &full, err);
 
+                r = lib_full_name(o->tags.v[i], &full, err);
                 if (r < 0)
                         return r;
                 sb_fmt(&names, "%s%s", i ? "," : "", full);
         }
-        if (names.len == 0)
-                return 0;
+        r = sb_check(&names, "names of an image", err);
+        if (r < 0 || names.len == 0)
+                return r;
         return js_set_str(j, "image.name", sb_text(&names)) < 0 ? err_nomem(err, "metadata") : 0;
 }
 

@@ -139,10 +139,11 @@ int lib_unlinked_file(void)
         return fd;
 }
 
-int bld_layer_open_dir(int dir_fd, struct bld_layer **ret, struct bld_err *err)
+int lib_layer_open_dir(int dir_fd, const struct bld_watch *watch, struct bld_layer **ret,
+                       struct bld_err *err)
 {
         const struct bld_layer_create_opts o = {
-                .size = sizeof(o), .codec = BLD_LAYER_TAR, .all_xattrs = true};
+                .size = sizeof(o), .codec = BLD_LAYER_TAR, .all_xattrs = true, .watch = watch};
         AUTO(ly_toc_free_p) struct ly_toc *toc = NULL;
         struct ly_packed p;
         AUTO_FD int fd = lib_unlinked_file();
@@ -152,4 +153,9 @@ int bld_layer_open_dir(int dir_fd, struct bld_layer **ret, struct bld_err *err)
                 return err_sys(err, errno, "make a temporary file");
         r = lib_tree_layer(dir_fd, fd, &o, &p, &toc, err);
         return r < 0 ? r : lib_layer_made(&fd, &p, &toc, ret, err);
+}
+
+int bld_layer_open_dir(int dir_fd, struct bld_layer **ret, struct bld_err *err)
+{
+        return lib_layer_open_dir(dir_fd, NULL, ret, err);
 }

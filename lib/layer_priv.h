@@ -71,6 +71,9 @@ int lib_tree_layer(int dir_fd, int out_fd, const struct bld_layer_create_opts *o
 /* What was just made is open as a layer; takes both. */
 int lib_layer_made(int *fd, const struct ly_packed *p, struct ly_toc **toc, struct bld_layer **ret,
                    struct bld_err *err) MUST_CHECK;
+/* bld_layer_open_dir(), watched. */
+int lib_layer_open_dir(int dir_fd, const struct bld_watch *watch, struct bld_layer **ret,
+                       struct bld_err *err) MUST_CHECK;
 /* In $TMPDIR, without a name; -1 and errno. */
 int lib_unlinked_file(void) MUST_CHECK;
 

@@ -115,7 +115,7 @@ int lib_image_open_dir(int dir_fd, const struct bld_image_open_opts *o, struct b
         int r = lib_image_new("folder", 1, o, &im, err);
 
         if (r == 0)
-                r = bld_layer_open_dir(dir_fd, &im->own, err);
+                r = lib_layer_open_dir(dir_fd, o->watch, &im->own, err);
         if (r < 0)
                 return r;
         lib_image_set_layer(im, 0, im->own);

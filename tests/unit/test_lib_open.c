@@ -313,6 +313,30 @@ static void cancelled(void **state)
         lay_down(&l);
 }
 
+static bool at_once(void *user)
+{
+        ++*(unsigned *)user;
+        return true;
+}
+
+/* A folder is read when it is opened: whoever watches is asked then. */
+static void folder_stopped(void **state)
+{
+        unsigned asked = 0;
+        const struct bld_watch w = {.size = sizeof(w), .stop = at_once, .user = &asked};
+        const struct bld_image_open_opts o = {.size = sizeof(o), .watch = &w};
+        struct bld_image *im = NULL;
+        char *dir = lf_tmpdir();
+        AUTO_FD int fd = lf_open_dir(dir);
+
+        (void)state;
+        lf_sh("echo text >$1/file", dir, NULL, 0, NULL);
+        assert_int_equal(bld_image_open_dir(fd, &o, &im, NULL), BLD_E_CANCELLED);
+        assert_null(im);
+        assert_true(asked > 0);
+        lf_rmdir(dir);
+}
+
 /* One byte of a blob turned, or its end missing: no stream and no tree of it passes. */
 static void damaged(void **state)
 {
@@ -634,10 +658,10 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(places),       cmocka_unit_test(numbers),
                 cmocka_unit_test(layers_alone), cmocka_unit_test(cut_while_open),
-                cmocka_unit_test(cancelled),    cmocka_unit_test(empty),
-                cmocka_unit_test(damaged),      cmocka_unit_test(registry),
-                cmocka_unit_test(claims),       cmocka_unit_test(names),
-                cmocka_unit_test(temporary),
+                cmocka_unit_test(cancelled),    cmocka_unit_test(folder_stopped),
+                cmocka_unit_test(empty),        cmocka_unit_test(damaged),
+                cmocka_unit_test(registry),     cmocka_unit_test(claims),
+                cmocka_unit_test(names),        cmocka_unit_test(temporary),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
