@@ -323,16 +323,20 @@ static void put_diff_line(struct diff_page *p, const char *s, size_t n)
 
 static void side_name(struct sb *out, char side, const char *path, bool there)
 {
-        AUTO_SB struct sb full = SB_INIT((size_t)1 << 20);
+        AUTO_SB struct sb full = SB_INIT((size_t)1 << 20), name = SB_INIT((size_t)1 << 20);
+        const char *text;
 
         if (!there) {
                 sb_str(out, "/dev/null");
                 return;
         }
         sb_fmt(&full, "%c/%s", side, path);
-        text_name(out, sb_text(&full), full.len);
-        if (strchr(path, ' ') && out->buf && out->buf[out->len - 1] != '"')
-                sb_char(out, '\t'); /* where patch(1) takes the name to end */
+        text_name(&name, sb_text(&full), full.len);
+        text = sb_text(&name);
+        if (text[0] != '"' && str_has_suffix(path, " ")) /* patch(1) would drop the blank */
+                sb_fmt(out, "\"%s\"", text);
+        else /* it takes a name with blanks to end at a tab */
+                sb_fmt(out, text[0] != '"' && strchr(path, ' ') ? "%s\t" : "%s", text);
 }
 
 static void put_heads(struct diff_page *p, const struct diff_sides *s)

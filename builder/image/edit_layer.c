@@ -278,7 +278,8 @@ int edit_flatten(struct edit *x, struct edit_image *im, struct bld_err *err)
         int r;
 
         if (from > n)
-                return err_set(err, BLD_E_USAGE, "from layer %zu of an image of %zu", from, n);
+                return err_set(err, BLD_E_USAGE,
+                               "there is no layer %zu to begin with: the image has %zu", from, n);
         if (n - from <= 1) /* that is what it is */
                 return 0;
         r = chain_of(x, im, &chain, err);

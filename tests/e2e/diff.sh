@@ -338,6 +338,18 @@ json() {
 	jq -e .differ sub.json
 }
 
+# Names in which patch(1) takes a blank, a tab or a quote for something else.
+patch_names() {
+	mkdir odd-a odd-b
+	for x in 'ends in a blank ' ' begins' 'in the middle' $'ta\tb' 'quo"te' 'back\slash ' $'line\nfeed'; do
+		echo old >"odd-a/$x"
+		echo new >"odd-b/$x"
+	done
+	differ --content dir:odd-a dir:odd-b
+	patch -d odd-a -p1 <out
+	diff -r odd-a odd-b
+}
+
 contents() {
 	images
 	differ --mode files --content app:v1 app:v2
@@ -679,6 +691,7 @@ t "--ignore of configs" ignores_of_configs
 t "--mode layers, layers alone" layers_mode
 t "json and jsonl" json
 t "contents, as patch takes them" contents
+t "contents of files with odd names" patch_names
 t "--path and --exclude" which_paths
 t "a patch turns A into B" patches
 t "--report" reports
