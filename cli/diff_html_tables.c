@@ -144,8 +144,11 @@ static void put_layer(struct html_page *p, const struct bld_layer_info *a,
                       const struct bld_layer_info *b, const char *state)
 {
         const struct bld_layer_info *any = b ? b : a;
-        const char *digest = any->digest ? any->digest : any->diff_id;
+        const char *digest;
 
+        if (!any)
+                return;
+        digest = any->digest ? any->digest : any->diff_id;
         sb_fmt(&p->o->buf, "<tr class=\"%s\">", a && b ? "both" : "one");
         if (a)
                 sb_fmt(&p->o->buf, "<td class=\"n\">%zu</td>", a->number);

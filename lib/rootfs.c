@@ -296,7 +296,7 @@ int bld_import(struct bld *b, const char *path, const char *name, const struct b
         if (r == 0)
                 r = make_layer(b, fd, l, err);
         if (r == BLD_E_CORRUPT)
-                r = bd_file_fault(r, err);
+                return bd_file_fault(r, err);
         if (r == 0)
                 r = fill_config(&config, l, path, &own, err);
         if (r == 0)
