@@ -44,3 +44,23 @@ ssize_t input_read(int fd, void *p, size_t n, const struct cancel *c, struct bld
         k = sys_read(fd, p, n);
         return k < 0 ? err_sys(err, errno, "read") : k;
 }
+
+int input_append(int fd, struct sb *b, size_t n, const char *what, const struct cancel *c,
+                 struct bld_err *err)
+{
+        char buf[16384];
+
+        while (n > 0) {
+                ssize_t k = input_read(fd, buf, MIN(n, sizeof(buf)), c, err);
+
+                if (k < 0)
+                        return err_wrap(err, (int)k, "%s", what);
+                if (k == 0)
+                        break;
+                sb_add(b, buf, (size_t)k);
+                if (b->failed)
+                        break;
+                n -= (size_t)k;
+        }
+        return sb_check(b, what, err);
+}

@@ -29,6 +29,12 @@ struct ly_source {
 /* An fd as either; the fd is borrowed through user (cast of the number). */
 struct ly_sink ly_sink_fd(int fd);
 struct ly_source ly_source_fd(int fd);
+/* One that may be a silent pipe: reading it can be cancelled. Borrowed. */
+struct ly_input {
+        int fd;
+        const struct cancel *cancel;
+};
+struct ly_source ly_source_input(struct ly_input *in);
 int ly_copy(const struct ly_source *in, const struct ly_sink *out, uint64_t *ret_n,
             struct bld_err *err) MUST_CHECK;
 

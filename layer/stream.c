@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/input.h"
 #include "base/fd.h"
 #include "base/sys.h"
 #include "layer/layer.h"
@@ -30,6 +31,18 @@ struct ly_sink ly_sink_fd(int fd)
 struct ly_source ly_source_fd(int fd)
 {
         return (struct ly_source){.read = fd_source_read, .user = (void *)(intptr_t)fd};
+}
+
+static ssize_t input_source_read(void *user, void *p, size_t n, struct bld_err *err)
+{
+        const struct ly_input *in = user;
+
+        return input_read(in->fd, p, n, in->cancel, err);
+}
+
+struct ly_source ly_source_input(struct ly_input *in)
+{
+        return (struct ly_source){.read = input_source_read, .user = in};
 }
 
 int ly_copy(const struct ly_source *in, const struct ly_sink *out, uint64_t *ret_n,

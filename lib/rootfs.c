@@ -84,23 +84,11 @@ static int download(struct bld *b, const char *url, int *ret_fd, struct bld_err 
         return r;
 }
 
-struct feed {
-        int fd;
-        const struct cancel *cancel;
-};
-
-static ssize_t feed_read(void *user, void *p, size_t n, struct bld_err *err)
-{
-        const struct feed *f = user;
-
-        return input_read(f->fd, p, n, f->cancel, err);
-}
-
 /* A file as it is; what cannot be read twice is copied to one without a name. */
 static int open_input(struct bld *b, const char *path, int in_fd, int *ret, struct bld_err *err)
 {
         AUTO_FD int fd = -1, copy = -1;
-        struct feed f;
+        struct ly_input from;
         struct ly_source in;
         struct ly_sink out;
         struct stat st;
@@ -120,8 +108,8 @@ static int open_input(struct bld *b, const char *path, int in_fd, int *ret, stru
         r = room(b, &copy, err);
         if (r < 0)
                 return r;
-        in = (struct ly_source){.read = feed_read, .user = &f};
-        f = (struct feed){.fd = fd, .cancel = &b->cancel};
+        from = (struct ly_input){.fd = fd, .cancel = &b->cancel};
+        in = ly_source_input(&from);
         out = ly_sink_fd(copy);
         r = ly_copy(&in, &out, NULL, err);
         if (r == 0)

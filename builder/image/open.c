@@ -75,6 +75,10 @@ int bd_place_settle(struct bd_ctx *c, const struct img_place *p, bool offline,
                 ret->ref = *own;
                 return r;
         }
+        if (r == BLD_E_NOT_FOUND && says_registry(p->name) && offline)
+                return err_set(err, BLD_E_NETWORK,
+                               "%s is not in the store, and --offline forbids asking its registry",
+                               p->name);
         if (r < 0)
                 err_copy(err, &why);
         return r;

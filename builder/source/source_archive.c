@@ -23,7 +23,8 @@ static int tmp_file(struct bd_ctx *c, int *ret, struct bld_err *err)
 /* Seekable, whatever it was. head: bytes already read from fd. */
 static int spool(struct bd_ctx *c, const struct sb *head, int fd, int *ret, struct bld_err *err)
 {
-        struct ly_source in = ly_source_fd(fd);
+        struct ly_input from = {.fd = fd, .cancel = c->cancel};
+        struct ly_source in = ly_source_input(&from);
         struct ly_sink out;
         AUTO_FD int file = -1;
         uint64_t n;

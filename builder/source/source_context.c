@@ -9,12 +9,14 @@
 
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/input.h"
 #include "base/path.h"
 #include "base/sys.h"
 #include "builder/source/git_priv.h"
 
 #define DOCKERFILE_MAX (16u << 20)
 #define IGNORE_MAX (4u << 20)
+#define HEAD 512u /* of standard input, to tell an archive */
 
 void source_done(struct source *s)
 {
@@ -84,9 +86,20 @@ static int read_inside(struct source *s, const char *name, struct bld_err *err)
 }
 
 /* What the user names may be a pipe. */
-static int read_named(struct source *s, const char *path, const char *shown, struct bld_err *err)
+static int read_named(const struct bd_ctx *c, struct source *s, const char *path,
+                      struct bld_err *err)
 {
-        return name_text(s, file_read(AT_FDCWD, path, &s->text, err), shown, err);
+        AUTO_FD int fd = input_open(path);
+        struct stat st;
+        int r;
+
+        if (fd < 0 && errno == ENOENT)
+                return err_set(err, BLD_E_NOT_FOUND, "%s does not exist", path);
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return err_sys(err, errno, "open %s", path);
+        r = S_ISFIFO(st.st_mode) ? input_append(fd, &s->text, SIZE_MAX, path, c->cancel, err)
+                                 : fd_read_all(fd, &s->text, path, err);
+        return name_text(s, r, path, err);
 }
 
 static int find_dockerfile(struct source *s, struct bld_err *err)
@@ -134,24 +147,12 @@ bool source_is_archive(const void *head, size_t n)
         return ly_tar_sniff(head, n);
 }
 
-static int read_head(int fd, struct sb *head, struct bld_err *err)
-{
-        char buf[512];
-        size_t n = 0;
-        int r = fd_read_full(fd, buf, sizeof(buf), &n, err);
-
-        if (r < 0)
-                return r;
-        sb_add(head, buf, n);
-        return sb_check(head, "standard input", err);
-}
-
 /* Standard input is the context, or the Dockerfile. */
 static int read_stdin(struct bd_ctx *c, const struct bld_build_opts *o, struct source *s,
                       bool may_be_context, struct bld_err *err)
 {
         AUTO_SB struct sb head = SB_INIT(4096);
-        int r = read_head(o->stdin_fd, &head, err);
+        int r = input_append(o->stdin_fd, &head, HEAD, "standard input", c->cancel, err);
 
         if (r == 0 && may_be_context && source_is_archive(sb_text(&head), head.len))
                 return source_archive(c, &head, o->stdin_fd, s, err);
@@ -161,7 +162,8 @@ static int read_stdin(struct bd_ctx *c, const struct bld_build_opts *o, struct s
                                "Dockerfiles");
         sb_add(&s->text, sb_text(&head), head.len);
         if (r == 0)
-                r = fd_read_all(o->stdin_fd, &s->text, "the Dockerfile from standard input", err);
+                r = input_append(o->stdin_fd, &s->text, SIZE_MAX,
+                                 "the Dockerfile from standard input", c->cancel, err);
         s->dockerfile_name = mem_strdup("-");
         return r < 0 || s->dockerfile_name ? r : err_nomem(err, "Dockerfile");
 }
@@ -182,7 +184,7 @@ static int read_dockerfile(struct bd_ctx *c, const struct bld_build_opts *o,
         if (s->tmp && o->dockerfile[0] != '/') /* relative to a context that is no folder here */
                 r = read_inside(s, o->dockerfile, err);
         else
-                r = read_named(s, o->dockerfile, o->dockerfile, err);
+                r = read_named(c, s, o->dockerfile, err);
         return r == BLD_E_NOT_FOUND ? err_recode(err, BLD_E_INVALID) : r;
 }
 

@@ -102,13 +102,14 @@ next_build() {
 	same '' "$(find "$BLD_ROOT/tmp" -mindepth 1 -type f -size +0 | head)" "files in tmp"
 }
 
-
-# reading ARGS...: bld with the named pipe $D/pipe to read, as $PID; returns once it has that open.
+# reading ARGS...: bld with the named pipe $D/pipe to read, as $PID; returns once it has that open and listens to
+# signals.
 reading() {
-	"$BLD" "$@" >"$D/out" 2>"$D/err" &
+	"$BLD" "$@" <&0 >"$D/out" 2>"$D/err" &
 	PID=$!
 	for _ in $(seq 200); do
-		[ -z "$(find "/proc/$PID/fd" -lname "$D/pipe" 2>/dev/null)" ] || return 0
+		[ -z "$(find "/proc/$PID/fd" -lname "$D/pipe" 2>/dev/null)" ] ||
+			[ -z "$(find "/proc/$PID/fd" -lname '*signalfd*' 2>/dev/null)" ] || return 0
 		kill -0 "$PID" 2>/dev/null || break
 		sleep 0.1
 	done
@@ -137,12 +138,14 @@ silent_pipe() {
 	mkfifo pipe
 	# Nobody writes; then somebody does who says nothing.
 	for command in "append -b base:latest -f $D/pipe -t pipe:p" "import $D/pipe pipe:p" "load -i $D/pipe" \
-		"files $D/pipe" "diff base:latest $D/pipe" "flatten oci-archive:$D/pipe -t pipe:p"; do
+		"files $D/pipe" "diff base:latest $D/pipe" "flatten oci-archive:$D/pipe -t pipe:p" "build -f $D/pipe ."; do
 		# shellcheck disable=SC2086
 		stopped $command
 	done
 	exec 8<>pipe
 	stopped files "$D/pipe"
+	stopped build - <&8
+	stopped build -f - . <&8
 	exec 8>&-
 	store_whole
 	nothing_left
