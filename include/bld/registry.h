@@ -35,7 +35,8 @@ struct bld_copy_opts {
 BLD_API int bld_copy(struct bld *b, const char *src, const char *dst, const struct bld_copy_opts *o,
                      char **ret_json, struct bld_err *err);
 
-/* Array of strings, sorted. */
+/* Array of strings, sorted. repo may be a layout or an archive ("oci:FOLDER"): the names of the
+ * images in it. */
 BLD_API int bld_tags(struct bld *b, const char *repo, char **ret_json, struct bld_err *err);
 BLD_API int bld_catalog(struct bld *b, const char *host, char **ret_json, struct bld_err *err);
 /* Digest of what a place names; platform: of an index. */
