@@ -40,7 +40,7 @@ static ssize_t call(struct lib_input *x, void *p, size_t n, struct bld_err *err)
         return (ssize_t)k;
 }
 
-static ssize_t input_read(void *user, void *p, size_t n, struct bld_err *err)
+static ssize_t source_read(void *user, void *p, size_t n, struct bld_err *err)
 {
         struct lib_input *x = user;
         ssize_t k;
@@ -52,7 +52,10 @@ static ssize_t input_read(void *user, void *p, size_t n, struct bld_err *err)
                 r = should_stop(x, err);
                 if (r < 0)
                         return r;
-                if (x->in.read || poll(&w, 1, ASK_MS) > 0)
+                if (x->in.read)
+                        break;
+                r = poll(&w, 1, ASK_MS);
+                if (r > 0 || (r < 0 && errno != EINTR)) /* read() tells what is wrong */
                         break;
         }
         if (x->in.read) {
@@ -71,5 +74,5 @@ static ssize_t input_read(void *user, void *p, size_t n, struct bld_err *err)
 
 struct ly_source lib_input_source(struct lib_input *x)
 {
-        return (struct ly_source){.read = input_read, .user = x};
+        return (struct ly_source){.read = source_read, .user = x};
 }
