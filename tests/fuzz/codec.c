@@ -5,11 +5,7 @@
 
 #include "layer/gz_priv.h"
 #include "layer/unz_priv.h"
-
-struct mem {
-        const uint8_t *p;
-        size_t n, pos, step;
-};
+#include "tests/fuzz/memory.h"
 
 /* What ly_unpack_stream() says. */
 struct layer {
@@ -49,7 +45,7 @@ static bool same(const struct sb *a, const struct sb *b)
 
 /* ---- the decoder alone, in pieces ---- */
 
-static enum codec_end pieces(struct unz *u, struct mem *m, struct codec_out *o)
+static enum codec_end pieces(struct unz *u, struct memory *m, struct codec_out *o)
 {
         unsigned char buf[5003];
         unsigned idle = 0;
@@ -80,7 +76,7 @@ static void check_pieces(const uint8_t *p, size_t n, size_t step, const struct c
                          bool strict)
 {
         AUTO(unz_free_p) struct unz *u = NULL;
-        struct mem m = {.p = p, .n = n, .step = step};
+        struct memory m = {.p = p, .n = n, .step = step};
         struct codec_out got = CODEC_OUT_INIT;
 
         if (unz_new(ly_codec_sniff(p, n), &u, NULL) < 0)
@@ -97,34 +93,14 @@ static void check_pieces(const uint8_t *p, size_t n, size_t step, const struct c
 
 /* ---- as a layer ---- */
 
-static ssize_t mem_read(void *user, void *p, size_t n, struct bld_err *err)
-{
-        struct mem *m = user;
-
-        (void)err;
-        n = MIN(n, MIN(m->n - m->pos, m->step));
-        if (n)
-                memcpy(p, m->p + m->pos, n);
-        m->pos += n;
-        return (ssize_t)n;
-}
-
-static int to_sb(void *user, const void *p, size_t n, struct bld_err *err)
-{
-        struct sb *b = user;
-
-        sb_add(b, p, n);
-        return sb_check(b, "tar", err);
-}
-
 static void unpack(const void *p, size_t n, size_t step, struct layer *ret)
 {
         const struct ly_limits lim = {.bytes = CODEC_OUT_MAX, .entries = 1000};
-        struct mem m = {.p = p, .n = n, .step = step};
-        struct ly_source in = {.read = mem_read, .user = &m};
+        struct memory m = {.p = p, .n = n, .step = step};
+        struct ly_source in = memory_source(&m);
         /* The limit is looked at once per block. */
         *ret = (struct layer){.bytes = SB_INIT(CODEC_OUT_MAX + LY_BLOCK + 1)};
-        struct ly_sink out = {.write = to_sb, .user = &ret->bytes};
+        struct ly_sink out = memory_sink(&ret->bytes);
 
         ret->code = ly_unpack_stream(&in, &out, &lim, &ret->diff_id, &ret->size, NULL, NULL);
         if (sb_check(&ret->bytes, "tar", NULL) < 0)

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -15,6 +16,7 @@
 #include "base/fd.h"
 #include "base/path.h"
 #include "layer/layer.h"
+#include "tests/fuzz/memory.h"
 
 #define LAYERS_MAX 4
 #define ENTRIES_MAX 40
@@ -65,14 +67,6 @@ static void target_of(uint8_t kind, uint8_t b, char ret[16])
                 (void)snprintf(ret, 16, ".");
 }
 
-static int to_sb(void *user, const void *p, size_t n, struct bld_err *err)
-{
-        struct sb *b = user;
-
-        sb_add(b, p, n);
-        return sb_check(b, "tar", err);
-}
-
 static void write_one(struct ly_writer *w, const uint8_t *b, unsigned number)
 {
         static const unsigned modes[] = {0755, 0744, 0700, 0777};
@@ -104,7 +98,7 @@ static bool make_tars(struct chain *c, const uint8_t *data, size_t size)
         unsigned number = 0;
 
         while (size >= 3 && c->n < LAYERS_MAX) {
-                struct ly_sink out = {.write = to_sb, .user = &c->tar[c->n]};
+                struct ly_sink out = memory_sink(&c->tar[c->n]);
                 struct ly_writer *w = NULL;
 
                 c->tar[c->n] = SB_INIT(TAR_MAX);
@@ -127,22 +121,6 @@ static bool make_tars(struct chain *c, const uint8_t *data, size_t size)
         return c->n > 0;
 }
 
-struct mem {
-        const struct sb *b;
-        size_t pos;
-};
-
-static ssize_t mem_read(void *user, void *p, size_t n, struct bld_err *err)
-{
-        struct mem *m = user;
-
-        (void)err;
-        n = MIN(n, m->b->len - m->pos);
-        memcpy(p, sb_text(m->b) + m->pos, n);
-        m->pos += n;
-        return (ssize_t)n;
-}
-
 /* ---- the three answers ---- */
 
 static bool unpack(const struct chain *c, int dir, struct bld_err *err)
@@ -150,8 +128,8 @@ static bool unpack(const struct chain *c, int dir, struct bld_err *err)
         const struct ly_apply_opts o = {.form = LY_TREE_PLAIN};
 
         for (size_t i = 0; i < c->n; i++) {
-                struct mem m = {.b = &c->tar[i]};
-                struct ly_source in = {.read = mem_read, .user = &m};
+                struct memory m = memory_of(&c->tar[i], SIZE_MAX);
+                struct ly_source in = memory_source(&m);
 
                 if (ly_apply(&in, dir, &o, NULL, err) < 0)
                         return false;
@@ -330,8 +308,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 return 0;
         for (size_t i = 0; i < c.n; i++) {
                 const struct ly_scan_opts o = {.limits = {0}};
-                struct mem m = {.b = &c.tar[i]};
-                struct ly_source in = {.read = mem_read, .user = &m};
+                struct memory m = memory_of(&c.tar[i], SIZE_MAX);
+                struct ly_source in = memory_source(&m);
 
                 if (ly_scan(&in, &o, &c.toc[i], NULL, NULL) < 0)
                         fail("cannot be read back", "");

@@ -7,7 +7,9 @@
 
 #include "base/err.h"
 #include "layer/tar_priv.h"
+#include "tests/fuzz/memory.h"
 
+#define STEP 777u /* no block ends where a read does */
 #define GLOBAL 0x80
 #define TAR_MAX (4u << 20)
 #define MTIME 1000000
@@ -77,30 +79,6 @@ static void make_tar(struct sb *tar, uint8_t choice, const uint8_t *body, size_t
         sb_add(tar, data, sizeof(data));
         if (sb_check(tar, "tar", NULL) < 0)
                 abort();
-}
-
-struct mem {
-        const struct sb *b;
-        size_t pos;
-};
-
-static ssize_t mem_read(void *user, void *p, size_t n, struct bld_err *err)
-{
-        struct mem *m = user;
-
-        (void)err;
-        n = MIN(n, MIN(m->b->len - m->pos, 777));
-        memcpy(p, sb_text(m->b) + m->pos, n);
-        m->pos += n;
-        return (ssize_t)n;
-}
-
-static int to_sb(void *user, const void *p, size_t n, struct bld_err *err)
-{
-        struct sb *b = user;
-
-        sb_add(b, p, n);
-        return sb_check(b, "tar", err);
 }
 
 /* ---- what every entry keeps ---- */
@@ -239,9 +217,9 @@ static void check_again(const struct ly_entry *e, const struct sb *data)
         const struct ly_writer_opts wo = {.all_xattrs = true};
         const struct ly_limits lim = {.bytes = TAR_MAX};
         AUTO_SB struct sb tar = SB_INIT(TAR_MAX), again = SB_INIT(TAR_MAX);
-        struct ly_sink out = {.write = to_sb, .user = &tar};
-        struct mem m = {.b = &tar};
-        struct ly_source in = {.read = mem_read, .user = &m};
+        struct ly_sink out = memory_sink(&tar);
+        struct memory m = {.n = 0};
+        struct ly_source in = memory_source(&m);
         AUTO(ly_writer_free_p) struct ly_writer *w = NULL;
         AUTO(ly_reader_free_p) struct ly_reader *r = NULL;
         struct bld_err err = BLD_ERR_INIT;
@@ -256,6 +234,7 @@ static void check_again(const struct ly_entry *e, const struct sb *data)
         if (code < 0 || ly_writer_data(w, sb_text(data), data->len, &err) < 0 ||
             ly_writer_end(w, &err) < 0)
                 fail("not written", err.msg);
+        m = memory_of(&tar, STEP);
         if (ly_reader_next(r, &e2, &err) != 1)
                 fail("not read again", err.msg);
         same_entry(e, e2);
@@ -270,8 +249,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         const struct ly_limits lim = {.bytes = TAR_MAX / 2, .entries = 10};
         AUTO_SB struct sb tar = SB_INIT(TAR_MAX), content = SB_INIT(TAR_MAX);
-        struct mem m = {.b = &tar};
-        struct ly_source in = {.read = mem_read, .user = &m};
+        struct memory m = {.n = 0};
+        struct ly_source in = memory_source(&m);
         AUTO(ly_reader_free_p) struct ly_reader *r = NULL;
         struct bld_err err = BLD_ERR_INIT;
         const struct ly_entry *e;
@@ -281,6 +260,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (size < 1 || size > TAR_MAX / 4)
                 return 0;
         make_tar(&tar, *data, data + 1, size - 1);
+        m = memory_of(&tar, STEP);
         if (ly_reader_new(&in, &lim, &r, NULL) < 0)
                 abort();
         while ((code = ly_reader_next(r, &e, &err)) == 1) {

@@ -3,30 +3,16 @@
 #include <stdlib.h>
 
 #include "layer/layer.h"
+#include "tests/fuzz/memory.h"
 
-struct mem {
-        const uint8_t *p;
-        size_t n, pos;
-};
-
-static ssize_t mem_read(void *user, void *p, size_t n, struct bld_err *err)
-{
-        struct mem *m = user;
-
-        (void)err;
-        n = MIN(n, MIN(m->n - m->pos, 777));
-        if (n)
-                memcpy(p, m->p + m->pos, n);
-        m->pos += n;
-        return (ssize_t)n;
-}
+#define STEP 777u /* no block ends where a read does */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         const struct ly_limits lim = {.bytes = 16 << 20, .entries = 10000};
-        struct mem m = {.p = data, .n = size};
-        struct ly_source in = {.read = mem_read, .user = &m};
+        struct memory m = {.p = data, .n = size, .step = STEP};
+        struct ly_source in = memory_source(&m);
         struct ly_reader *r = NULL;
         const struct ly_entry *e;
         struct ly_toc *toc = NULL;
