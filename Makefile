@@ -38,6 +38,9 @@ PUBLIC_HEADERS := $(wildcard include/bld/*.h)
 MAN_PAGES := $(patsubst docs/man/%.scd,%,$(wildcard docs/man/*.scd))
 
 # ---- flags ----
+ifeq ($(MODE),fuzz)
+CC := clang
+endif
 try = $(shell $(CC) -Werror $(1) -c -x c /dev/null -o /dev/null 2>/dev/null && echo '$(1)')
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes \
@@ -71,7 +74,6 @@ SAN := --coverage
 CFLAGS := -O0 -g
 else ifeq ($(MODE),fuzz)
 SAN := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
-CC := clang
 CFLAGS := -O1 -g
 else
 $(error unknown MODE "$(MODE)": dev, asan, tsan, cov or fuzz)
