@@ -38,7 +38,7 @@ PUBLIC_HEADERS := $(wildcard include/bld/*.h)
 MAN_PAGES := $(patsubst docs/man/%.scd,%,$(wildcard docs/man/*.scd))
 
 # ---- flags ----
-ifeq ($(MODE),fuzz)
+ifeq ($(MODE),fuzz) # before anybody asks the compiler what it knows
 CC := clang
 endif
 try = $(shell $(CC) -Werror $(1) -c -x c /dev/null -o /dev/null 2>/dev/null && echo '$(1)')

@@ -434,7 +434,7 @@ const struct cli_cmd cmd_analyze = {
                    "take in all. Files written by several layers, or removed again, waste.\n",
         .examples = "bld analyze app:v1\nbld analyze --ci app:v1\n"
                     "bld analyze --max-size 300m --lowest-efficiency 0.95 app:v1\n",
-        .exits = "1 a rule is broken,\n  6 no such image, 7 network",
+        .exits = "1 a rule is broken,\n  3 damaged file, 6 no such image, 7 network",
         .see = "bld-files(1), bld-history(1)",
         .opts = analyze_opts,
         .registry = true,

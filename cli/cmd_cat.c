@@ -112,7 +112,8 @@ const struct cli_cmd cmd_cat = {
         .examples = "bld cat app:v1 /etc/os-release\n"
                     "bld cat --layer 0 registry.example/app:v1 /etc/passwd\n"
                     "bld cat --verify docker://docker.io/library/debian:12 /etc/debian_version\n",
-        .exits = "2 no regular file,\n  6 no such image or path, 7 network, damaged",
+        .exits =
+                "2 no regular file,\n  3 damaged file, 6 no such image or path, 7 network, damaged",
         .see = "bld-files(1)",
         .opts = cat_opts,
         .registry = true,

@@ -91,7 +91,8 @@ const struct cli_cmd cmd_copy = {
         .examples = "bld copy debian:12 registry.example/mirror/debian:12\n"
                     "bld copy --all-tags --referrers a.example/app b.example/app\n"
                     "bld copy store:app:v1 oci:./layout:v1\n",
-        .exits = "4 a digest would change,\n  5 credentials, 6 no such image, 7 network",
+        .exits = "3 damaged file,\n  4 a digest would change, 5 credentials, 6 no such image, 7 "
+                 "network",
         .see = "bld-push(1), bld-pull(1)",
         .opts = copy_opts,
         .registry = true,

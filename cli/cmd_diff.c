@@ -397,7 +397,7 @@ const struct cli_cmd cmd_diff = {
                     "bld diff --semantic --mode all registry.example/app:v1 dir:rootfs\n"
                     "bld diff --format patch -o v1-v2.tar.zst app:v1 app:v2\n",
         .one = "they differ",
-        .exits = "5 credentials,\n  6 no such image, 7 network",
+        .exits = "3 damaged file,\n  5 credentials, 6 no such image, 7 network",
         .see = "bld-history(1), bld-inspect(1)",
         .opts = diff_opts,
         .registry = true,

@@ -37,7 +37,7 @@ const struct cli_cmd cmd_export = {
         .summary = "write an image's merged file system as one tar",
         .examples = "bld export -o rootfs.tar app:v1\n"
                     "bld export docker://registry.example/app:v1 | tar -tv\n",
-        .exits = "5 credentials, 6 no such image,\n  7 network, 8 disk full",
+        .exits = "3 damaged file,\n  5 credentials, 6 no such image, 7 network, 8 disk full",
         .see = "bld-import(1), bld-save(1)",
         .opts = export_opts,
         .registry = true,

@@ -302,7 +302,7 @@ const struct cli_cmd cmd_files = {
         .examples = "bld files app:v1\nbld files -l app:v1 /etc\n"
                     "bld files --layer -1 registry.example/app:v1\n"
                     "bld files --format '{{.Layer}} {{.Path}} {{.Size}}' app:v1 /usr/lib\n",
-        .exits = "6 no such image or path,\n  7 network, damaged",
+        .exits = "3 damaged file,\n  6 no such image or path, 7 network, damaged",
         .see = "bld-cat(1), bld-analyze(1)",
         .opts = files_opts,
         .registry = true,

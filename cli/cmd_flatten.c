@@ -42,7 +42,7 @@ const struct cli_cmd cmd_flatten = {
                    "the result. Prints the result's name.\n",
         .examples = "bld flatten app:v1 -t app:flat\n"
                     "bld flatten --from 3 registry.example/app:v1 -t registry.example/app:v1\n",
-        .exits = "5 credentials, 6 no such image, 7 network",
+        .exits = "3 damaged file,\n  5 credentials, 6 no such image, 7 network",
         .see = "bld-mutate(1), bld-append(1), bld-export(1)",
         .opts = flatten_opts,
         .registry = true,

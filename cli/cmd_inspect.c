@@ -90,7 +90,7 @@ const struct cli_cmd cmd_inspect = {
         .summary = "show what an image is made of",
         .examples = "bld inspect app:v1\nbld inspect --format '{{json .Config.Env}}' app:v1\n"
                     "bld inspect --manifest app:v1\n",
-        .exits = "6 no such image",
+        .exits = "3 damaged file,\n  6 no such image",
         .see = "bld-history(1)",
         .opts = inspect_opts,
         .registry = true,

@@ -84,7 +84,7 @@ const struct cli_cmd cmd_push = {
         .summary = "copy an image from the store to registries",
         .examples = "bld push registry.example/team/app:v1\n"
                     "bld push app:v1 localhost:5000/app:v1\n",
-        .exits = "5 credentials, 6 no such image,\n  7 network",
+        .exits = "3 damaged file,\n  5 credentials, 6 no such image, 7 network",
         .see = "bld-pull(1)",
         .opts = push_opts,
         .registry = true,

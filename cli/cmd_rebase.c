@@ -47,8 +47,8 @@ const struct cli_cmd cmd_rebase = {
                    "has from the old base becomes the new base's. Prints the result's name.\n",
         .examples = "bld rebase app:v1 --old_base debian:12.1 --new_base debian:12.2 -t app:v1\n"
                     "bld rebase registry.example/app:v1 -t registry.example/app:v1\n",
-        .exits = "4 the image is not built on the old base,\n  5 credentials, 6 no such image, 7 "
-                 "network",
+        .exits = "3 damaged file,\n  4 the image is not built on the old base, 5 credentials,\n"
+                 "  6 no such image, 7 network",
         .see = "bld-mutate(1), bld-append(1)",
         .opts = rebase_opts,
         .registry = true,

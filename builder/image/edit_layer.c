@@ -177,7 +177,7 @@ int edit_make_layers(struct edit *x, struct bld_err *err)
                 struct bd_layer *l = bd_layers_push(&x->added);
                 int r = l ? named_layer(x, path, l, err) : err_nomem(err, "layer");
 
-                if (r == BLD_E_CORRUPT || r == BLD_E_LIMIT)
+                if (r == BLD_E_CORRUPT || r == BLD_E_LIMIT) /* INVALID: a path that is wrong */
                         r = bd_file_fault(r, err);
                 if (r < 0)
                         return err_wrap(err, r, "layer %s",

@@ -12,18 +12,11 @@ cp "$driver" "$T/bin/hostile_driver"
 driver=$T/bin/hostile_driver
 MEMORY_KIB=$((320 << 10)) # resident; the threads of a pull hold some windows of zstd
 
-canary_lives() {
-	same "own" "$(cd "$T/canary" && echo *)" "the canary's folder"
-	same "alive 644" "$(cat "$T/canary/own") $(stat -c %a "$T/canary/own")" "the canary"
-	same 755 "$(stat -c %a "$T/canary")" "mode of the canary's folder"
-}
-
 corpus() {
 	need python3
-	mkdir -p "$T/canary" "$T/hostile" "$T/benign/etc" "$T/benign/usr/lib"
-	echo alive >"$T/canary/own"
-	chmod 755 "$T/canary" "$T/hostile"
-	chmod 644 "$T/canary/own"
+	canary
+	mkdir -p "$T/hostile" "$T/benign/etc" "$T/benign/usr/lib"
+	chmod 755 "$T/hostile"
 	echo root >"$T/benign/etc/passwd"
 	echo x >"$T/benign/usr/lib/x"
 	ln -s usr/lib "$T/benign/lib"

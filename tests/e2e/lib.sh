@@ -163,6 +163,18 @@ one_error() {
 	fi
 }
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
+# A folder that no hostile layer may get at, and whether it is as it was.
+canary() {
+	mkdir -p "$T/canary"
+	echo alive >"$T/canary/own"
+	chmod 755 "$T/canary"
+	chmod 644 "$T/canary/own"
+}
+canary_lives() {
+	same "own" "$(cd "$T/canary" && echo *)" "the canary's folder"
+	same "alive 644" "$(cat "$T/canary/own") $(stat -c %a "$T/canary/own")" "the canary"
+	same 755 "$(stat -c %a "$T/canary")" "mode of the canary's folder"
+}
 root_only() { [ "$(id -u)" = 0 ] || skip "needs root: $*"; }
 need() { command -v "$1" >/dev/null || skip "$1 is not installed"; }
 
